@@ -1,0 +1,11 @@
+"""jaxnn: neural networks from first principles, with every backward pass derived by hand."""
+
+from jaxnn import initializers
+from jaxnn.checks import InputError
+from jaxnn.compose import bind, chain, parallel, residual
+from jaxnn.gradients import GradientReport, compare_gradients
+from jaxnn.hand_derived import HandDerived, Op, Static, hand_derived
+from jaxnn.layers import *
+from jaxnn.ops import *
+
+__version__ = "0.1.0"

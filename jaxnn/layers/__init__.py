@@ -1,0 +1,6 @@
+"""Layers: ops with parameters of their own, and the combinators that make networks of them."""
+
+from jaxnn.layers.basic import Activation, Dense, Dropout, Flatten
+from jaxnn.layers.combinators import Parallel, Residual, Sequential, over_examples
+from jaxnn.layers.layer import Layer
+from jaxnn.layers.summary import Summary

@@ -1,0 +1,136 @@
+"""Is a traced function linear in its inputs? Read off its jaxpr, before JAX transposes it.
+
+`jax.linear_transpose` trusts its caller: `dy + 1` and `where(mask, dy, 1)` are transposed as if the
+constants were not there. A backward pass that adds a constant is a mistake, so it is looked for here.
+
+Every value is of one kind, found by one walk along the equations:
+
+    ZERO     the constant 0
+    LINEAR   a linear function of dy
+    FIXED    anything else that does not depend on dy
+    a reason, in words: why the value is not a linear function of dy
+
+A product keeps at most one linear factor, a sum never mixes linear with fixed. A primitive that is
+not listed is taken to be linear: the transposition after this refuses it if it is not.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend import core
+
+__all__ = ["why_not_linear"]
+
+ZERO, LINEAR, FIXED = "zero", "linear", "fixed"
+
+_PRODUCTS = {"mul", "dot_general", "conv_general_dilated", "ragged_dot"}
+_SUMS = {"add", "sub", "add_any", "concatenate", "pad", "dynamic_update_slice"}
+_SCATTERS = {"scatter", "scatter-add", "scatter_add"}  # (operand, indices, updates)
+_READS = {"gather", "dynamic_slice"}  # (operand, indices...)
+_KEEP_ZERO = {"broadcast_in_dim", "reshape", "transpose", "convert_element_type", "squeeze", "slice",
+              "neg", "copy", "pvary", "pcast", "reduce_sum", "rev", *_READS}
+_CALLS = {"pjit", "jit", "closed_call", "core_call", "checkpoint", "remat2", "custom_jvp_call"}
+_NONLINEAR = {
+    "abs", "sign", "max", "min", "clamp", "reduce_max", "reduce_min", "argmax", "argmin", "cumprod",
+    "cummax", "cummin", "sort", "eq", "ne", "gt", "ge", "lt", "le", "is_finite", "floor", "ceil",
+    "round", "exp", "exp2", "expm1", "log", "log1p", "sin", "cos", "tan", "tanh", "logistic", "erf",
+    "erfc", "erf_inv", "sqrt", "rsqrt", "cbrt", "square", "integer_pow", "pow", "rem", "lgamma",
+    "digamma", "sinh", "cosh", "asin", "acos", "atan", "atan2", "while"}
+
+
+def why_not_linear(function: Callable, *examples: Any) -> list[str | None]:
+    """For each output leaf of `function`: why it is not linear in all inputs, None where it is."""
+    closed = jax.make_jaxpr(function)(*examples)
+    kinds = _walk(closed.jaxpr, closed.consts, [LINEAR] * len(closed.jaxpr.invars))
+    kinds = ["it does not depend on dy and is not zero" if k == FIXED else k for k in kinds]
+    return [None if k in (ZERO, LINEAR) else k for k in kinds]
+
+
+def _walk(jaxpr: Any, consts: Sequence[Any], inputs: Sequence[str]) -> list[str]:
+    kinds: dict[Any, str] = dict(zip(jaxpr.invars, inputs, strict=True))
+    kinds.update((var, _constant(c)) for var, c in zip(jaxpr.constvars, consts, strict=True))
+
+    def kind(atom: Any) -> str:
+        return _constant(atom.val) if isinstance(atom, core.Literal) else kinds[atom]
+
+    for eqn in jaxpr.eqns:
+        out = _equation(eqn, [kind(atom) for atom in eqn.invars])
+        kinds.update(zip(eqn.outvars, out, strict=True))
+    return [kind(atom) for atom in jaxpr.outvars]
+
+
+def _equation(eqn: Any, kinds: list[str]) -> list[str]:
+    name = eqn.primitive.name
+    if name == "cond":
+        return _cond(eqn, kinds)
+    if name == "scan":
+        return _scan(eqn, kinds)
+    if name in _CALLS:
+        inner = next(eqn.params[k] for k in ("jaxpr", "call_jaxpr") if k in eqn.params)
+        return _walk(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), kinds)
+    return [_result(name, kinds)] * len(eqn.outvars)
+
+
+def _result(name: str, kinds: list[str]) -> str:
+    reason = next((k for k in kinds if k not in (ZERO, LINEAR, FIXED)), None)
+    if reason is not None:
+        return reason
+    if name in _PRODUCTS:
+        if ZERO in kinds:
+            return ZERO
+        if kinds.count(LINEAR) > 1:
+            return f"it multiplies dy with itself ({name})"
+        return LINEAR if LINEAR in kinds else FIXED
+    if name == "div":
+        return "it divides by dy" if kinds[1] == LINEAR else kinds[0]
+    if name in _SUMS:
+        return _join(kinds, name)
+    if name in _SCATTERS:
+        return _join([kinds[0], kinds[2]], name)
+    if name == "select_n":
+        return "it depends on the sign or size of dy" if kinds[0] == LINEAR else _join(kinds[1:], "where")
+    if LINEAR in kinds:
+        return f"it takes {name} of dy" if name in _NONLINEAR else LINEAR
+    return kinds[0] if name in _KEEP_ZERO and kinds else FIXED
+
+
+def _scan(eqn: Any, kinds: list[str]) -> list[str]:
+    """A carry may start at zero and become linear, so its kinds are walked to a fixed point."""
+    n_consts, n_carry = eqn.params["num_consts"], eqn.params["num_carry"]
+    closed = eqn.params["jaxpr"]
+    consts, carry, xs = kinds[:n_consts], kinds[n_consts:][:n_carry], kinds[n_consts + n_carry:]
+    while True:  # ends: a kind only ever rises, zero -> linear or fixed -> a reason
+        out = _walk(closed.jaxpr, closed.consts, consts + carry + xs)
+        risen = [_join([a, b], "scan") for a, b in zip(carry, out[:n_carry], strict=True)]
+        if risen == carry:
+            return carry + out[n_carry:]
+        carry = risen
+
+
+def _cond(eqn: Any, kinds: list[str]) -> list[str]:
+    if kinds[0] not in (FIXED, ZERO):
+        return ["it branches on dy (cond)"] * len(eqn.outvars)
+    branches = [_walk(b.jaxpr, b.consts, kinds[1:]) for b in eqn.params["branches"]]
+    return [_join(list(out), "cond") for out in zip(*branches, strict=True)]
+
+
+def _join(kinds: list[str], name: str) -> str:
+    reason = next((k for k in kinds if k not in (ZERO, LINEAR, FIXED)), None)
+    if reason is not None:
+        return reason
+    if LINEAR in kinds and FIXED in kinds:
+        return f"it adds a term that does not depend on dy ({name})"
+    return LINEAR if LINEAR in kinds else FIXED if FIXED in kinds else ZERO
+
+
+def _constant(value: Any) -> str:
+    """Zero or fixed; a large constant is not read, since `zeros` is a broadcast of one scalar."""
+    if isinstance(value, jax.core.Tracer) or np.size(value) != 1 or not _is_number(value):
+        return FIXED
+    return FIXED if np.any(np.asarray(value)) else ZERO
+
+
+def _is_number(value: Any) -> bool:
+    return np.issubdtype(getattr(value, "dtype", type(value)), np.number)

@@ -1,0 +1,177 @@
+"""Activations, element by element: y = g(x), so dx = g'(x) dy.
+
+Each keeps in its cache the one array from which g'(x) is cheapest, and the value y rather than the
+argument x where both would do, because the next layer keeps y anyway.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+from jax.scipy.special import erf
+
+from jaxnn.checks import expect, expect_float
+from jaxnn.hand_derived import Static, hand_derived
+
+__all__ = ["elu", "gelu", "gelu_tanh", "leaky_relu", "relu", "sigmoid", "silu", "softplus", "tanh"]
+
+
+@hand_derived
+def sigmoid(x: Any) -> Any:
+    """y = 1 / (1 + e^-x), in (0, 1); any shape."""
+    expect_float("sigmoid", "x", x)
+    y = lax.logistic(x)
+    return y, y
+
+
+@sigmoid.defbackward
+def sigmoid_backward(y: Any, dy: Any) -> Any:
+    """g' = e^-x / (1 + e^-x)² = y (1 - y)."""
+    return (dy * y * (1 - y),)
+
+
+@hand_derived
+def tanh(x: Any) -> Any:
+    """y = (e^x - e^-x) / (e^x + e^-x), in (-1, 1); any shape."""
+    expect_float("tanh", "x", x)
+    y = jnp.tanh(x)
+    return y, y
+
+
+@tanh.defbackward
+def tanh_backward(y: Any, dy: Any) -> Any:
+    """g' = (cosh² x - sinh² x) / cosh² x = 1 - y²."""
+    return (dy * (1 - y * y),)
+
+
+@hand_derived
+def relu(x: Any) -> Any:
+    """y = max(x, 0); any shape. NaN stays NaN."""
+    expect_float("relu", "x", x)
+    y = jnp.where(x <= 0, 0, x)  # not maximum: JAX gives it the slope 1/2 at 0, and NaN must pass
+    return y, y
+
+
+@relu.defbackward
+def relu_backward(y: Any, dy: Any) -> Any:
+    """g' = 1 where x > 0, else 0; at the kink x = 0 the slope 0 is taken.
+
+    Since y > 0 just where x > 0, y tells all that is needed.
+    """
+    return (jnp.where(y <= 0, 0, dy),)
+
+
+@hand_derived
+def leaky_relu(x: Any, *, slope: float = 0.01) -> Any:
+    """y = x where x > 0, else slope x; any shape, slope >= 0."""
+    expect_float("leaky_relu", "x", x)
+    expect(slope >= 0, "leaky_relu", "slope >= 0", str(slope))
+    y = jnp.where(x <= 0, slope * x, x)
+    return y, (y, Static(slope))
+
+
+@leaky_relu.defbackward
+def leaky_relu_backward(cache: Any, dy: Any) -> Any:
+    """g' = 1 where x > 0, else slope. With slope >= 0, y <= 0 just where x <= 0.
+
+    Source: Maas, Hannun & Ng (2013).
+    """
+    y, slope = cache
+    return (jnp.where(y <= 0, slope.value * dy, dy),)
+
+
+@hand_derived
+def elu(x: Any, *, alpha: float = 1.0) -> Any:
+    """y = x where x > 0, else alpha (e^x - 1); any shape, alpha >= 0."""
+    expect_float("elu", "x", x)
+    expect(alpha >= 0, "elu", "alpha >= 0", str(alpha))
+    # The exponential sees no positive x: it would overflow, and inf times 0 is NaN.
+    y = jnp.where(x > 0, x, alpha * jnp.expm1(jnp.where(x > 0, 0, x)))
+    return y, (y, Static(alpha))
+
+
+@elu.defbackward
+def elu_backward(cache: Any, dy: Any) -> Any:
+    """g' = 1 where x > 0, else alpha e^x = y + alpha.
+
+    Source: Clevert, Unterthiner & Hochreiter (2016), eq. 15.
+    """
+    y, alpha = cache
+    return (jnp.where(y > 0, dy, dy * (y + alpha.value)),)
+
+
+@hand_derived
+def softplus(x: Any) -> Any:
+    """y = log(1 + e^x), without overflow; any shape."""
+    expect_float("softplus", "x", x)
+    return jnp.logaddexp(x, 0), x
+
+
+@softplus.defbackward
+def softplus_backward(x: Any, dy: Any) -> Any:
+    """g' = e^x / (1 + e^x) = sigmoid(x)."""
+    return (dy * lax.logistic(x),)
+
+
+@hand_derived
+def gelu(x: Any) -> Any:
+    """y = x Φ(x) with Φ the normal distribution function; any shape."""
+    expect_float("gelu", "x", x)
+    return x * _normal_cdf(x), x
+
+
+@gelu.defbackward
+def gelu_backward(x: Any, dy: Any) -> Any:
+    """g' = Φ(x) + x φ(x), with φ = Φ' the normal density e^(-x²/2) / √(2π).
+
+    Source: Hendrycks & Gimpel (2016).
+    """
+    density = jnp.exp(-x * x / 2) * 0.3989422804014327  # 1 / √(2π)
+    return (dy * (_normal_cdf(x) + x * density),)
+
+
+def _normal_cdf(x: Any) -> Any:
+    return (1 + erf(x * 0.7071067811865476)) / 2  # 1 / √2
+
+
+@hand_derived
+def gelu_tanh(x: Any) -> Any:
+    """y = x (1 + tanh u) / 2 with u = √(2/π) (x + 0.044715 x³): GPT-2's approximation of gelu."""
+    expect_float("gelu_tanh", "x", x)
+    u, _ = _gelu_argument(x)
+    return x * (1 + jnp.tanh(u)) / 2, x
+
+
+@gelu_tanh.defbackward
+def gelu_tanh_backward(x: Any, dy: Any) -> Any:
+    """g' = (1 + t)/2 + x/2 (1 - t²) u', with t = tanh u and u' = √(2/π) (1 + 3·0.044715 x²).
+
+    Source: Hendrycks & Gimpel (2016), section 2.
+    """
+    u, du = _gelu_argument(x)
+    t = jnp.tanh(u)
+    # t is 1 to the last bit long before x² overflows, and 0 times inf must be 0 there.
+    bend = jnp.where(jnp.abs(u) > 30, 0, (1 - t * t) * du)
+    return (dy * ((1 + t) + x * bend) / 2,)
+
+
+def _gelu_argument(x: Any) -> Any:
+    root = 0.7978845608028654  # √(2/π)
+    return root * (x + 0.044715 * x**3), root * (1 + 3 * 0.044715 * x**2)
+
+
+@hand_derived
+def silu(x: Any) -> Any:
+    """y = x s with s = sigmoid(x), also called swish; any shape."""
+    expect_float("silu", "x", x)
+    return x * lax.logistic(x), x
+
+
+@silu.defbackward
+def silu_backward(x: Any, dy: Any) -> Any:
+    """g' = s + x s (1 - s), with s = sigmoid(x).
+
+    Source: Elfwing, Uchibe & Doya (2018), eq. 5.
+    """
+    s = lax.logistic(x)
+    return (dy * (s + x * s * (1 - s)),)

@@ -1,0 +1,37 @@
+"""Inverted dropout: each element is dropped with probability `rate`, the others are scaled up.
+
+    y = x m / (1 - rate)    m ~ Bernoulli(1 - rate), so that E[y] = x
+
+`rate` is the fraction dropped; the course's keep_prob is 1 - rate.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxnn.checks import expect, expect_float
+from jaxnn.hand_derived import Static, hand_derived
+
+__all__ = ["dropout"]
+
+
+@hand_derived
+def dropout(x: Any, key: Any, *, rate: float) -> Any:
+    """Drops each element of x with probability rate in [0, 1); any shape. For training only."""
+    expect_float("dropout", "x", x)
+    expect(isinstance(rate, int | float) and 0 <= rate < 1, "dropout",
+           "rate, the fraction dropped, in [0, 1)", str(rate))
+    expect(key is not None, "dropout", "a PRNG key", "None", "pass key=jax.random.key(seed)")
+    kept = jax.random.bernoulli(key, 1 - rate, x.shape)
+    return jnp.where(kept, x / (1 - rate), 0), (kept, Static(rate))
+
+
+@dropout.defbackward
+def dropout_backward(cache: Any, dy: Any) -> Any:
+    """y is linear in x with slope m / (1 - rate): the same elements are dropped and scaled.
+
+    Source: Srivastava et al. (2014), section 4; scaled in training instead of at test time.
+    """
+    kept, rate = cache
+    return jnp.where(kept, dy / (1 - rate.value), 0), None

@@ -1,0 +1,54 @@
+"""Ops that move numbers without changing them: flatten, add, concatenate."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxnn.checks import expect
+from jaxnn.hand_derived import Static, hand_derived
+
+__all__ = ["add", "concatenate", "flatten"]
+
+
+@hand_derived
+def flatten(x: Any) -> Any:
+    """y = all elements of x in one row, the last axis running fastest: (a, b, c) -> (a b c,)."""
+    return jnp.reshape(x, -1), Static(jnp.shape(x))
+
+
+@flatten.defbackward
+def flatten_backward(shape: Any, dy: Any) -> Any:
+    """A renaming of the elements; its inverse renames them back."""
+    return (jnp.reshape(dy, shape.value),)
+
+
+@hand_derived
+def add(x: Any) -> Any:
+    """y = Σ_i x_i, for a tuple x of arrays of one shape: joins the branches of `parallel`."""
+    shapes = [jnp.shape(part) for part in x]
+    expect(len(shapes) > 0 and len(set(shapes)) == 1, "add", "a tuple of arrays of one shape", str(shapes))
+    return sum(x[1:], x[0]), Static(len(x))
+
+
+@add.defbackward
+def add_backward(n: Any, dy: Any) -> Any:
+    """∂y/∂x_i is the identity for each i: every branch gets dy."""
+    return ((dy,) * n.value,)
+
+
+@hand_derived
+def concatenate(x: Any, *, axis: int = -1) -> Any:
+    """y = the arrays of the tuple x one after another along an axis: joins branches of `parallel`."""
+    shapes = [jnp.shape(part) for part in x]
+    fits = len(shapes) > 0 and len({len(s) for s in shapes}) == 1 and -len(shapes[0]) <= axis < len(shapes[0])
+    others = {tuple(n for i, n in enumerate(s) if i != axis % len(s)) for s in shapes} if fits else set()
+    expect(len(others) == 1, "concatenate", f"a tuple of arrays alike but along axis {axis}", str(shapes))
+    return jnp.concatenate(x, axis), Static((axis, tuple(s[axis] for s in shapes)))
+
+
+@concatenate.defbackward
+def concatenate_backward(static: Any, dy: Any) -> Any:
+    """Each branch gets back the stretch of dy that it filled."""
+    axis, sizes = static.value
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
+    return (tuple(jnp.split(dy, ends, axis)),)
