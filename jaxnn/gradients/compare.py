@@ -96,8 +96,13 @@ def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None
     if isinstance(f, Op):
         _, cache = f.forward(*args, **static)
         explicit = jax.tree.map(lambda d: None if d.dtype == jax.dtypes.float0 else d, dy)
-        cotangents = jax.tree.leaves(tuple(f.backward(cache, explicit)), is_leaf=lambda c: c is None)
-        routes["explicit"] = [c for c in cotangents if c is not None]
+        cotangents: list[Any] = []
+        for arg, cotangent in zip(args, f.backward(cache, explicit), strict=True):
+            arg_tree = jax.tree.structure(arg)
+            nothing = [None] * arg_tree.num_leaves
+            cotangents += nothing if cotangent is None else arg_tree.flatten_up_to(cotangent)
+        routes["explicit"] = [jnp.zeros_like(leaves[i]) if cotangents[i] is None else cotangents[i]
+                              for i in smooth]
     rows = [_compare(paths[i], route, got, want) for route, grads in routes.items()
             for i, got, want in zip(smooth, grads, wanted, strict=True)]
     return GradientReport(tuple(rows), THRESHOLD)
