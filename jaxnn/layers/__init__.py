@@ -2,5 +2,8 @@
 
 from jaxnn.layers.basic import Activation, Dense, Dropout, Flatten
 from jaxnn.layers.combinators import Parallel, Residual, Sequential, over_examples
+from jaxnn.layers.conv import Conv, MaxPool
 from jaxnn.layers.layer import Layer
+from jaxnn.layers.normalization import BatchNorm
+from jaxnn.layers.sequence import LSTM, Embedding
 from jaxnn.layers.summary import Summary

@@ -1,8 +1,14 @@
 """The calculus: each op's forward pass is followed by its backward pass, derived by hand."""
 
 from jaxnn.ops.activation import elu, gelu, gelu_tanh, leaky_relu, relu, sigmoid, silu, softplus, tanh
+from jaxnn.ops.attention import attention
+from jaxnn.ops.conv import conv
 from jaxnn.ops.dense import dense
 from jaxnn.ops.dropout import dropout
+from jaxnn.ops.embedding import embedding
 from jaxnn.ops.loss import binary_cross_entropy, huber, softmax_cross_entropy, squared_error
+from jaxnn.ops.normalization import batch_norm, batch_norm_inference
+from jaxnn.ops.pool import max_pool
+from jaxnn.ops.recurrent import lstm, lstm_hidden, lstm_last
 from jaxnn.ops.shape import add, concatenate, flatten
 from jaxnn.ops.softmax import log_softmax, softmax

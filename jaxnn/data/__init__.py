@@ -1,0 +1,44 @@
+"""Data sets, split and checked, as NumPy arrays with the examples first.
+
+Some are generated (`planar_flower`, `noisy_moons`), some come with scikit-learn (`load_digits`),
+and the course's photographs are read from files you provide (`load_cat`). Nothing is downloaded.
+"""
+
+from jaxnn.data.checks import check_examples
+from jaxnn.data.directory import MissingData, data_directory, find
+from jaxnn.data.hdf5 import BadFile, Field, read_hdf5
+from jaxnn.data.images import CatPhotographs, load_cat, pixels_to_rows
+from jaxnn.data.planar import (
+    blobs,
+    gaussian_quantiles,
+    noisy_circles,
+    noisy_moons,
+    planar_flower,
+)
+from jaxnn.data.splits import Split, split, standardize
+from jaxnn.data.tables import BreastCancer, Digits, load_breast_cancer, load_digits
+
+__all__ = [
+    "BadFile",
+    "BreastCancer",
+    "CatPhotographs",
+    "Digits",
+    "Field",
+    "MissingData",
+    "Split",
+    "blobs",
+    "check_examples",
+    "data_directory",
+    "find",
+    "gaussian_quantiles",
+    "load_breast_cancer",
+    "load_cat",
+    "load_digits",
+    "noisy_circles",
+    "noisy_moons",
+    "pixels_to_rows",
+    "planar_flower",
+    "read_hdf5",
+    "split",
+    "standardize",
+]

@@ -1,0 +1,167 @@
+"""Scaled dot-product attention of one head, in chunks, so that memory grows with the length T of the
+sequence and not with T².
+
+    S_ij = q_i · k_j / √d    P_ij = e^{S_ij - λ_i},  λ_i = log Σ_j e^{S_ij}    y_i = Σ_j P_ij v_j
+
+    i runs over queries, j over keys; with `causal` only over j <= i. Q and K are cut into chunks, and
+    one `scan` visits the pairs of a chunk of queries with a chunk of keys, in the causal case only
+    those on and below the diagonal. S and P exist for one pair at a time, forward and backward.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxnn.checks import expect, expect_float, expect_shape
+from jaxnn.hand_derived import Static, hand_derived
+
+__all__ = ["attention"]
+
+
+@hand_derived
+def attention(q: Any, k: Any, v: Any, *, causal: bool = True, chunk: int = 256) -> Any:
+    """y_i = Σ_j softmax_j(q_i · k_j / √d) v_j; several heads or examples by `jax.vmap`.
+
+    Args:
+      q: queries (T_q, d).
+      k: keys (T_k, d).
+      v: values (T_k, d_v).
+      causal: query i sees the keys j <= i only; T_q and T_k must agree.
+      chunk: how many queries meet how many keys at a time. It changes memory and speed, and the
+        result only by rounding.
+    Returns:
+      (T_q, d_v).
+    Raises:
+      InputError: a shape does not fit, or a sequence is empty.
+    Source: Vaswani et al. (2017), eq. 1; in chunks with a running maximum: Milakov & Gimelshein (2018),
+      Rabe & Staats (2021), Dao et al. (2022).
+    """
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        expect_float("attention", name, x)
+    expect_shape("attention", "q", q, ("T_q", "d"))
+    expect_shape("attention", "k", k, ("T_k", q.shape[1]))
+    expect_shape("attention", "v", v, (k.shape[0], "d_v"))
+    expect(min(q.shape[0], k.shape[0], q.shape[1]) > 0, "attention", "at least one query, key and dimension",
+           f"q {q.shape}, k {k.shape}")
+    expect(not causal or q.shape[0] == k.shape[0], "attention", "as many queries as keys when causal",
+           f"{q.shape[0]} and {k.shape[0]}", "pass causal=False")
+    expect(isinstance(chunk, int) and chunk > 0, "attention", "chunk, a positive integer", repr(chunk))
+    plan = _Plan(q.shape[0], k.shape[0], 1 / math.sqrt(q.shape[1]), causal, chunk)
+    qs, ks, vs = plan.queries(q), plan.keys(k), plan.keys(v)
+    rows, width = qs.shape[1], v.shape[1]
+    wide = jnp.promote_types(q.dtype, jnp.float32)
+
+    def visit(carry: Any, pair: Any) -> Any:
+        largest, total, weighted, y, lse = carry
+        i, j = pair
+        fresh = j == 0  # the first chunk of keys for these queries
+        largest = jnp.where(fresh, -jnp.inf, largest)
+        s = plan.scores(qs[i], ks[j], i, j).astype(wide)
+        now = jnp.maximum(largest, jnp.max(s, 1))
+        p, shrink = jnp.exp(s - now[:, None]), jnp.exp(largest - now)
+        total = jnp.where(fresh, 0, total) * shrink + jnp.sum(p, 1)
+        weighted = jnp.where(fresh, 0, weighted) * shrink[:, None] + p @ vs[j].astype(wide)
+        # Written at every visit; the last one, with the last chunk of keys, stands.
+        y = y.at[i].set((weighted / total[:, None]).astype(y.dtype))
+        return (now, total, weighted, y, lse.at[i].set(now + jnp.log(total))), None
+
+    # zeros_like and not zeros: inside `shard_map` it varies over the mesh axes that q varies over.
+    zeros = lambda shape, dtype=wide: jnp.zeros_like(q, dtype, shape=shape)  # noqa: E731
+    start = (zeros(rows), zeros(rows), zeros((rows, width)), zeros((*qs.shape[:2], width), q.dtype),
+             zeros(qs.shape[:2]))
+    (_, _, _, y, lse), _ = lax.scan(visit, start, plan.pairs)
+    y = y.reshape(-1, width)[: q.shape[0]]
+    return y, (q, k, v, y, lse, Static(plan))
+
+
+@attention.defbackward
+def attention_backward(cache: Any, dy: Any) -> Any:
+    """With P_ij = ∂y_i/∂v_j and the softmax's derivative ∂P_ij/∂S_im = P_ij (δ_jm - P_im),
+
+        dv_j = Σ_i P_ij dy_i        dP_ij = dy_i · v_j
+        dS_ij = P_ij (dP_ij - Σ_m P_im dP_im) = P_ij (dP_ij - D_i),  D_i = dy_i · y_i
+        dq_i = Σ_j dS_ij k_j / √d        dk_j = Σ_i dS_ij q_i / √d
+
+    D_i needs no P, since Σ_m P_im (dy_i · v_m) = dy_i · y_i. Of the forward pass only y and λ_i are
+    kept; P_ij = e^{S_ij - λ_i} is found again for each pair of chunks. `jax.checkpoint` around the
+    body keeps JAX from saving every P of the scan when it transposes this function.
+
+    Args:
+      cache: q, k, v, y (T_q, d_v), λ in chunks (n_chunks, chunk), the plan of the pairs.
+      dy: (T_q, d_v).
+    Source: Dao et al. (2022), appendix B.2.
+    """
+    q, k, v, y, lse, static = cache
+    plan = static.value
+    wide = lse.dtype
+    qs, ks, vs = (a.astype(wide) for a in (plan.queries(q), plan.keys(k), plan.keys(v)))
+    dys = plan.queries(dy).astype(wide)
+    ds = jnp.sum(dys * plan.queries(y).astype(wide), -1)
+
+    def visit(carry: Any, pair: Any) -> Any:
+        dq, dk, dv = carry
+        i, j = pair
+        p = jnp.exp(plan.scores(qs[i], ks[j], i, j) - lse[i][:, None])
+        dS = p * (dys[i] @ vs[j].T - ds[i][:, None]) * plan.scale
+        return (dq.at[i].add(dS @ ks[j]), dk.at[j].add(dS.T @ qs[i]), dv.at[j].add(p.T @ dys[i])), None
+
+    body = jax.checkpoint(visit, prevent_cse=False)
+    start = (jnp.zeros_like(qs), jnp.zeros_like(ks), jnp.zeros_like(vs))
+    (dq, dk, dv), _ = lax.scan(body, start, plan.pairs)
+    return _joined(dq, q), _joined(dk, k), _joined(dv, v)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """Which chunk of queries meets which chunk of keys, in what order, and what each may see."""
+
+    n_queries: int
+    n_keys: int
+    scale: float
+    causal: bool
+    chunk: int
+
+    @property
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        n_i, n_j = -(-self.n_queries // self.rows), -(-self.n_keys // self.columns)
+        i, j = np.divmod(np.arange(n_i * n_j, dtype=np.int32), n_j)
+        seen = j <= i if self.causal else np.full(i.shape, True)
+        return i[seen], j[seen]
+
+    @property
+    def rows(self) -> int:
+        return min(self.chunk, self.n_queries)
+
+    @property
+    def columns(self) -> int:
+        return min(self.chunk, self.n_keys)
+
+    def queries(self, a: Any) -> Any:
+        return _chunked(a, self.rows)
+
+    def keys(self, a: Any) -> Any:
+        return _chunked(a, self.columns)
+
+    def scores(self, q: Any, k: Any, i: Any, j: Any) -> Any:
+        """S of the i-th chunk of queries and the j-th of keys, -inf where a key is not to be seen."""
+        query = i * self.rows + jnp.arange(self.rows)[:, None]
+        key = j * self.columns + jnp.arange(self.columns)[None, :]
+        visible = key < self.n_keys
+        if self.causal:
+            visible = visible & (key <= query)
+        return jnp.where(visible, q @ k.T * self.scale, -jnp.inf)
+
+
+def _chunked(a: Any, size: int) -> Any:
+    """(T, d) -> (chunks, size, d), the last chunk filled up with zeros."""
+    padded = jnp.pad(a, ((0, -a.shape[0] % size), (0, 0)))
+    return padded.reshape(-1, size, a.shape[1])
+
+
+def _joined(chunks: Any, like: Any) -> Any:
+    return chunks.reshape(-1, chunks.shape[-1])[: like.shape[0]].astype(like.dtype)

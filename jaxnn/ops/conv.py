@@ -1,0 +1,105 @@
+"""Convolution (cross-correlation, as in every deep-learning library) with stride and padding.
+
+    y_po = Σ_kc K_kco x_{p s + k - l, c} + b_o
+
+    K kernel (kernel height, kernel width, c channels in, o channels out), s stride, l padding at the
+    low side; p runs over output positions, k over the kernel; x is 0 outside of itself. One to three
+    spatial axes, as many as the kernel has.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnn.checks import expect, expect_float, expect_shape
+from jaxnn.hand_derived import Static, hand_derived
+from jaxnn.ops.window import per_axis, resolve_padding
+
+__all__ = ["conv"]
+
+
+@hand_derived
+def conv(params: Any, x: Any, *, stride: int | Sequence[int] = 1, padding: Any = "SAME") -> Any:
+    """y_po = Σ_kc K_kco x_{p s + k - l, c} + b_o.
+
+    Args:
+      params: {"kernel": (height, width, n_in, n_out), "bias": (n_out,)}; "bias" may be left out.
+      x: (height, width, n_in), one example.
+      stride: from one output position to the next, for each axis or for all.
+      padding: "VALID" (none), "SAME" (n_out = ceil(n / stride), the odd zero at the end), an integer,
+        or an integer or (low, high) for each axis.
+    Returns:
+      (height out, width out, n_out), with (n + low + high - kernel) // stride + 1 along each axis.
+    Raises:
+      InputError: a shape, size or padding does not fit.
+    """
+    has_kernel = isinstance(params, dict) and {"kernel"} <= set(params) <= {"kernel", "bias"}
+    expect(has_kernel, "conv", "params to be {'kernel', 'bias'}",
+           f"keys {sorted(params)}" if isinstance(params, dict) else type(params).__name__)
+    kernel, bias = params["kernel"], params.get("bias")
+    expect(3 <= jnp.ndim(kernel) <= 5, "conv", "kernel of shape (height, width, n_in, n_out)",
+           str(jnp.shape(kernel)))
+    *window, n_in, n_out = kernel.shape
+    rank = len(window)
+    expect_float("conv", "x", x)
+    axes = {1: ("width",), 2: ("height", "width"), 3: ("depth", "height", "width")}[rank]
+    expect_shape("conv", "x", x, (*axes, n_in))
+    stride = per_axis("conv", "stride", stride, rank)
+    pads = resolve_padding("conv", padding, x.shape[:-1], window, stride)
+    n, k, _ = _letters(rank)
+    y = lax.conv_general_dilated(x[None], kernel, stride, pads, dimension_numbers=(n, k, n))[0]
+    if bias is not None:
+        expect_shape("conv", "bias", bias, (n_out,))
+        y = y + bias
+    return y, (x, kernel, None if bias is None else (), Static((stride, pads)))
+
+
+@conv.defbackward
+def conv_backward(cache: Any, dy: Any) -> Any:
+    """Each cotangent of a convolution is a convolution.
+
+        dK_kco = Σ_p x_{p s + k - l, c} dy_po       x slid over by dy, whose elements stand s apart
+        dx_ic  = Σ_{p s + k - l = i} Σ_o K_kco dy_po
+               = Σ_ko K_kco dy_{(i + l - k)/s, o}    dy, its elements s apart, slid over by K reversed
+        db_o   = Σ_p dy_po
+
+    In dx the term is there only where s divides i + l - k. The paddings follow from the sizes: dK has
+    the kernel's, dx has x's. A negative one crops what no window reached.
+
+    Args:
+      cache: x (height, width, n_in), K, () if there is a bias, (stride, padding).
+      dy: (height out, width out, n_out).
+    Source: LeCun et al. (1989); Dumoulin & Visin (2016), section 4, for the paddings.
+    """
+    x, kernel, has_bias, static = cache
+    stride, pads = static.value
+    rank = len(stride)
+    space = range(rank)
+    reach = [(dy.shape[a] - 1) * stride[a] + 1 for a in space]  # of dy with its elements s apart
+    n, k, swapped = _letters(rank)
+
+    to_kernel = [(pads[a][0], kernel.shape[a] + reach[a] - 1 - x.shape[a] - pads[a][0]) for a in space]
+    dkernel = lax.conv_general_dilated(
+        x[None], dy[None], (1,) * rank, to_kernel, rhs_dilation=stride, dimension_numbers=swapped)
+
+    low = [kernel.shape[a] - 1 - pads[a][0] for a in space]
+    to_x = [(low[a], x.shape[a] + kernel.shape[a] - 1 - reach[a] - low[a]) for a in space]
+    dx = lax.conv_general_dilated(
+        dy[None], lax.rev(kernel, tuple(space)), (1,) * rank, to_x, lhs_dilation=stride,
+        dimension_numbers=(n, k.replace("IO", "OI"), n))[0]
+    dparams = {"kernel": dkernel}
+    if has_bias is not None:
+        dparams["bias"] = jnp.sum(dy, tuple(space))
+    return dparams, dx
+
+
+def _letters(rank: int) -> tuple[str, str, tuple[str, str, str]]:
+    """JAX's names of the axes: of x and y, of the kernel, and of the convolution that gives dK.
+
+    In the last the channels of x are the batch, the one example is the channel to sum over, and dy is
+    the kernel.
+    """
+    space = "DHW"[3 - rank:]
+    return f"N{space}C", f"{space}IO", (f"C{space}N", f"I{space}O", f"{space}NC")

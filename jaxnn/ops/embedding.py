@@ -1,0 +1,55 @@
+"""Embedding: each integer of a sequence is replaced by its row of a table.
+
+    y_t = E[x_t]    E table (n_rows, n_dim), x integers of any shape
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnn.checks import expect, expect_integers, expect_shape, known
+from jaxnn.hand_derived import Static, hand_derived
+
+__all__ = ["embedding"]
+
+
+@hand_derived
+def embedding(params: Any, x: Any) -> Any:
+    """y_t = E[x_t].
+
+    Args:
+      params: {"table": (n_rows, n_dim)}.
+      x: integers in 0 .. n_rows - 1, of any shape (...).
+    Returns:
+      (..., n_dim). An integer out of range that is known only at run time gives a row of NaN: JAX by
+      itself would take the nearest row, or the last for -1.
+    Raises:
+      InputError: x is not of integers, or one known at the call is out of range.
+    """
+    is_table = isinstance(params, dict) and set(params) == {"table"}
+    expect(is_table, "embedding", "params to be {'table'}",
+           f"keys {sorted(params)}" if isinstance(params, dict) else type(params).__name__)
+    table = params["table"]
+    expect_shape("embedding", "table", table, ("n_rows", "n_dim"))
+    expect_integers("embedding", "x", x)
+    n_rows, values = table.shape[0], known(x)
+    if values is not None and values.size:
+        expect(bool(np.all((values >= 0) & (values < n_rows))), "embedding", f"x in 0 .. {n_rows - 1}",
+               f"values from {values.min()} to {values.max()}", "count rows from 0")
+    y = table.at[x].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+    return y, (x, Static(table.shape))
+
+
+@embedding.defbackward
+def embedding_backward(cache: Any, dy: Any) -> Any:
+    """y_t reads row x_t once, so each row collects the cotangents of the places that read it:
+
+        dE_r = Σ_t dy_t [x_t = r]
+
+    Under vmap this is one scatter-add over the batch into one table. An optimiser that moves only the
+    rows that were read needs no table at all: they are in the cache, dE_r = dy_t row by row.
+    """
+    x, shape = cache
+    table = jnp.zeros(shape.value, dy.dtype)
+    return {"table": table.at[x].add(dy, mode="drop", wrap_negative_indices=False)}, None
