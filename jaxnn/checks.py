@@ -76,5 +76,6 @@ def known(x: Any) -> np.ndarray | None:
     Under `vmap` alone an array is wrapped but its values are there: they are all looked at.
     """
     while isinstance(x, jax.core.Tracer):
-        x = getattr(x, "val", None)
+        # A tracer of `jit` has a `val` too, but that is a variable of the jaxpr.
+        x = x.val if hasattr(x, "batch_dim") else None
     return None if x is None else np.asarray(x)

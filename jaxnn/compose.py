@@ -21,7 +21,8 @@ import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
 from jaxnn.checks import InputError, at, expect
-from jaxnn.hand_derived import Op, Static, push_forward
+from jaxnn.hand_derived import Op, Static
+from jaxnn.lifting import push_forward
 
 __all__ = ["Chain", "OverExamples", "Parallel", "Residual", "Stage", "bind", "chain", "over_examples_op",
            "parallel", "residual", "stage"]
@@ -432,12 +433,12 @@ class OverExamples(Stage):
         def push(tangents: list[Any]) -> Any:
             def push_one(leaves: list[Any], y: Any, tangents: list[Any]) -> Any:
                 flat = lambda dy: jax.tree.leaves(pull_back(leaves, dy))  # noqa: E731
-                return push_forward(flat, y, self.name)(tangents)
+                return push_forward(self.name, flat, y)(tangents)
 
             return jax.vmap(push_one, in_axes=(list(axes), 0, [0 if b else None for b in is_x]),
                             axis_name=EXAMPLES)(leaves, dy, tangents)
 
-        (flat,) = jax.linear_transpose(push, wanted)(dy)
+        (flat,) = jax.linear_transpose(push, wanted)(jax.tree.leaves(dy))
         dparams, dx = jax.tree.unflatten(cotangents, flat)
         return dparams, None, dx, None
 

@@ -26,11 +26,10 @@ __all__ = ["why_not_linear"]
 ZERO, LINEAR, FIXED = "zero", "linear", "fixed"
 
 _PRODUCTS = {"mul", "dot_general", "conv_general_dilated", "ragged_dot"}
-_SUMS = {"add", "sub", "add_any", "concatenate", "pad", "dynamic_update_slice"}
-_SCATTERS = {"scatter", "scatter-add", "scatter_add"}  # (operand, indices, updates)
+_SUMS = {"add", "sub", "add_any", "concatenate", "stack", "complex", "pad"}
+# (operand, indices, updates)
+_SCATTERS = {"scatter", "scatter-add", "scatter_add", "scatter-sub", "scatter_sub"}
 _READS = {"gather", "dynamic_slice"}  # (operand, indices...)
-_KEEP_ZERO = {"broadcast_in_dim", "reshape", "transpose", "convert_element_type", "squeeze", "slice",
-              "neg", "copy", "pvary", "pcast", "reduce_sum", "rev", *_READS}
 _CALLS = {"pjit", "jit", "closed_call", "core_call", "checkpoint", "remat2", "custom_jvp_call"}
 _NONLINEAR = {
     "abs", "sign", "max", "min", "clamp", "reduce_max", "reduce_min", "argmax", "argmin", "cumprod",
@@ -68,9 +67,24 @@ def _equation(eqn: Any, kinds: list[str]) -> list[str]:
     if name == "scan":
         return _scan(eqn, kinds)
     if name in _CALLS:
-        inner = next(eqn.params[k] for k in ("jaxpr", "call_jaxpr") if k in eqn.params)
-        return _walk(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), kinds)
-    return [_result(name, kinds)] * len(eqn.outvars)
+        return _walk(*_inner(eqn), kinds)
+    result = _result(name, kinds)
+    # An integer made of dy is a rounding, a comparison or a place in an order.
+    rounded = f"it takes {name} of dy" if result == LINEAR else FIXED if result == ZERO else result
+    return [result if _is_inexact(v) else rounded for v in eqn.outvars]
+
+
+def _is_inexact(var: Any) -> bool:
+    return jax.dtypes.issubdtype(getattr(var.aval, "dtype", np.float32), np.inexact)
+
+
+def _inner(eqn: Any) -> tuple[Any, Sequence[Any]]:
+    return _open(next(eqn.params[k] for k in ("jaxpr", "call_jaxpr") if k in eqn.params))
+
+
+def _open(inner: Any) -> tuple[Any, Sequence[Any]]:
+    """A jaxpr and its constants, whether it came closed or not."""
+    return getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
 
 
 def _result(name: str, kinds: list[str]) -> str:
@@ -89,20 +103,28 @@ def _result(name: str, kinds: list[str]) -> str:
         return _join(kinds, name)
     if name in _SCATTERS:
         return _join([kinds[0], kinds[2]], name)
+    if name == "dynamic_update_slice":  # (operand, update, indices...)
+        return _join(kinds[:2], name)
     if name == "select_n":
         return "it depends on the sign or size of dy" if kinds[0] == LINEAR else _join(kinds[1:], "where")
     if LINEAR in kinds:
         return f"it takes {name} of dy" if name in _NONLINEAR else LINEAR
-    return kinds[0] if name in _KEEP_ZERO and kinds else FIXED
+    operands = kinds[:1] if name in _READS else kinds
+    return ZERO if operands and set(operands) == {ZERO} and name not in _NONLINEAR else FIXED
 
 
 def _scan(eqn: Any, kinds: list[str]) -> list[str]:
     """A carry may start at zero and become linear, so its kinds are walked to a fixed point."""
-    n_consts, n_carry = eqn.params["num_consts"], eqn.params["num_carry"]
-    closed = eqn.params["jaxpr"]
-    consts, carry, xs = kinds[:n_consts], kinds[n_consts:][:n_carry], kinds[n_consts + n_carry:]
+    jaxpr, closed_over = _inner(eqn)
+    # The order is constants, carry, slices; only slices lose an axis on the way in or out.
+    is_slice = [len(a.aval.shape) > len(b.aval.shape) for a, b in zip(eqn.invars, jaxpr.invars, strict=True)]
+    n_carry = sum(len(a.aval.shape) == len(b.aval.shape)
+                  for a, b in zip(eqn.outvars, jaxpr.outvars, strict=True))
+    first_slice = len(kinds) - sum(is_slice)
+    consts, xs = kinds[:first_slice - n_carry], kinds[first_slice:]
+    carry = kinds[first_slice - n_carry:first_slice]
     while True:  # ends: a kind only ever rises, zero -> linear or fixed -> a reason
-        out = _walk(closed.jaxpr, closed.consts, consts + carry + xs)
+        out = _walk(jaxpr, closed_over, consts + carry + xs)
         risen = [_join([a, b], "scan") for a, b in zip(carry, out[:n_carry], strict=True)]
         if risen == carry:
             return carry + out[n_carry:]
@@ -112,7 +134,7 @@ def _scan(eqn: Any, kinds: list[str]) -> list[str]:
 def _cond(eqn: Any, kinds: list[str]) -> list[str]:
     if kinds[0] not in (FIXED, ZERO):
         return ["it branches on dy (cond)"] * len(eqn.outvars)
-    branches = [_walk(b.jaxpr, b.consts, kinds[1:]) for b in eqn.params["branches"]]
+    branches = [_walk(*_open(b), kinds[1:]) for b in eqn.params["branches"]]
     return [_join(list(out), "cond") for out in zip(*branches, strict=True)]
 
 
@@ -126,11 +148,12 @@ def _join(kinds: list[str], name: str) -> str:
 
 
 def _constant(value: Any) -> str:
-    """Zero or fixed; a large constant is not read, since `zeros` is a broadcast of one scalar."""
-    if isinstance(value, jax.core.Tracer) or np.size(value) != 1 or not _is_number(value):
+    """Zero or fixed; a large constant on a device is not read, as `zeros` is a broadcast of one scalar."""
+    is_unread = isinstance(value, jax.core.Tracer) or (isinstance(value, jax.Array) and np.size(value) != 1)
+    if is_unread or not _is_number(value):
         return FIXED
     return FIXED if np.any(np.asarray(value)) else ZERO
 
 
 def _is_number(value: Any) -> bool:
-    return np.issubdtype(getattr(value, "dtype", type(value)), np.number)
+    return jax.dtypes.issubdtype(getattr(value, "dtype", type(value)), np.number)  # bfloat16 too

@@ -29,7 +29,7 @@ class Container(Layer):
         return self.combinator(tuple(part.mode(train) for part in self.parts), self.names)
 
     def init(self, key: Any, shape: Any) -> tuple[Any, Any]:
-        x = to_shape(self, shape)
+        x = to_shape(self, shape, tree=True)
         op = self.op(train=True)
         params, state = [], []
         for label, part, k in zip(op.labels, self.parts, jax.random.split(key, len(self.parts)), strict=True):

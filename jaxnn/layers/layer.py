@@ -33,7 +33,7 @@ class Layer(Op):
 
     def init(self, key: Any, shape: Any) -> tuple[Any, Any]:
         """(params, state) for an x of this shape; () for what a layer does not have."""
-        output_of(self, (), (), to_shape(self, shape))
+        output_of(self, (), (), to_shape(self, shape, tree=True))
         return (), ()
 
     def op(self, train: bool) -> Op:
@@ -99,10 +99,14 @@ class Mode(Stage):
         return self._stage.backward(cache, dy)
 
 
-def to_shape(layer: Layer, shape: Any) -> jax.ShapeDtypeStruct:
-    """A shape as given by the user, with the dtype this layer takes; structs pass."""
-    if hasattr(shape, "shape") and hasattr(shape, "dtype"):
-        return jax.ShapeDtypeStruct(shape.shape, shape.dtype)
+def to_shape(layer: Layer, shape: Any, *, tree: bool = False) -> Any:
+    """A shape as given by the user, with the dtype this layer takes; structs pass, with `tree` also
+    a tree of them, as Parallel hands on."""
+    structs = jax.tree.leaves(shape)
+    if structs and all(hasattr(s, "shape") and hasattr(s, "dtype") for s in structs):
+        expect(tree or structs[0] is shape, layer.name, "one array as x", f"shapes {[s.shape for s in structs]}",
+               "join the branches with add or concatenate")
+        return jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype), shape)
     is_shape = isinstance(shape, tuple | list) and all(isinstance(n, int) and n > 0 for n in shape)
     expect(is_shape, layer.name, "shape to be a tuple of positive sizes, that of one x", repr(shape),
            "leave the batch axis out" if isinstance(shape, tuple | list) and None in shape else "")

@@ -29,7 +29,7 @@ class Summary(NamedTuple):
 
     @classmethod
     def of(cls, layer: Layer, shape: Any) -> "Summary":
-        x = to_shape(layer, shape)
+        x = to_shape(layer, shape, tree=True)
         params, state = jax.eval_shape(lambda: layer.init(jax.random.key(0), x))
         return cls(tuple(_rows("", layer, params, state, x)))
 

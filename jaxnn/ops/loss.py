@@ -18,7 +18,7 @@ __all__ = ["binary_cross_entropy", "huber", "softmax_cross_entropy", "squared_er
 
 @hand_derived
 def binary_cross_entropy(logits: Any, labels: Any) -> Any:
-    """L = -Σ [t log σ(z) + (1 - t) log(1 - σ(z))] = Σ [log(1 + e^z) - t z], σ the sigmoid.
+    """L = -Σ [t log σ(z) + (1 - t) log(1 - σ(z))] = Σ [t log(1 + e^-z) + (1 - t) log(1 + e^z)].
 
     Args:
       logits: z, any shape: one number, or several independent yes-or-no questions.
@@ -33,7 +33,8 @@ def binary_cross_entropy(logits: Any, labels: Any) -> Any:
     expect(values is None or bool(np.all((values >= 0) & (values <= 1))), "binary_cross_entropy",
            "labels in [0, 1]", _range(values))
     t = jnp.asarray(labels, logits.dtype)
-    return jnp.sum(jnp.logaddexp(logits, 0) - t * logits), (logits, labels)
+    # Not log(1 + e^z) - t z, which is shorter and loses a small loss to rounding: 2 % of it at z = 10.
+    return jnp.sum(t * jnp.logaddexp(-logits, 0) + (1 - t) * jnp.logaddexp(logits, 0)), (logits, labels)
 
 
 @binary_cross_entropy.defbackward

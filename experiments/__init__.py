@@ -1,0 +1,1 @@
+"""Experiments: `python -m experiments list`, `python -m experiments run NAME`."""

@@ -1,0 +1,104 @@
+"""The command line of the experiments.
+
+    python -m experiments list
+    python -m experiments run NAME [--out DIR] [--data-dir DIR] [knobs ...]
+"""
+
+import argparse
+import difflib
+import importlib
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+
+from experiments.knobs import add_options, from_options
+from experiments.run import prepare, say, write_metrics
+from jaxnn.checks import InputError
+from jaxnn.data import BadFile, MissingData, data_directory
+
+# Each module has a docstring that opens with its question, `Knobs`, and `run(knobs, out, data_dir)`,
+# which puts pictures into out and returns the measures.
+EXPERIMENTS = {
+    "digits": "experiments.course1.digits",
+    "logistic-regression": "experiments.course1.logistic_regression",
+    "planar": "experiments.course1.planar",
+    "deep-network": "experiments.course1.deep_network",
+    "vectorization": "experiments.course1.vectorization",
+}
+EXPECTED = (InputError, MissingData, BadFile, ModuleNotFoundError)  # errors whose message says it all
+
+
+def list_experiments(argv: Sequence[str]) -> int:
+    """list: the experiments and their questions."""
+    if argv:
+        return refuse(f"list expects no argument; got {' '.join(argv)!r}")
+    width = max(map(len, EXPERIMENTS))
+    for name, module in EXPERIMENTS.items():
+        print(f"{name:{width}}  {question(importlib.import_module(module))}")
+    return 0
+
+
+def run(argv: Sequence[str]) -> int:
+    """run NAME: one experiment; `run NAME --help` shows its knobs."""
+    if not argv or argv[0].startswith("-"):
+        return refuse(f"run expects the name of an experiment first: {', '.join(EXPERIMENTS)}")
+    name = argv[0]
+    if name not in EXPERIMENTS:
+        nearest = difflib.get_close_matches(name, EXPERIMENTS, n=1, cutoff=0.4)
+        todo = f"did you mean {nearest[0]!r}?" if nearest else f"choose from {', '.join(EXPERIMENTS)}"
+        return refuse(f"run expects the name of an experiment; got {name!r}; {todo}")
+    experiment = importlib.import_module(EXPERIMENTS[name])
+    options = options_of(name, experiment).parse_args(argv[1:])
+    begin = time.perf_counter()
+    try:
+        knobs = from_options(experiment.Knobs, options)
+        out = prepare(options.out)
+        if options.data_dir is not None:
+            data_directory(options.data_dir)  # a directory asked for must be there, even if it is not needed
+        metrics = experiment.run(knobs, out, options.data_dir)
+    except EXPECTED as error:
+        return refuse(str(error))
+    seconds = time.perf_counter() - begin
+    say(f"{write_metrics(out, name, knobs, metrics, seconds)} and its pictures, {seconds:.1f} s")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"list": list_experiments, "run": run}
+
+
+def question(experiment: ModuleType) -> str:
+    return (experiment.__doc__ or "").splitlines()[0]
+
+
+def options_of(name: str, experiment: ModuleType) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(f"python -m experiments run {name}", description=question(experiment),
+                                     allow_abbrev=False)
+    parser.add_argument("--out", type=Path, default=Path("runs", name), metavar="DIR",
+                        help=f"where metrics.json and the pictures go (default: runs/{name})")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the course's files lie "
+                        "(default: the environment variable JAXNN_DATA, else a per-user cache)")
+    add_options(parser, experiment.Knobs)
+    return parser
+
+
+def refuse(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    commands = "\n".join(f"  {command.__doc__}" for command in COMMANDS.values())
+    usage = f"usage: python -m experiments {'|'.join(COMMANDS)} ...\n\n{commands}"
+    if argv and argv[0] in COMMANDS:
+        return COMMANDS[argv[0]](argv[1:])
+    if argv and argv[0] in ("-h", "--help"):
+        print(usage)
+        return 0
+    return refuse(f"expected a command; got {argv[0] if argv else 'none'}\n{usage}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

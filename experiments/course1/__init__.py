@@ -1,0 +1,1 @@
+"""Course 1 of the Deep Learning Specialization: from logistic regression to a deep network."""

@@ -1,0 +1,80 @@
+"""Cotangents as a backward pass returns them, checked against the arguments they belong to."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+__all__ = ["checked_cotangents", "is_inexact", "leaf_paths", "zero_tangent"]
+
+
+def checked_cotangents(name: str, arguments: tuple[str, ...], args: tuple, cotangents: Any) -> list[Any]:
+    """One cotangent for each leaf of the arguments, cast to its dtype; None where there is no gradient.
+
+    Args:
+      name, arguments: of the op, for the messages.
+      args: the arguments, or their shapes.
+      cotangents: what backward returned.
+    Raises:
+      TypeError: wrong in number, structure, shape or dtype.
+    """
+    who = f"backward of '{name}'"
+    is_tuple = isinstance(cotangents, tuple | list)
+    if not is_tuple or len(cotangents) != len(args):
+        came = f"{len(cotangents)} cotangents" if is_tuple else type(cotangents).__name__
+        raise TypeError(
+            f"{who} returned {came}; expected a tuple of {len(args)}, one for each of "
+            f"({', '.join(arguments)}), None where there is no gradient")
+    leaves: list[Any] = []
+    for argument, arg, cotangent in zip(arguments, args, cotangents, strict=True):
+        tree = jax.tree.structure(arg)
+        try:
+            leaves += [None] * tree.num_leaves if cotangent is None else tree.flatten_up_to(cotangent)
+        except ValueError:
+            raise TypeError(
+                f"{who}: the cotangent of '{argument}' has structure {jax.tree.structure(cotangent)}; "
+                f"the argument has {tree}") from None
+    return [_checked(who, path, x, cotangent) for path, x, cotangent in zip(
+        leaf_paths(arguments, args), jax.tree.leaves(args), leaves, strict=True)]
+
+
+def _checked(who: str, path: str, x: Any, cotangent: Any) -> Any:
+    if cotangent is None:
+        return None
+    if not hasattr(cotangent, "shape"):
+        if not isinstance(cotangent, bool | int | float | complex):
+            raise TypeError(f"{who}: the cotangent of '{path}' is a {type(cotangent).__name__}; the "
+                            "argument is an array")
+        cotangent = jnp.asarray(cotangent)
+    dtype, came = x.dtype, cotangent.dtype
+    if not is_inexact(x):
+        if came == jax.dtypes.float0:
+            return None
+        raise TypeError(
+            f"{who}: the cotangent of '{path}' is {came}{list(cotangent.shape)}; the argument is {dtype}, "
+            "which has no gradient: return None in its place")
+    if cotangent.shape != x.shape:
+        raise TypeError(f"{who}: the cotangent of '{path}' has shape {cotangent.shape}; the argument has "
+                        f"shape {x.shape}")
+    loses_part = jnp.issubdtype(came, jnp.complexfloating) and not jnp.issubdtype(dtype, jnp.complexfloating)
+    if not jnp.issubdtype(came, jnp.inexact) or loses_part:
+        raise TypeError(f"{who}: the cotangent of '{path}' has dtype {came}; the argument has dtype {dtype}")
+    return lax.convert_element_type(cotangent, dtype)
+
+
+def leaf_paths(arguments: tuple[str, ...], args: tuple) -> list[str]:
+    """The name of each leaf: the argument's, and where in it the leaf is."""
+    return [name + jax.tree_util.keystr(path) for name, arg in zip(arguments, args, strict=True)
+            for path, _ in jax.tree_util.tree_leaves_with_path(arg)]
+
+
+def is_inexact(x: Any) -> bool:
+    """Whether x has a derivative: floating-point or complex."""
+    return bool(jnp.issubdtype(jnp.result_type(x), jnp.inexact))
+
+
+def zero_tangent(x: Any) -> Any:
+    """The zero of the space of x's derivatives, which for an integer is JAX's empty float0."""
+    return jnp.zeros_like(x) if is_inexact(x) else np.zeros(jnp.shape(x), jax.dtypes.float0)

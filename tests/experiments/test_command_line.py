@@ -1,0 +1,137 @@
+"""`python -m experiments`: list, run, help, and what it refuses, in one sentence and before time is spent."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments.__main__ import EXPERIMENTS, main
+
+QUICK = ["logistic-regression", "--data", "breast-cancer", "--iterations", "2", "--sweep-iterations", "2"]
+
+
+def refusal(capsys, *argv: str) -> str:
+    """The message with which a command line is refused."""
+    assert main(argv) != 0
+    printed = capsys.readouterr().err
+    assert "Traceback" not in printed
+    return printed
+
+
+def test_list_has_a_name_and_a_question_on_each_line(capsys):
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(EXPERIMENTS)
+    starts = set()
+    for name, line in zip(EXPERIMENTS, lines, strict=True):
+        assert line.startswith(name + " ")
+        assert line.endswith("?")
+        starts.add(len(line) - len(line[len(name):].lstrip()))
+    assert len(starts) == 1, "the questions are aligned"
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_help_shows_every_knob_with_its_default_and_reason(capsys, name):
+    with pytest.raises(SystemExit) as stop:
+        main(["run", name, "--help"])
+    assert stop.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for option in ("--out", "--data-dir", "--seed"):
+        assert option in shown
+    assert f"(default: runs/{name})" in shown
+    assert shown.count("(default: ") >= 5
+
+
+def test_a_run_writes_its_measures_beside_what_they_were_measured_with(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", *QUICK, "--seed", "3", "--sweep", "0.5", "0.25"]) == 0
+    path = Path("runs", "logistic-regression", "metrics.json")
+    assert str(path) in capsys.readouterr().out
+    record = json.loads(path.read_text())
+    assert record["experiment"] == "logistic-regression"
+    assert record["seed"] == 3
+    assert record["configuration"] == {
+        "seed": 3, "data": "breast-cancer", "iterations": 2, "learning_rate": 0.005, "sweep": [0.5, 0.25],
+        "sweep_iterations": 2}
+    assert set(record["versions"]) == {"python", "jax", "jaxlib", "optax", "numpy"}
+    assert {"commit", "device"} <= set(record)
+    assert record["seconds"] > 0
+
+
+@pytest.mark.parametrize(("argv", "said"), [
+    ([], "expected a command; got none"),
+    (["trian"], "expected a command; got trian"),
+    (["list", "digits"], "list expects no argument; got 'digits'"),
+    (["run"], "run expects the name of an experiment first"),
+    (["run", "--seed", "1"], "run expects the name of an experiment first"),
+    (["run", "digit"], "run expects the name of an experiment; got 'digit'; did you mean 'digits'?"),
+    (["run", "logistic"], "got 'logistic'; did you mean 'logistic-regression'?"),
+    (["run", "xyzzy"], "got 'xyzzy'; choose from digits, logistic-regression"),
+])
+def test_a_command_line_without_sense_says_what_was_expected(capsys, argv, said):
+    assert said in refusal(capsys, *argv)
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    (["--epochs", "many"], "--epochs expects an integer at least 1; got 'many'"),
+    (["--epochs", "0"], "--epochs expects an integer at least 1; got 0"),
+    (["--epochs", "1.5"], "--epochs expects an integer at least 1; got '1.5'"),
+    (["--learning-rate", "-1"], "--learning-rate expects a number above 0; got -1.0"),
+    (["--learning-rate", "nan"], "--learning-rate expects a number above 0; got nan"),
+    (["--learning-rate", "inf"], "--learning-rate expects a number above 0; got inf"),
+    (["--dropout", "1"], "--dropout expects a number at least 0 below 1; got 1.0"),
+    (["--hidden", "8", "0"], "--hidden expects an integer at least 1; got 0"),
+    (["--seed", "-1"], "--seed expects an integer at least 0; got -1"),
+])
+def test_a_knob_out_of_bounds_is_named(capsys, tmp_path, options, said):
+    assert refusal(capsys, "run", "digits", "--out", str(tmp_path / "new"), *options) == f"error: {said}\n"
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_word_that_is_no_choice_is_refused_with_the_choices(capsys):
+    said = refusal(capsys, "run", "logistic-regression", "--data", "dogs")
+    assert said == "error: --data expects one of auto, cat, breast-cancer; got 'dogs'\n"
+
+
+def test_an_unknown_knob_is_refused(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["run", "digits", "--epoch", "3"])
+    assert stop.value.code == 2
+    assert "unrecognized arguments: --epoch 3" in capsys.readouterr().err
+
+
+def test_out_may_not_be_a_file(capsys, tmp_path):
+    file = tmp_path / "results"
+    file.write_text("mine")
+    said = refusal(capsys, "run", *QUICK, "--out", str(file))
+    assert said == f"error: --out expects a directory; got the file {file}; name another place\n"
+    assert file.read_text() == "mine"
+
+
+def test_out_must_be_a_place_that_can_be_written_to(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    said = refusal(capsys, "run", *QUICK, "--out", str(tmp_path / "file" / "below"))
+    assert "--out expects a directory that can be written to; got" in said
+
+
+def test_a_data_directory_that_was_asked_for_must_exist(capsys, tmp_path):
+    nowhere = tmp_path / "nowhere"
+    said = refusal(capsys, "run", *QUICK, "--out", str(tmp_path), "--data-dir", str(nowhere))
+    assert f"expects an existing directory at {nowhere}" in said
+
+
+@pytest.mark.parametrize("name", ["logistic-regression", "deep-network"])
+def test_missing_photographs_are_named_with_where_they_go_and_what_goes_without_them(capsys, tmp_path, name):
+    said = refusal(capsys, "run", name, "--data", "cat", "--data-dir", str(tmp_path),
+                   "--out", str(tmp_path / "out"))
+    assert said.count("\n") == 1
+    assert "c1/train_catvnoncat.h5 was expected at" in said
+    assert str(tmp_path / "c1" / "train_catvnoncat.h5") in said
+    assert "--data breast-cancer" in said
+
+
+def test_a_damaged_file_is_refused_even_where_another_set_would_do(capsys, tmp_path):
+    (tmp_path / "train_catvnoncat.h5").write_bytes(b"<html>not found</html>")
+    said = refusal(capsys, "run", "logistic-regression", "--data-dir", str(tmp_path),
+                   "--out", str(tmp_path / "out"))
+    assert "train_catvnoncat.h5 expects an HDF5 file; got" in said

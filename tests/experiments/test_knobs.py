@@ -1,0 +1,36 @@
+"""Knobs given in Python are held to the same bounds as those of the command line."""
+
+import dataclasses
+
+import pytest
+
+from experiments.knobs import Configuration, knob
+from jaxnn.checks import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Knobs(Configuration):
+    steps: int = knob(3, "a few", at_least=1)
+    rate: float = knob(0.5, "half", above=0, below=1)
+    sizes: tuple[int, ...] = knob((4, 2), "narrowing", at_least=1)
+    kind: str = knob("a", "the first", choices=("a", "b"))
+
+
+def test_values_in_bounds_are_kept():
+    knobs = Knobs(steps=1, rate=0.25, sizes=(1,), kind="b")
+    assert (knobs.steps, knobs.rate, knobs.sizes, knobs.kind) == (1, 0.25, (1,), "b")
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    ({"steps": 0}, "--steps expects an integer at least 1; got 0"),
+    ({"steps": 2.0}, "--steps expects an integer at least 1; got 2.0"),
+    ({"rate": 1.0}, "--rate expects a number above 0 below 1; got 1.0"),
+    ({"rate": "fast"}, "--rate expects a number above 0 below 1; got 'fast'"),
+    ({"sizes": ()}, r"--sizes expects at least one value; got \(\)"),
+    ({"sizes": 3}, "--sizes expects at least one value; got 3"),
+    ({"sizes": (3, 0)}, "--sizes expects an integer at least 1; got 0"),
+    ({"kind": "c"}, "--kind expects one of a, b; got 'c'"),
+])
+def test_values_out_of_bounds_are_refused(given, said):
+    with pytest.raises(InputError, match=said):
+        Knobs(**given)

@@ -1,0 +1,86 @@
+"""Each experiment on the embedded data, for a few steps: its measures and its pictures are there."""
+
+import contextlib
+import io
+import json
+import struct
+
+import pytest
+
+from experiments.__main__ import main
+
+TINY = {
+    "logistic-regression": (["--data", "breast-cancer", "--iterations", "101", "--sweep-iterations", "3"],
+                            {"train_accuracy", "test_accuracy"}, {"cost", "weights"}),
+    "planar": (["--iterations", "3", "--sweep-iterations", "3", "--sweep", "1", "4",
+                "--sets", "flower", "blobs"],
+               {"train_accuracy", "test_accuracy"},
+               {"cost", "boundary_by_hidden_size", "boundary_by_activation", "accuracy"}),
+    "deep-network": (["--data", "breast-cancer", "--iterations", "101"],
+                     {"train_accuracy", "test_accuracy", "two_layer_train_accuracy",
+                      "two_layer_test_accuracy"},
+                     {"cost"}),
+    "vectorization": (["--examples", "3", "--rounds", "1"], set(), {"times"}),
+}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_short_run_measures_and_draws(tmp_path, capsys, name):
+    options, measures, pictures = TINY[name]
+    assert main(["run", name, *options, "--out", str(tmp_path)]) == 0
+    record = json.loads((tmp_path / "metrics.json").read_text())
+    for measure in measures:
+        assert 0 <= record[measure] <= 1
+    assert {path.stem for path in tmp_path.glob("*.png")} == pictures
+    for picture in tmp_path.glob("*.png"):
+        assert_picture(picture)
+
+
+def assert_picture(path):
+    data = path.read_bytes()
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    width, height = struct.unpack(">II", data[16:24])
+    assert min(width, height) >= 200
+    assert len(data) > 5000, "more than an empty frame"
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """Runs a quarter-sized network for a few epochs: (directory, what was printed)."""
+
+    def run():
+        out, printed = tmp_path_factory.mktemp("digits"), io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            assert main(["run", "digits", "--epochs", "12", "--hidden", "64", "32", "--out", str(out)]) == 0
+        return json.loads((out / "metrics.json").read_text()), out, printed.getvalue()
+
+    return run(), run()
+
+
+def test_digits_reads_digits(digits):
+    (record, out, _), _ = digits
+    for measure in ("train_accuracy", "dev_accuracy", "test_accuracy"):
+        assert 0.8 < record[measure] <= 1, "chance is 0.1; the docstring has the full run"
+    assert {path.stem for path in out.glob("*.png")} == {"learning_curve", "confusion_matrix", "most_wrong"}
+    for picture in out.glob("*.png"):
+        assert_picture(picture)
+
+
+def test_digits_says_what_becomes_of_the_last_batch_and_compares_its_gradient(digits):
+    (record, _, printed), _ = digits
+    assert "22 batches of 64 per epoch, for which 30 images drawn anew each time sit out" in printed
+    assert "equal to jax.grad of the reference" in printed
+    assert record["gradients_equal"] is True
+
+
+def test_the_same_seed_gives_the_same_run(digits):
+    (a, *_), (b, *_) = digits
+    assert (a["costs"], a["dev_errors"]) == (b["costs"], b["dev_errors"])
+
+
+def test_without_the_photographs_the_embedded_table_is_taken_and_it_is_said_why(tmp_path, capsys):
+    main(["run", "logistic-regression", "--iterations", "2", "--sweep-iterations", "2",
+          "--data-dir", str(tmp_path), "--out", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert said.startswith("breast cancer in place of the cat photographs: c1/train_catvnoncat.h5")
+    assert json.loads((tmp_path / "metrics.json").read_text())["data"] == "breast-cancer"

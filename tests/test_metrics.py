@@ -1,0 +1,43 @@
+"""Accuracy and confusion matrix, against scikit-learn and by their refusals."""
+
+import numpy as np
+import pytest
+
+from jaxnn.checks import InputError
+from jaxnn.metrics import accuracy, confusion_matrix
+
+
+def test_against_scikit_learn():
+    metrics = pytest.importorskip("sklearn.metrics")
+    random = np.random.RandomState(0)
+    predictions, labels = random.randint(0, 5, (2, 200))
+    assert accuracy(predictions, labels) == pytest.approx(metrics.accuracy_score(labels, predictions))
+    wanted = metrics.confusion_matrix(labels, predictions, labels=range(5))
+    np.testing.assert_array_equal(confusion_matrix(predictions, labels, 5), wanted)
+
+
+def test_the_matrix_holds_each_example_once_and_the_right_ones_on_its_diagonal():
+    predictions, labels = np.array([0, 2, 2, 1]), np.array([0, 2, 1, 1])
+    counts = confusion_matrix(predictions, labels, 3)
+    assert counts.sum() == 4
+    assert np.trace(counts) / 4 == accuracy(predictions, labels)
+    assert counts[1, 2] == 1  # of class 1, predicted as 2
+
+
+@pytest.mark.parametrize(("predictions", "labels"), [
+    (np.zeros((3, 1), int), np.zeros(3, int)),  # would broadcast to (3, 3)
+    (np.zeros(3, int), np.zeros(2, int)),
+    (np.zeros(0, int), np.zeros(0, int)),
+    (np.zeros((3, 4)), np.zeros(3, int)),
+])
+def test_shapes_that_do_not_fit_are_refused(predictions, labels):
+    with pytest.raises(InputError, match=r"expects predictions and labels of one shape \(B,\), B >= 1; got"):
+        accuracy(predictions, labels)
+    with pytest.raises(InputError, match=r"confusion_matrix expects predictions and labels of one shape"):
+        confusion_matrix(predictions, labels, 4)
+
+
+@pytest.mark.parametrize("labels", [[0, 3], [-1, 0], [0.5, 0.0]])
+def test_classes_that_are_none_are_refused(labels):
+    with pytest.raises(InputError, match=r"confusion_matrix expects integer classes in 0 \.\. 2; got"):
+        confusion_matrix([0, 1], labels, 3)
