@@ -2,6 +2,7 @@
 
     python -m experiments list
     python -m experiments run NAME [--out DIR] [--data-dir DIR] [knobs ...]
+    python -m experiments bench [NAME ...] [--rounds N] [--out DIR]
 """
 
 import argparse
@@ -13,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
+from experiments.benchmarks.bench import bench
 from experiments.knobs import add_options, from_options
 from experiments.run import prepare, say, write_metrics
 from jaxnn.checks import InputError
@@ -65,7 +67,7 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"list": list_experiments, "run": run}
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"list": list_experiments, "run": run, "bench": bench}
 
 
 def question(experiment: ModuleType) -> str:

@@ -2,10 +2,11 @@
 
 from jaxnn import initializers
 from jaxnn.checks import InputError
-from jaxnn.compose import bind, chain, parallel, residual
+from jaxnn.compose import chain, parallel, residual
 from jaxnn.gradients import GradientReport, compare_gradients
 from jaxnn.hand_derived import HandDerived, Op, Static, hand_derived
 from jaxnn.layers import *
 from jaxnn.ops import *
+from jaxnn.stage import bind
 
 __version__ = "0.1.0"

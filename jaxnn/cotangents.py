@@ -29,7 +29,7 @@ def checked_cotangents(name: str, arguments: tuple[str, ...], args: tuple, cotan
             f"({', '.join(arguments)}), None where there is no gradient")
     leaves: list[Any] = []
     for argument, arg, cotangent in zip(arguments, args, cotangents, strict=True):
-        tree = jax.tree.structure(arg)
+        tree: Any = jax.tree.structure(arg)
         try:
             leaves += [None] * tree.num_leaves if cotangent is None else tree.flatten_up_to(cotangent)
         except ValueError:

@@ -18,7 +18,10 @@ import numpy as np
 
 from jaxnn.lifting import agree_on_varying_axes, lift_forward_mode, lift_reverse_mode
 
-__all__ = ["HandDerived", "Op", "Static", "hand_derived"]
+__all__ = ["EXAMPLES", "HandDerived", "Op", "Static", "hand_derived"]
+
+EXAMPLES = "examples"
+"""The name of the batch's axis: ops are written for one example, and `jax.vmap` makes the batch."""
 
 
 class Op:
@@ -32,8 +35,13 @@ class Op:
     `arguments` are the names of the positional arguments, in order.
     """
 
-    name: str
-    arguments: tuple[str, ...]
+    @property
+    def name(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        raise NotImplementedError
 
     def __call__(self, *args: Any, **static: Any) -> Any:
         raise NotImplementedError
@@ -100,7 +108,6 @@ class HandDerived(Op):
 
     def __init__(self, forward: Callable, *, reverse_only: bool = False):
         functools.update_wrapper(self, forward)
-        self.name = forward.__name__
         self.reverse_only = reverse_only
         self._forward = forward
         self._backward: Callable | None = None
@@ -110,8 +117,15 @@ class HandDerived(Op):
             raise TypeError(
                 f"forward of '{self.name}' takes *args or **kwargs; name each argument, and pass "
                 "several arrays as one tuple")
+
+    @property
+    def name(self) -> str:
+        return self._forward.__name__
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
         named = self._signature.parameters.items()
-        self.arguments = tuple(k for k, p in named if p.kind is not inspect.Parameter.KEYWORD_ONLY)
+        return tuple(name for name, p in named if p.kind is not inspect.Parameter.KEYWORD_ONLY)
 
     def defbackward(self, backward: Callable) -> Callable:
         """Sets the backward pass (cache, dy) -> cotangents and returns it unchanged."""

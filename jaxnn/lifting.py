@@ -69,7 +69,7 @@ def lift_forward_mode(name: str, arguments: tuple[str, ...], backward: Callable)
             arg_leaves, arg_tree = jax.tree.flatten(args)
             shapes = _Shapes(cache_tree, rest, arg_tree,
                              tuple((jnp.shape(x), jnp.result_type(x)) for x in arg_leaves), moving)
-            smooth, rough, join = _split_smooth(y)
+            _, rough, join = _split_smooth(y)
             pushed = push_jit(shapes, arrays, y, [flat[i] for i in moving])
             return y, join(pushed, [SymbolicZero(jax.typeof(leaf).to_tangent_aval()) for leaf in rough])
 
@@ -178,7 +178,8 @@ def _check_linear(name: str, pull_back: Callable, y: Any, paths: list[str]) -> N
     reasons = why_not_linear(of_smooth, smooth)
     for path, reason in zip(used, reasons, strict=True):
         if reason is not None:
-            raise TypeError(f"backward of '{name}' is not linear in dy: in the cotangent of '{path}' {reason}")
+            raise TypeError(
+                f"backward of '{name}' is not linear in dy: in the cotangent of '{path}' {reason}")
 
 
 def _split_smooth(y: Any) -> tuple[list[Any], list[Any], Callable]:

@@ -25,12 +25,17 @@ def bench(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser("python -m experiments bench", description=(
         "Measures each op beside what autodiff makes of the same equation. The sides take turns; "
         "ratios are medians over the rounds, to the first side."))
-    parser.add_argument("name", nargs="*", choices=[[], *names], metavar="NAME",
+    parser.add_argument("name", nargs="*", metavar="NAME",
                         help=f"which (default: all): {', '.join(names)}")
     parser.add_argument("--rounds", type=int, default=9, metavar="N", help="how often (default: 9)")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), metavar="DIR",
                         help="where bench.json goes (default: runs/bench)")
     options = parser.parse_args(argv)
+    unknown = [name for name in options.name if name not in names]
+    if unknown:
+        parser.error(f"unknown benchmark {unknown[0]!r}; choose from {', '.join(names)}")
+    if options.rounds < 1:
+        parser.error(f"--rounds expects at least 1; got {options.rounds}")
     out = prepare(options.out)
     rows: list[Row] = []
     for case in CASES:

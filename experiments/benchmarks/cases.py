@@ -4,6 +4,7 @@
 forward pass without its rule, where that differs; "jaxnn" is our op.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ import optax
 from jax import lax
 
 import jaxnn
-from experiments.benchmarks.measure import Case, Side, of_gradient, of_pull_back
+from experiments.benchmarks.measure import Case, Side, of_gradient, of_pull_back, temporaries
 from jaxnn.layers import BatchNorm, Conv, Dense, Residual, Sequential, over_examples
 from jaxnn.ops import attention, batch_norm, dense, lstm, max_pool, relu, softmax_cross_entropy
 
@@ -36,7 +37,7 @@ def mlp() -> list[Side]:
     sizes = (784, 1024, 1024, 10)
     net = jaxnn.chain(dense, relu, dense, relu, dense)
     params: list[Any] = []
-    for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
         params += [{"weight": normal(i, n_out, n_in) / n_in**0.5, "bias": jnp.zeros(n_out)}, ()]
     args = tuple(params[:-1]), normal(9, 256, 784), classes(10, 256, 10)
 
@@ -116,7 +117,7 @@ def embedding_step() -> list[Side]:
             held[0] = compiled(held[0])
             return held[0]
 
-        return Side(name, call, compiled.memory_analysis().temp_size_in_bytes)
+        return Side(name, call, temporaries(compiled))
 
     return [stepping("dense gradient", by_gradient), stepping("rows in place", by_rows)]
 
@@ -204,7 +205,7 @@ def resnet() -> list[Side]:
             held[0] = compiled(held[0])
             return held[0]
 
-        return Side(name, run, compiled.memory_analysis().temp_size_in_bytes)
+        return Side(name, run, temporaries(compiled))
 
     return [side("reference", batch.reference), side("jaxnn", batch)]
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-__all__ = ["Case", "Row", "Side", "measure", "of_gradient", "of_pull_back"]
+__all__ = ["Case", "Row", "Side", "measure", "of_gradient", "of_pull_back", "temporaries"]
 
 
 class Side(NamedTuple):
@@ -58,10 +58,16 @@ def measure(case: Case, rounds: int) -> list[Row]:
             for side, ms, ratio in zip(sides, medians, ratios, strict=True)]
 
 
+def temporaries(compiled: Any) -> int | None:
+    """Bytes of temporaries, where the backend tells."""
+    analysis = compiled.memory_analysis()
+    return None if analysis is None else analysis.temp_size_in_bytes
+
+
 def of_gradient(name: str, cost: Callable, *args: Any, argnums: Any = 0) -> Side:
     """The gradient of a cost, forward and backward pass together."""
     compiled = jax.jit(jax.grad(cost, argnums)).lower(*args).compile()
-    return Side(name, lambda: compiled(*args), compiled.memory_analysis().temp_size_in_bytes)
+    return Side(name, lambda: compiled(*args), temporaries(compiled))
 
 
 def of_pull_back(name: str, f: Callable, dy: Any, *args: Any) -> Side:
@@ -69,4 +75,4 @@ def of_pull_back(name: str, f: Callable, dy: Any, *args: Any) -> Side:
     pull_back = jax.jit(lambda *args: jax.vjp(f, *args)[1])(*args)
     compiled = jax.jit(lambda pull_back, dy: pull_back(dy)).lower(pull_back, dy).compile()
     kept = sum(leaf.nbytes for leaf in jax.tree.leaves(pull_back))
-    return Side(name, lambda: compiled(pull_back, dy), compiled.memory_analysis().temp_size_in_bytes, kept)
+    return Side(name, lambda: compiled(pull_back, dy), temporaries(compiled), kept)

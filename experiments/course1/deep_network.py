@@ -30,7 +30,7 @@ from experiments.course1.cat_or_cancer import CHOICES, WHY, Examples, load
 from experiments.knobs import Configuration, knob
 from experiments.run import percent, say, table
 from jaxnn import binary_cross_entropy, chain, compare_gradients, dense, relu
-from jaxnn.compose import over_examples_op
+from jaxnn.examples import over_examples_op
 from jaxnn.hand_derived import Op
 from jaxnn.metrics import accuracy
 

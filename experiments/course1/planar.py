@@ -30,8 +30,8 @@ from experiments import figures
 from experiments.knobs import Configuration, knob
 from experiments.run import percent, progress, say, table
 from jaxnn import binary_cross_entropy, chain, dense, relu, sigmoid, tanh
-from jaxnn.compose import over_examples_op
 from jaxnn.data import blobs, gaussian_quantiles, noisy_circles, noisy_moons, planar_flower
+from jaxnn.examples import over_examples_op
 from jaxnn.metrics import accuracy
 
 ACTIVATIONS = {"tanh": tanh, "relu": relu, "sigmoid": sigmoid}

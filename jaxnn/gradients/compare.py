@@ -5,6 +5,7 @@ element. So one threshold serves every size and dtype, and one wrong element amo
 which a norm of the difference hides.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -32,7 +33,8 @@ class Leaf(NamedTuple):
     shape: tuple[int, ...]
     error: float
     """Worst error in units of eps · max|leaf|; inf where only one side is finite."""
-    index: tuple[int, ...]
+    element: tuple[int, ...]
+    """Where the worst error is, with both values there."""
     value: float
     reference: float
 
@@ -58,7 +60,7 @@ class GradientReport(NamedTuple):
                  for leaf in self.leaves]
         worst = self.worst
         verdict = "equal to jax.grad of the reference" if self.ok else (
-            f"WRONG at {worst.path}{list(worst.index)}: {worst.value:.6g}, reference {worst.reference:.6g}")
+            f"WRONG at {worst.path}{list(worst.element)}: {worst.value:.6g}, reference {worst.reference:.6g}")
         return "\n".join([*rows, f"{verdict} (threshold {self.threshold:g})"])
 
 
@@ -82,38 +84,40 @@ def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None
         reference = f.reference
     paths, leaves, tree, smooth = _smooth_leaves(f, args)
 
-    def of_smooth(function: Callable) -> Callable:
-        def call(moving: list[Any]) -> Any:
-            filled = list(leaves)
-            for i, leaf in zip(smooth, moving, strict=True):
-                filled[i] = leaf
-            return function(*jax.tree.unflatten(tree, filled), **static)
+    def arguments(moving: list[Any]) -> tuple:
+        filled = list(leaves)
+        for i, leaf in zip(smooth, moving, strict=True):
+            filled[i] = leaf
+        return jax.tree.unflatten(tree, filled)
 
-        return call
+    def by_vjp(function: Callable) -> Callable:
+        return lambda moving, dy: jax.vjp(lambda m: function(*arguments(m), **static), moving)[1](dy)[0]
 
-    moving = [leaves[i] for i in smooth]
-    y, pull_back = jax.vjp(of_smooth(reference), moving)
-    dy = _random_like(y, jax.random.key(0) if key is None else key)
-    (wanted,) = pull_back(dy)
-    routes = {"lifted": jax.vjp(of_smooth(f), moving)[1](dy)[0]}
-    if isinstance(f, Op):
-        _, cache = f.forward(*args, **static)
-        explicit = jax.tree.map(lambda d: None if d.dtype == jax.dtypes.float0 else d, dy)
+    def by_backward(moving: list[Any], dy: Any) -> list[Any]:
+        _, cache = f.forward(*arguments(moving), **static)  # type: ignore[attr-defined]
+        dy = jax.tree.map(lambda d: None if d.dtype == jax.dtypes.float0 else d, dy)
         cotangents: list[Any] = []
-        for arg, cotangent in zip(args, f.backward(cache, explicit), strict=False):  # defaults last
-            arg_tree = jax.tree.structure(arg)
+        for arg, cotangent in zip(args, f.backward(cache, dy), strict=False):  # type: ignore[attr-defined]
+            arg_tree: Any = jax.tree.structure(arg)  # arguments left at their default come last
             nothing = [None] * arg_tree.num_leaves
             cotangents += nothing if cotangent is None else arg_tree.flatten_up_to(cotangent)
-        routes["explicit"] = [jnp.zeros_like(leaves[i]) if cotangents[i] is None else cotangents[i]
-                              for i in smooth]
+        return [jnp.zeros_like(leaves[i]) if cotangents[i] is None else cotangents[i] for i in smooth]
+
+    moving = [leaves[i] for i in smooth]
+    y = jax.eval_shape(lambda: reference(*args, **static))
+    dy = _random_like(y, jax.random.key(0) if key is None else key)
+    routes = {"lifted": by_vjp(f), **({"explicit": by_backward} if isinstance(f, Op) else {})}
+    wanted = jax.jit(by_vjp(reference))(moving, dy)
+    grads_by = {route: jax.jit(function)(moving, dy) for route, function in routes.items()}
     largest = max(_largest(want) for want in wanted)
-    rows = [_compare(paths[i], route, got, want, largest) for route, grads in routes.items()
+    rows = [_compare(paths[i], route, got, want, largest) for route, grads in grads_by.items()
             for i, got, want in zip(smooth, grads, wanted, strict=True)]
     return GradientReport(tuple(rows), THRESHOLD)
 
 
 def _smooth_leaves(f: Callable, args: tuple) -> tuple[list[str], list[Any], Any, list[int]]:
-    names = getattr(f, "arguments", tuple(f"args[{i}]" for i in range(len(args))))
+    names = getattr(f, "arguments", None) or tuple(inspect.signature(f).parameters)
+    names = (*names, *(f"args[{i}]" for i in range(len(names), len(args))))
     flat, tree = jax.tree_util.tree_flatten_with_path(args)
     paths = ["/".join([names[path[0].idx], *map(_part, path[1:])]) for path, _ in flat]
     leaves = [leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf) for _, leaf in flat]

@@ -4,13 +4,13 @@ import dataclasses
 from typing import Any
 
 from jaxnn.checks import expect
-from jaxnn.compose import Identity, bind
 from jaxnn.hand_derived import Op
 from jaxnn.initializers import Initializer, he, zeros
 from jaxnn.layers.layer import Layer, to_shape
 from jaxnn.ops.dense import dense
 from jaxnn.ops.dropout import dropout
 from jaxnn.ops.shape import flatten
+from jaxnn.stage import Identity, bind
 
 __all__ = ["Activation", "Dense", "Dropout", "Flatten"]
 

@@ -7,9 +7,12 @@ import jax
 
 from jaxnn import compose
 from jaxnn.checks import at, expect
+from jaxnn.examples import OverExamples as OverExamplesStage
+from jaxnn.examples import over_examples_op
 from jaxnn.hand_derived import Op
 from jaxnn.layers.basic import Activation
 from jaxnn.layers.layer import Layer, output_of, to_shape
+from jaxnn.stage import Identity
 
 __all__ = ["Parallel", "Residual", "Sequential", "over_examples"]
 
@@ -22,7 +25,7 @@ class Container(Layer):
     combinator: type[compose.Several]
 
     @property
-    def input_dtype(self) -> Any:  # type: ignore[override]
+    def input_dtype(self) -> Any:
         return self.parts[0].input_dtype
 
     def op(self, train: bool) -> compose.Several:
@@ -94,7 +97,7 @@ class Residual(Container):
 @dataclasses.dataclass(frozen=True)
 class _Identity(Layer):
     def op(self, train: bool) -> Op:
-        return compose.Identity()
+        return Identity()
 
 
 def _set_parts(container: Container, parts: tuple, named: dict[str, Any]) -> None:
@@ -119,11 +122,11 @@ class OverExamples(Layer):
     part: Layer
 
     @property
-    def input_dtype(self) -> Any:  # type: ignore[override]
+    def input_dtype(self) -> Any:
         return self.part.input_dtype
 
-    def op(self, train: bool) -> compose.OverExamples:
-        return compose.OverExamples(self.part.mode(train))
+    def op(self, train: bool) -> OverExamplesStage:
+        return OverExamplesStage(self.part.mode(train))
 
     def init(self, key: Any, shape: Any) -> tuple[Any, Any]:
         x = to_shape(self, shape)
@@ -139,4 +142,4 @@ def over_examples(layer: Op) -> Op:
     """
     if isinstance(layer, Layer):
         return OverExamples(layer)
-    return compose.over_examples_op(layer)
+    return over_examples_op(layer)

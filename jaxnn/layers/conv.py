@@ -4,12 +4,12 @@ import dataclasses
 from typing import Any
 
 from jaxnn.checks import expect
-from jaxnn.compose import bind
 from jaxnn.hand_derived import Op
 from jaxnn.initializers import Initializer, he, zeros
 from jaxnn.layers.layer import Layer, output_of, to_shape
 from jaxnn.ops.conv import conv
 from jaxnn.ops.pool import max_pool
+from jaxnn.stage import bind
 
 __all__ = ["Conv", "MaxPool"]
 

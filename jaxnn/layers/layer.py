@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn.checks import at, expect
-from jaxnn.compose import Stage, stage
-from jaxnn.hand_derived import Op, Static
+from jaxnn.hand_derived import EXAMPLES, Op, Static
+from jaxnn.stage import Stage, stage
 
 __all__ = ["Layer", "Mode", "output_of", "to_shape"]
 
@@ -24,8 +24,11 @@ __all__ = ["Layer", "Mode", "output_of", "to_shape"]
 class Layer(Op):
     """The base of all layers. A layer gives `op(train)` and, if it has parameters, `init`."""
 
-    arguments = ("params", "state", "x", "key")
     input_dtype: Any = jnp.float32
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return ("params", "state", "x", "key")
 
     @property
     def name(self) -> str:
@@ -104,8 +107,8 @@ def to_shape(layer: Layer, shape: Any, *, tree: bool = False) -> Any:
     a tree of them, as Parallel hands on."""
     structs = jax.tree.leaves(shape)
     if structs and all(hasattr(s, "shape") and hasattr(s, "dtype") for s in structs):
-        expect(tree or structs[0] is shape, layer.name, "one array as x", f"shapes {[s.shape for s in structs]}",
-               "join the branches with add or concatenate")
+        expect(tree or structs[0] is shape, layer.name, "one array as x",
+               f"shapes {[s.shape for s in structs]}", "join the branches with add or concatenate")
         return jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype), shape)
     is_shape = isinstance(shape, tuple | list) and all(isinstance(n, int) and n > 0 for n in shape)
     expect(is_shape, layer.name, "shape to be a tuple of positive sizes, that of one x", repr(shape),
@@ -122,5 +125,5 @@ def output_of(layer: Layer, params: Any, state: Any, x: Any, train: bool = True)
 
     # A batch of one, for the layers that average over the examples.
     batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), x)
-    y = jax.eval_shape(jax.vmap(one, in_axes=(0, None), axis_name="examples"), batch, key)
+    y = jax.eval_shape(jax.vmap(one, in_axes=(0, None), axis_name=EXAMPLES), batch, key)
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), y)

@@ -6,10 +6,10 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxnn.checks import expect
-from jaxnn.compose import bind
 from jaxnn.hand_derived import Op
 from jaxnn.layers.layer import Layer, to_shape
 from jaxnn.ops.normalization import batch_norm, batch_norm_inference
+from jaxnn.stage import bind
 
 __all__ = ["BatchNorm"]
 

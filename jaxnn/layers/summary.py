@@ -7,6 +7,7 @@ import jax
 from jax.extend import core
 
 from jaxnn.compose import Chain, Several
+from jaxnn.hand_derived import EXAMPLES
 from jaxnn.layers.layer import Layer, output_of, to_shape
 
 __all__ = ["Row", "Summary"]
@@ -64,7 +65,7 @@ def _rows(path: str, layer: Layer, params: Any, state: Any, x: Any) -> list[Row]
     rows = []
     each = zip(op.labels, op.parts, op.entries("params", params), op.entries("state", state), strict=True)
     for label, mode, p, s in each:
-        part = mode.layer
+        part: Layer = mode.layer  # type: ignore[attr-defined]  # a container's parts are modes
         rows += _rows(f"{path}/{label}" if path else label, part, p, s, x)
         if isinstance(op, Chain):
             x = output_of(part, p, s, x)
@@ -78,7 +79,7 @@ def _cache_bytes(layer: Layer, params: Any, state: Any, x: Any) -> int:
     def forward(params: Any, state: Any, x: Any, key: Any) -> Any:
         return layer.mode(True).forward(params, state, x, key)[1]
 
-    jaxpr = jax.make_jaxpr(forward, axis_env=[("examples", 1)])(params, state, x, key).jaxpr
+    jaxpr = jax.make_jaxpr(forward, axis_env=[(EXAMPLES, 1)])(params, state, x, key).jaxpr
     shared = set(jaxpr.invars[: len(jax.tree.leaves(params))])
     kept = {v for v in jaxpr.outvars if not isinstance(v, core.Literal)} - shared
     return sum(math.prod(v.aval.shape) * v.aval.dtype.itemsize for v in kept)

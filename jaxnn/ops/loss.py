@@ -45,7 +45,7 @@ def binary_cross_entropy_backward(cache: Any, dy: Any) -> Any:
     """
     z, labels = cache
     dz = dy * (lax.logistic(z) - jnp.asarray(labels, z.dtype))
-    return dz, -dy * z if jnp.issubdtype(jnp.result_type(labels), jnp.floating) else None
+    return dz, -dy * z if _is_float(labels) else None
 
 
 @hand_derived
@@ -67,8 +67,9 @@ def softmax_cross_entropy(logits: Any, labels: Any, *, smoothing: float = 0.0) -
     expect_float(who, "logits", logits)
     expect_shape(who, "logits", logits, ("n_classes",), "apply it to one example, under jax.vmap")
     expect(0 <= smoothing <= 1, who, "smoothing in [0, 1]", str(smoothing))
-    target = _target(who, labels, logits.shape[0], logits.dtype)
-    smooth = (1 - smoothing) * target + smoothing / logits.shape[0]
+    n_classes = logits.shape[0]
+    _check_labels(who, labels, n_classes)
+    smooth = (1 - smoothing) * _distribution(labels, n_classes, logits.dtype) + smoothing / n_classes
     shifted = logits - lax.stop_gradient(jnp.max(logits))
     log_p = shifted - jnp.log(jnp.sum(jnp.exp(shifted)))
     # A class ruled out by a logit of -inf costs nothing unless it is the target: 0 log 0 = 0.
@@ -87,29 +88,35 @@ def softmax_cross_entropy_backward(cache: Any, dy: Any) -> Any:
     """
     log_p, labels, smoothing = cache
     s, n_classes = smoothing.value, log_p.shape[0]
-    u = (1 - s) * _target("softmax_cross_entropy", labels, n_classes, log_p.dtype) + s / n_classes
+    u = (1 - s) * _distribution(labels, n_classes, log_p.dtype) + s / n_classes
     dz = dy * (jnp.exp(log_p) * jnp.sum(u) - u)
-    is_distribution = jnp.issubdtype(jnp.result_type(labels), jnp.floating)
-    return dz, -dy * (1 - s) * log_p if is_distribution else None
+    return dz, -dy * (1 - s) * log_p if _is_float(labels) else None
 
 
-def _target(who: str, labels: Any, n_classes: int, dtype: Any) -> Any:
-    """Labels as a distribution (n_classes,); NaN where a class is out of range."""
+def _check_labels(who: str, labels: Any, n_classes: int) -> None:
     values = known(labels)
-    if jnp.issubdtype(jnp.result_type(labels), jnp.floating):
+    if _is_float(labels):
         expect_shape(who, "a distribution as labels", labels, (n_classes,),
                      "convert classes to integers" if jnp.ndim(labels) == 0 else "")
-        total = None if values is None else values.astype(np.float64).sum(-1)
-        loose = 0.01 if jnp.finfo(labels.dtype).bits == 16 else 1e-4  # rounding of n_classes entries
-        is_one = values is None or bool(np.all(values >= 0) and np.all(np.abs(total - 1) <= loose))
-        expect(is_one, who, "a distribution as labels: entries >= 0 that sum to 1",
-               f"{_range(values)}, sum {total if np.size(total) == 1 else 'of each example'}")
-        return labels.astype(dtype)
+        if values is not None:
+            loose = 0.01 if jnp.finfo(labels.dtype).bits == 16 else 1e-4  # rounding of n_classes entries
+            totals = values.astype(np.float64).sum(-1)
+            is_one = bool(np.all(values >= 0) and np.all(np.abs(totals - 1) <= loose))
+            expect(is_one, who, "a distribution as labels: entries >= 0 that sum to 1",
+                   f"{_range(values)}, sums from {totals.min():g} to {totals.max():g}")
+        return
     expect(jnp.issubdtype(jnp.result_type(labels), jnp.integer), who,
            "integer classes or a distribution as labels", str(jnp.result_type(labels)))
     expect_shape(who, "an integer label", labels, (), "pass labels of shape (B,) for logits (B, n_classes)")
-    expect(values is None or bool(np.all((values >= 0) & (values < n_classes))), who,
-           f"labels in 0 .. {n_classes - 1}", _range(values), "count classes from 0")
+    if values is not None:
+        expect(bool(np.all((values >= 0) & (values < n_classes))), who, f"labels in 0 .. {n_classes - 1}",
+               _range(values), "count classes from 0")
+
+
+def _distribution(labels: Any, n_classes: int, dtype: Any) -> Any:
+    """Labels as a distribution (n_classes,); NaN where a class is out of range."""
+    if _is_float(labels):
+        return labels.astype(dtype)
     is_class = jnp.arange(n_classes) == labels
     return jnp.where((labels >= 0) & (labels < n_classes), is_class.astype(dtype), jnp.nan)
 
@@ -168,4 +175,4 @@ def _expect_alike(who: str, a_name: str, a: Any, b_name: str, b: Any) -> None:
 
 
 def _range(values: np.ndarray | None) -> str:
-    return "" if values is None else f"values from {values.min()} to {values.max()}"
+    return "" if values is None or not values.size else f"values from {values.min()} to {values.max()}"

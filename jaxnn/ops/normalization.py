@@ -12,11 +12,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnn.checks import InputError, expect, expect_float, expect_shape
-from jaxnn.hand_derived import hand_derived
+from jaxnn.hand_derived import EXAMPLES, hand_derived
 
 __all__ = ["batch_norm", "batch_norm_inference"]
-
-EXAMPLES = "examples"
 
 
 @hand_derived

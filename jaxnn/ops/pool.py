@@ -103,18 +103,20 @@ def _unpool_axis(dy: Any, winner: Any, axis: int, n: int, window: int, stride: i
                  pads: tuple[int, int]) -> Any:
     n_out, zero = dy.shape[axis], jnp.zeros((), dy.dtype)
     if window == stride and pads == (0, 0):  # windows tile: one pass, no sum
-        k = jnp.expand_dims(jnp.arange(window, dtype=winner.dtype), range(1, dy.ndim - axis))
-        spread = jnp.where(jnp.expand_dims(winner, axis + 1) == k, jnp.expand_dims(dy, axis + 1), zero)
-        dx = spread.reshape(*dy.shape[:axis], n_out * window, *dy.shape[axis + 1:])
-        config = [(0, 0, 0)] * dy.ndim
-        config[axis] = (0, n - n_out * window, 0)
-        return lax.pad(dx, zero, config) if n > n_out * window else dx
-    total: Any = None
-    for k in range(window):
-        # Laid from place k - low on with stride - 1 zeros between; a negative pad crops.
-        config = [(0, 0, 0)] * dy.ndim
-        low = k - pads[0]
-        config[axis] = (low, n - low - ((n_out - 1) * stride + 1), stride - 1)
-        laid = lax.pad(jnp.where(winner == k, dy, zero), zero, config)
-        total = laid if total is None else total + laid
-    return total
+        offsets = jnp.expand_dims(jnp.arange(window, dtype=winner.dtype), range(1, dy.ndim - axis))
+        wins = jnp.expand_dims(winner, axis + 1) == offsets
+        spread = jnp.where(wins, jnp.expand_dims(dy, axis + 1), zero)
+        tiled = spread.reshape(*dy.shape[:axis], n_out * window, *dy.shape[axis + 1:])
+        return _laid(tiled, axis, zero, 0, 1, n)
+    # Laid from place k - low on with stride - 1 zeros between.
+    laid = [_laid(jnp.where(winner == k, dy, zero), axis, zero, k - pads[0], stride, n)
+            for k in range(window)]
+    return sum(laid[1:], laid[0])
+
+
+def _laid(x: Any, axis: int, zero: Any, first: int, stride: int, n: int) -> Any:
+    """x along an axis of n zeros, from place `first` on, `stride` apart; what falls outside is cropped."""
+    reach = (x.shape[axis] - 1) * stride + 1
+    config = [(0, 0, 0)] * x.ndim
+    config[axis] = (first, n - first - reach, stride - 1)
+    return lax.pad(x, zero, config)

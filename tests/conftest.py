@@ -1,0 +1,36 @@
+"""Settings for the whole run, and a word on what was left out for want of an optional package."""
+
+import warnings
+
+import jax
+import pytest
+
+# Eight virtual devices, for sharded jit and shard_map; before anything touches a device.
+jax.config.update("jax_num_cpu_devices", 8)
+
+WITHOUT_TORCH = "PyTorch is not installed"
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """PyTorch, the second route of many values; without it the comparison is left out and counted."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip("torch", reason=WITHOUT_TORCH)
+
+
+@pytest.fixture
+def x64():
+    """float64 for one test; the suite itself runs in JAX's default float32."""
+    with jax.enable_x64(True):
+        yield
+
+
+def pytest_terminal_summary(terminalreporter):
+    left_out = [report for report in terminalreporter.stats.get("skipped", ())
+                if WITHOUT_TORCH in str(report.longrepr)]
+    if left_out:
+        files = sorted({report.nodeid.split("::")[0] for report in left_out})
+        terminalreporter.write_line(
+            f"{WITHOUT_TORCH}: {len(left_out)} comparisons with it were left out, in {', '.join(files)}; "
+            "install jaxnn[parity] for them")

@@ -1,0 +1,137 @@
+"""Convolution: against a NumPy loop and PyTorch, for every mixture of sizes, strides and paddings."""
+
+import itertools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnn.ops import conv
+from tests.compare import assert_close, check_backward
+
+RNG = np.random.default_rng(0)
+
+# spatial sizes of x, of the kernel, stride, padding
+GEOMETRIES = [
+    ((5, 6), (3, 3), 1, "SAME"), ((5, 6), (3, 2), 1, "VALID"), ((5, 6), (3, 3), 2, "SAME"),
+    ((5, 7), (2, 3), (2, 3), "VALID"), ((4, 4), (1, 1), 1, "VALID"), ((4, 5), (1, 1), 2, "VALID"),
+    ((6, 6), (2, 2), 3, "VALID"), ((7, 7), (2, 2), 4, "VALID"), ((3, 3), (3, 3), 1, "VALID"), ((1, 1), (1, 1), 1, 0),
+    ((5, 6), (3, 3), 1, 2), ((4, 4), (2, 2), 2, ((1, 0), (0, 2))), ((4, 5), (3, 3), 1, (0, 2)), ((2, 2), (4, 4), 1, 3),
+    ((6, 6), (4, 4), 2, "SAME"), ((7,), (3,), 2, "SAME"), ((6,), (2,), 1, "VALID"), ((3, 4, 3), (2, 2, 2), 1, "VALID"),
+]
+EACH = pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+
+
+def make(size, window, n_in=2, n_out=3, bias=True):
+    params = {"kernel": RNG.standard_normal((*window, n_in, n_out))}
+    return params | ({"bias": RNG.standard_normal(n_out)} if bias else {}), RNG.standard_normal((*size, n_in))
+
+
+def pads_of(padding, size, window, stride):
+    """(low, high) for each axis, by the definition of each word."""
+    if padding == "VALID":
+        return [(0, 0)] * len(size)
+    if padding == "SAME":
+        total = [max((-(-n // s) - 1) * s + w - n, 0) for n, w, s in zip(size, window, stride)]
+        return [(t // 2, t - t // 2) for t in total]
+    each = [padding] * len(size) if isinstance(padding, int) else padding
+    return [(p, p) if isinstance(p, int) else p for p in each]
+
+
+def loop(params, x, stride, padding):
+    kernel = params["kernel"]
+    *window, n_in, n_out = kernel.shape
+    stride = (stride,) * len(window) if isinstance(stride, int) else stride
+    pads = pads_of(padding, x.shape[:-1], window, stride)
+    x = np.pad(x, [*pads, (0, 0)])
+    out = [(n - w) // s + 1 for n, w, s in zip(x.shape, window, stride)]
+    y = np.zeros((*out, n_out))
+    for p in itertools.product(*map(range, out)):
+        for k in itertools.product(*map(range, window)):
+            at = tuple(a * s + b for a, s, b in zip(p, stride, k))
+            for c in range(n_in):
+                for o in range(n_out):
+                    y[(*p, o)] += kernel[(*k, c, o)] * x[(*at, c)]
+    return y + params.get("bias", 0)
+
+
+@EACH
+@pytest.mark.usefixtures("x64")
+def test_value_and_backward(geometry):
+    size, window, stride, padding = geometry
+    params, x = make(size, window)
+    np.testing.assert_allclose(conv(params, x, stride=stride, padding=padding), loop(params, x, stride, padding),
+                               rtol=1e-12, atol=1e-13)
+    check_backward(conv, params, x, stride=stride, padding=padding)
+
+
+@EACH
+@pytest.mark.usefixtures("x64")
+def test_against_pytorch(geometry, torch):
+    size, window, stride, padding = geometry
+    rank = len(size)
+    params, x = make(size, window)
+    strides = (stride,) * rank if isinstance(stride, int) else stride
+    to_torch, back = (rank, *range(rank)), (*range(1, rank + 1), 0)
+    kernel = torch.tensor(params["kernel"].transpose(rank + 1, rank, *range(rank)).copy(), requires_grad=True)
+    bias = torch.tensor(params["bias"], requires_grad=True)
+    t = torch.tensor(x.transpose(to_torch).copy(), requires_grad=True)
+    flat = [p for pair in reversed(pads_of(padding, size, window, strides)) for p in pair]
+    function = getattr(torch.nn.functional, f"conv{rank}d")
+    y = function(torch.nn.functional.pad(t, flat)[None], kernel, bias, stride=strides)[0]
+    dy = RNG.standard_normal(y.shape)
+    y.backward(torch.tensor(dy))
+    params = jax.tree.map(jnp.asarray, params)
+    got, pull_back = jax.vjp(lambda p, x: conv(p, x, stride=stride, padding=padding), params, jnp.asarray(x))
+    dparams, dx = pull_back(jnp.asarray(dy.transpose(back)))
+    np.testing.assert_allclose(got, y.detach().numpy().transpose(back), rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(dx, t.grad.numpy().transpose(back), rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(dparams["bias"], bias.grad.numpy(), rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(dparams["kernel"].transpose(rank + 1, rank, *range(rank)), kernel.grad.numpy(),
+                               rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.usefixtures("x64")
+def test_laws():
+    params, x = make((5, 6), (3, 3))
+    params, x = jax.tree.map(jnp.asarray, params), jnp.asarray(x)
+    # A kernel of one pixel is a dense layer at each place.
+    one = {"kernel": params["kernel"][:1, :1], "bias": params["bias"]}
+    assert_close(conv(one, x), x @ one["kernel"][0, 0] + jnp.broadcast_to(one["bias"], (5, 6, 3)))
+    # A picture moved is an answer moved, away from the rim.
+    assert_close(conv(params, jnp.roll(x, 1, 1), padding="VALID")[:, 1:], conv(params, x, padding="VALID")[:, :-1])
+    # A stride skips answers.
+    assert_close(conv(params, x, stride=2, padding="VALID"), conv(params, x, padding="VALID")[::2, ::2])
+    # Without bias it is linear in x.
+    free = {"kernel": params["kernel"]}
+    assert_close(conv(free, 3 * x), 3 * conv(free, x))
+    assert set(jax.grad(lambda p: jnp.sum(conv(p, x)))(free)) == {"kernel"}
+
+
+K = jnp.ones((3, 3, 2, 4))
+
+
+@pytest.mark.parametrize(("params", "x", "static", "words"), [
+    ({"kernel": K}, jnp.ones((5, 5, 3)), {}, "conv expects x of shape (height, width, 2); got (5, 5, 3)"),
+    ({"kernel": K}, jnp.ones((5, 2)), {}, "conv expects x of shape (height, width, 2); got (5, 2)"),
+    ({"kernel": K}, jnp.ones((8, 5, 5, 2)), {}, "conv expects x of shape (height, width, 2); got (8, 5, 5, 2)"),
+    ({"kernel": K[0, 0]}, jnp.ones((5, 2)), {}, "conv expects kernel of shape (height, width, n_in, n_out); got (2, 4)"),
+    ({"kernel": K, "bias": jnp.ones(3)}, jnp.ones((5, 5, 2)), {}, "conv expects bias of shape (4,); got (3,)"),
+    ({"weight": K}, jnp.ones((5, 5, 2)), {}, "conv expects params to be {'kernel', 'bias'}; got keys ['weight']"),
+    (K, jnp.ones((5, 5, 2)), {}, "conv expects params to be {'kernel', 'bias'}; got ArrayImpl"),
+    ({"kernel": K}, jnp.ones((5, 5, 2), int), {}, "conv expects floating-point x; got int32"),
+    ({"kernel": K}, jnp.ones((2, 2, 2)), {"padding": "VALID"},
+     "conv expects x, padded, to be at least the window (3, 3); got (2, 2) with padding ((0, 0), (0, 0)); use a "
+     "smaller window or padding='SAME'"),
+    ({"kernel": K}, jnp.ones((5, 5, 2)), {"stride": 0}, "conv expects stride to be a positive integer, or 2 of them; got 0"),
+    ({"kernel": K}, jnp.ones((5, 5, 2)), {"stride": (1, 1, 1)}, "conv expects stride to be a positive integer, or 2"),
+    ({"kernel": K}, jnp.ones((5, 5, 2)), {"padding": "same"},
+     "conv expects padding to be 'VALID', 'SAME', a size >= 0, or one or a pair for each of 2 axes; got 'same'"),
+    ({"kernel": K}, jnp.ones((5, 5, 2)), {"padding": -1}, "conv expects padding to be 'VALID', 'SAME', a size >= 0"),
+    ({"kernel": K}, jnp.ones((5, 5, 2)), {"padding": (1,)}, "conv expects padding to be 'VALID', 'SAME', a size >= 0"),
+])
+def test_errors(params, x, static, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        conv(params, x, **static)

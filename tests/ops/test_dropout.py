@@ -1,0 +1,87 @@
+"""Dropout: what is kept, how it is scaled, and that the gradient drops the same elements."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnn.ops import dropout
+from tests.compare import assert_close, check_backward
+
+KEY = jax.random.key(0)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 0.5, 0.99])
+@pytest.mark.usefixtures("x64")
+def test_value_and_backward(rate):
+    """Each element is x / (1 - rate) or 0, as the mask drawn from the key says."""
+    x = np.random.default_rng(0).standard_normal((4, 5)) + 3
+    kept = jax.random.bernoulli(KEY, 1 - rate, x.shape)
+    np.testing.assert_allclose(dropout(x, KEY, rate=rate), np.where(kept, x / (1 - rate), 0), rtol=1e-14)
+    check_backward(dropout, x, KEY, rate=rate)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
+def test_fraction_and_mean(rate):
+    """rate is the fraction dropped, and the mean stays."""
+    n = 100_000
+    y = dropout(jnp.ones(n), KEY, rate=rate)
+    spread = 5 * np.sqrt(rate * (1 - rate) / n)
+    assert float(jnp.mean(y == 0)) == pytest.approx(rate, abs=spread)
+    assert float(jnp.mean(y)) == pytest.approx(1.0, abs=spread / (1 - rate))
+
+
+def test_rate_zero_is_the_identity():
+    x = jnp.arange(5.0)
+    assert_close(dropout(x, KEY, rate=0), x)
+
+
+def test_one_key_one_mask():
+    x = jnp.ones(64)
+    assert_close(dropout(x, KEY, rate=0.5), dropout(x, KEY, rate=0.5))
+    assert np.any(dropout(x, KEY, rate=0.5) != dropout(x, jax.random.key(1), rate=0.5))
+
+
+def test_each_example_its_mask():
+    y = jax.vmap(lambda x, k: dropout(x, k, rate=0.5))(jnp.ones((4, 64)), jax.random.split(KEY, 4))
+    assert len({tuple(row.tolist()) for row in y}) == 4
+
+
+def test_gradient_flows_where_the_value_does():
+    x = jnp.ones(64)
+    y, pull_back = jax.vjp(lambda x: dropout(x, KEY, rate=0.25), x)
+    assert_close(pull_back(jnp.ones(64))[0], y)
+
+
+def test_infinity_is_dropped_too():
+    """inf · 0 would be NaN."""
+    y, pull_back = jax.vjp(lambda x: dropout(x, KEY, rate=0.5), jnp.full(64, jnp.inf))
+    assert not np.any(np.isnan(y))
+    assert bool(jnp.all(jnp.isfinite(pull_back(jnp.ones(64))[0])))
+
+
+def test_legacy_keys():
+    assert_close(dropout(jnp.ones(8), jax.random.PRNGKey(3), rate=0.5),
+                 dropout(jnp.ones(8), jax.random.key(3), rate=0.5))
+    gradient = jax.grad(lambda x, k: jnp.sum(dropout(x, k, rate=0.5)))(jnp.ones(8), jax.random.PRNGKey(3))
+    assert gradient.shape == (8,)
+
+
+@pytest.mark.parametrize("rate", [1.0, -0.1, 1.5, float("nan"), None, "0.5"], ids=repr)
+def test_rate_out_of_range(rate):
+    with pytest.raises(ValueError, match=re.escape(
+            f"dropout expects rate, the fraction dropped, in [0, 1); got {rate}")):
+        dropout(jnp.ones(3), KEY, rate=rate)
+
+
+@pytest.mark.parametrize(("call", "words"), [
+    (lambda: dropout(jnp.ones(3), None, rate=0.5),
+     "dropout expects a PRNG key; got None; pass key=jax.random.key(seed)"),
+    (lambda: dropout(jnp.arange(3), KEY, rate=0.5), "dropout expects floating-point x; got int32"),
+    (lambda: dropout(jnp.ones(3), KEY), "missing a required argument: 'rate'"),
+])
+def test_errors(call, words):
+    with pytest.raises((ValueError, TypeError), match=re.escape(words)):
+        call()

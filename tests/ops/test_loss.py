@@ -1,0 +1,262 @@
+"""Losses: against SciPy and PyTorch, at huge logits, and with labels that are not labels."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+
+from jaxnn import ops
+from jaxnn.ops import binary_cross_entropy, huber, softmax_cross_entropy, squared_error
+from tests.compare import assert_close, check_backward
+
+RNG = np.random.default_rng(0)
+Z = 2 * RNG.standard_normal(5)
+T = RNG.dirichlet(np.ones(5))
+
+
+def log_p(z):
+    return scipy.special.log_softmax(z)
+
+
+def smooth(t, s):
+    return (1 - s) * np.asarray(t) + s / 5
+
+
+# name: (op, arguments, keywords, L by NumPy and SciPy)
+TABLE = {
+    "binary, soft labels": (binary_cross_entropy, (Z, T), {}, -np.sum(
+        scipy.special.xlogy(T, scipy.special.expit(Z)) + scipy.special.xlogy(1 - T, scipy.special.expit(-Z)))),
+    "binary, one question": (binary_cross_entropy, (Z[0], 1), {}, -np.log(scipy.special.expit(Z[0]))),
+    "binary, booleans": (binary_cross_entropy, (Z[:2], np.array([True, False])), {},
+                         -np.log(scipy.special.expit(Z[0])) - np.log(scipy.special.expit(-Z[1]))),
+    "softmax, a class": (softmax_cross_entropy, (Z, 3), {}, -log_p(Z)[3]),
+    "softmax, class 0": (softmax_cross_entropy, (Z, 0), {}, -log_p(Z)[0]),
+    "softmax, the last class": (softmax_cross_entropy, (Z, 4), {}, -log_p(Z)[4]),
+    "softmax, unsigned class": (softmax_cross_entropy, (Z, np.uint8(2)), {}, -log_p(Z)[2]),
+    "softmax, a distribution": (softmax_cross_entropy, (Z, T), {}, -np.sum(T * log_p(Z))),
+    "softmax, a class, smoothed": (
+        softmax_cross_entropy, (Z, 3), {"smoothing": 0.1}, -np.sum(smooth(np.eye(5)[3], 0.1) * log_p(Z))),
+    "softmax, a distribution, smoothed": (
+        softmax_cross_entropy, (Z, T), {"smoothing": 0.4}, -np.sum(smooth(T, 0.4) * log_p(Z))),
+    "softmax, smoothed away": (softmax_cross_entropy, (Z, 3), {"smoothing": 1}, -np.mean(log_p(Z))),
+    "softmax, one class": (softmax_cross_entropy, (Z[:1], 0), {}, 0.0),
+    "squared error": (squared_error, (Z, T), {}, np.sum((Z - T) ** 2)),
+    "squared error of a number": (squared_error, (Z[0], 2.0), {}, (Z[0] - 2) ** 2),
+    "squared error of integers": (squared_error, (Z, np.arange(5)), {}, np.sum((Z - np.arange(5)) ** 2)),
+    "squared error of a table": (squared_error, (Z[:4].reshape(2, 2), T[:4].reshape(2, 2)), {},
+                                 np.sum((Z[:4] - T[:4]) ** 2)),
+    "huber": (huber, (Z, T), {}, np.sum(scipy.special.huber(1.0, Z - T))),
+    "huber, delta 0.3": (huber, (Z, T), {"delta": 0.3}, np.sum(scipy.special.huber(0.3, Z - T))),
+    "huber, delta 100": (huber, (Z, T), {"delta": 100}, np.sum((Z - T) ** 2) / 2),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.usefixtures("x64")
+def test_value_and_backward(name):
+    op, args, static, want = TABLE[name]
+    np.testing.assert_allclose(op(*args, **static), want, rtol=1e-13, atol=1e-15)
+    check_backward(op, *args, **static)
+
+
+@pytest.mark.usefixtures("x64")
+def test_against_pytorch(torch):
+    classes, eye = np.array([3, 0, 4]), np.eye(5)
+    soft, z = eye[classes] * 0.7 + 0.06, RNG.standard_normal((3, 5))
+    for op, labels, static, theirs, options in (
+        (softmax_cross_entropy, classes, {}, "cross_entropy", {}),
+        (softmax_cross_entropy, classes, {"smoothing": 0.2}, "cross_entropy", {"label_smoothing": 0.2}),
+        (softmax_cross_entropy, soft, {}, "cross_entropy", {}),
+        (binary_cross_entropy, soft, {}, "binary_cross_entropy_with_logits", {}),
+        (squared_error, soft, {}, "mse_loss", {}),
+        (huber, soft, {"delta": 0.5}, "huber_loss", {"delta": 0.5}),
+    ):
+        t = torch.tensor(z, requires_grad=True)
+        want = getattr(torch.nn.functional, theirs)(t, torch.tensor(labels), reduction="sum", **options)
+        want.backward()
+        loss = jax.vmap(functools.partial(op, **static))
+        got, dz = jax.value_and_grad(lambda z: jnp.sum(loss(z, labels)))(jnp.asarray(z))  # noqa: B023
+        np.testing.assert_allclose(got, want.detach().numpy(), rtol=1e-12)
+        np.testing.assert_allclose(dz, t.grad.numpy(), rtol=1e-11, atol=1e-15)
+
+
+# Laws.
+
+
+@pytest.mark.usefixtures("x64")
+def test_gradient_is_probability_minus_target():
+    z, t = jnp.asarray(Z), jnp.asarray(T)
+    assert_close(jax.grad(softmax_cross_entropy)(z, 3), ops.softmax(z) - jnp.eye(5)[3])
+    assert_close(jax.grad(softmax_cross_entropy)(z, t), ops.softmax(z) - t)
+    assert_close(jax.grad(binary_cross_entropy)(z, t), ops.sigmoid(z) - t)
+    p = ops.softmax(z)
+    assert_close(jax.hessian(softmax_cross_entropy)(z, 3), jnp.diag(p) - jnp.outer(p, p))
+
+
+@pytest.mark.usefixtures("x64")
+def test_two_classes_are_one_question():
+    for label in (0, 1):
+        assert_close(softmax_cross_entropy(jnp.asarray([0.0, Z[0]]), label), binary_cross_entropy(Z[0], label))
+
+
+@pytest.mark.usefixtures("x64")
+def test_a_class_is_a_one_hot_distribution():
+    for s in (0.0, 0.3):
+        assert_close(softmax_cross_entropy(Z, 2, smoothing=s), softmax_cross_entropy(Z, np.eye(5)[2], smoothing=s))
+
+
+def test_uniform_logits_cost_log_n():
+    """Before training: ln 2 and ln n_classes nats."""
+    assert_close(binary_cross_entropy(0.0, 1), jnp.log(2.0))
+    assert_close(softmax_cross_entropy(jnp.zeros(10), 7), jnp.log(10.0))
+
+
+@pytest.mark.usefixtures("x64")
+def test_huber_is_smooth_where_it_bends():
+    for error in (1.0, -1.0):
+        around = [float(jax.grad(huber)(error + step, 0.0)) for step in (-1e-9, 0.0, 1e-9)]
+        np.testing.assert_allclose(around, np.sign(error), atol=2e-9)
+
+
+def test_labels_of_integers_get_no_gradient():
+    for op, labels in ((softmax_cross_entropy, jnp.asarray(1)), (squared_error, jnp.arange(5)),
+                       (binary_cross_entropy, jnp.asarray([0, 1, 1, 0, 1])), (huber, jnp.arange(5))):
+        _, cache = op.forward(jnp.asarray(Z, jnp.float32), labels)
+        assert op.backward(cache, jnp.float32(1))[1] is None
+
+
+# Edges.
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("size", [1e4, 6e4])
+def test_huge_logits(size, dtype):
+    """Nothing overflows, the right answer costs nothing, and the gradient is bounded."""
+    z = jnp.asarray([size, 0.0, 0.0], dtype)
+    for label, cost, slope in ((0, 0.0, [0, 0, 0]), (2, size, [1, 0, -1])):
+        value, dz = jax.value_and_grad(softmax_cross_entropy)(z, label)
+        np.testing.assert_allclose(float(value), cost, rtol=1e-2)
+        assert_close(dz, jnp.asarray(slope, dtype))
+    for logit, label, cost, slope in ((size, 1, 0, 0), (-size, 0, 0, 0), (size, 0, size, 1), (-size, 1, size, -1)):
+        value, dz = jax.value_and_grad(binary_cross_entropy)(jnp.asarray(logit, dtype), label)
+        np.testing.assert_allclose(float(value), cost, rtol=1e-2)
+        assert float(dz) == slope
+    value, dp = jax.value_and_grad(huber)(jnp.asarray(-1e4, dtype), jnp.asarray(0.0, dtype))
+    assert (float(dp), bool(jnp.isfinite(value))) == (-1.0, True)
+
+
+def test_ruled_out_classes():
+    """A logit of -inf costs nothing, unless it is the target; gradients are finite."""
+    z = jnp.asarray([0.3, -jnp.inf, 1.2])
+    value, dz = jax.value_and_grad(softmax_cross_entropy)(z, 2)
+    assert_close(value, softmax_cross_entropy(jnp.asarray([0.3, 1.2]), 1))
+    assert_close(dz[jnp.asarray([0, 2])], jax.grad(softmax_cross_entropy)(jnp.asarray([0.3, 1.2]), 1))
+    assert dz[1] == 0
+    assert float(softmax_cross_entropy(z, 1)) == np.inf
+    assert_close(softmax_cross_entropy(z, jnp.asarray([0.0, 0.0, 1.0])), value)
+
+
+def test_small_loss_keeps_its_digits():
+    """log(1 + e^-z) for z = 30 is e^-30, and not 0."""
+    np.testing.assert_allclose(float(binary_cross_entropy(30.0, 1)), np.exp(-30), rtol=1e-5)
+
+
+# Labels that are not labels. JAX by itself would clamp them, or broadcast.
+
+CLASS = "softmax_cross_entropy expects labels in 0 .. 4; got values from {}; count classes from 0"
+OUT_OF_RANGE = [
+    (softmax_cross_entropy, (Z, -1), CLASS.format("-1 to -1")),
+    (softmax_cross_entropy, (Z, 5), CLASS.format("5 to 5")),
+    (binary_cross_entropy, (Z, np.array([0, 1, 2, 0, 1])),
+     "binary_cross_entropy expects labels in [0, 1]; got values from 0 to 2"),
+    (binary_cross_entropy, (1.0, -0.5), "binary_cross_entropy expects labels in [0, 1]; got values from -0.5 to"),
+    (binary_cross_entropy, (1.0, float("nan")), "binary_cross_entropy expects labels in [0, 1]; got values from nan"),
+    (softmax_cross_entropy, (Z, np.full(5, 0.3)),
+     "softmax_cross_entropy expects a distribution as labels: entries >= 0 that sum to 1; got values from"),
+    (softmax_cross_entropy, (Z, np.array([1.5, -0.5, 0, 0, 0])), "a distribution as labels: entries >= 0 that sum"),
+    (softmax_cross_entropy, (Z, np.full(5, np.nan)), "a distribution as labels: entries >= 0 that sum"),
+]
+
+
+@pytest.mark.parametrize(("op", "args", "words"), OUT_OF_RANGE)
+def test_labels_out_of_range(op, args, words):
+    for call in (op, op.forward, op.reference, jax.grad(op)):
+        with pytest.raises(ValueError, match=re.escape(words)):
+            call(*(jnp.asarray(a, jnp.float32) if np.asarray(a).dtype == float else a for a in args))
+
+
+@pytest.mark.parametrize(("labels", "came"), [([0, 5, 1], "0 to 5"), ([-1, 2, 1], "-1 to 2")])
+def test_labels_out_of_range_in_a_batch(labels, came):
+    """Under vmap the whole batch is looked at, in value and gradient alike."""
+    z, labels = jnp.zeros((3, 5)), jnp.asarray(labels)
+    for call in (jax.vmap(softmax_cross_entropy), jax.vmap(jax.grad(softmax_cross_entropy)),
+                 jax.grad(lambda z, labels: jnp.sum(jax.vmap(softmax_cross_entropy)(z, labels)))):
+        with pytest.raises(ValueError, match=re.escape(CLASS.format(came))):
+            call(z, labels)
+
+
+@pytest.mark.parametrize("label", [-1, 5, 2**31 - 1])
+def test_labels_out_of_range_at_run_time(label):
+    """Under jit the value is not known: loss and gradient are NaN, not those of a clamped class."""
+    for smoothing in (0.0, 0.1):
+        value, dz = jax.jit(jax.value_and_grad(lambda z, t: softmax_cross_entropy(z, t, smoothing=smoothing)))(  # noqa: B023
+            jnp.zeros(5), label)
+        assert jnp.isnan(value)
+        assert bool(jnp.all(jnp.isnan(dz)))
+    both = jax.jit(jax.vmap(softmax_cross_entropy))(jnp.zeros((2, 5)), jnp.asarray([0, label]))
+    assert jnp.isnan(both).tolist() == [False, True]
+
+
+SHAPES = [
+    (binary_cross_entropy, (4,), (4, 1), "binary_cross_entropy expects labels of the shape of logits (4,); got (4, 1); "
+     "reshape one: JAX would broadcast them"),
+    (binary_cross_entropy, (4, 1), (4,), "expects labels of the shape of logits (4, 1); got (4,)"),
+    (binary_cross_entropy, (4,), (), "expects labels of the shape of logits (4,); got ()"),
+    (squared_error, (4,), (4, 1), "squared_error expects targets of the shape of predictions (4,); got (4, 1)"),
+    (squared_error, (4,), (3,), "squared_error expects targets of the shape of predictions (4,); got (3,)"),
+    (huber, (), (1,), "huber expects targets of the shape of predictions (); got (1,)"),
+    (softmax_cross_entropy, (3, 5), (3,), "softmax_cross_entropy expects logits of shape (n_classes,); got (3, 5); apply "
+     "it to one example, under jax.vmap"),
+    (softmax_cross_entropy, (5,), (3,), "softmax_cross_entropy expects an integer label of shape (); got (3,); pass "
+     "labels of shape (B,) for logits (B, n_classes)"),
+    (softmax_cross_entropy, (), (), "softmax_cross_entropy expects logits of shape (n_classes,); got ()"),
+]
+
+
+@pytest.mark.parametrize(("op", "a", "b", "words"), SHAPES)
+def test_shapes_that_do_not_fit(op, a, b, words):
+    for call in (op, jax.jit(op), jax.grad(op)):
+        with pytest.raises(ValueError, match=re.escape(words)):
+            call(jnp.ones(a), jnp.ones(b, int))
+
+
+def test_labels_with_an_axis_too_many_in_a_batch():
+    """(B, 1) labels against (B,) or (B, n_classes) logits."""
+    labels = jnp.ones((3, 1), int)
+    with pytest.raises(ValueError, match=re.escape("expects an integer label of shape (); got (1,); pass labels")):
+        jax.vmap(softmax_cross_entropy)(jnp.zeros((3, 5)), labels)
+    with pytest.raises(ValueError, match=re.escape("expects labels of the shape of logits (); got (1,)")):
+        jax.vmap(binary_cross_entropy)(jnp.zeros(3), labels)
+
+
+@pytest.mark.parametrize(("call", "words"), [
+    (lambda: softmax_cross_entropy(jnp.zeros(5), 2.0), "a distribution as labels of shape (5,); got (); convert "
+     "classes to integers"),
+    (lambda: softmax_cross_entropy(jnp.zeros(5), jnp.zeros(4)), "a distribution as labels of shape (5,); got (4,)"),
+    (lambda: softmax_cross_entropy(jnp.zeros(5), True), "integer classes or a distribution as labels; got bool"),
+    (lambda: softmax_cross_entropy(jnp.zeros(5, int), 0), "softmax_cross_entropy expects floating-point logits"),
+    (lambda: softmax_cross_entropy(jnp.zeros(0), 0), "softmax_cross_entropy expects"),
+    (lambda: softmax_cross_entropy(jnp.zeros(5), 0, smoothing=1.5), "expects smoothing in [0, 1]; got 1.5"),
+    (lambda: binary_cross_entropy(jnp.arange(2), jnp.arange(2)), "expects floating-point logits; got int32"),
+    (lambda: squared_error(jnp.arange(2), jnp.ones(2)), "squared_error expects floating-point predictions"),
+    (lambda: huber(1.0, 1.0, delta=0.0), "huber expects delta > 0; got 0.0"),
+    (lambda: huber(1.0, 1.0, delta=None), "huber expects delta > 0; got None"),
+])
+def test_errors(call, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        call()

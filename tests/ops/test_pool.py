@@ -1,0 +1,143 @@
+"""Max pooling: against a NumPy loop and PyTorch; ties go to the first; windows that overlap, skip, hang over."""
+
+import itertools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnn.ops import max_pool
+from tests.compare import assert_close, check_backward
+
+RNG = np.random.default_rng(0)
+
+# spatial sizes of x, window, stride, padding (low, high)
+GEOMETRIES = [
+    ((4, 6), 2, None, (0, 0)), ((5, 7), 2, None, (0, 0)), ((5, 6), 3, 1, (0, 0)), ((7, 7), 3, 2, (0, 0)),
+    ((7, 6), (2, 3), (3, 1), (0, 0)), ((6, 6), 2, 3, (0, 0)), ((3, 3), 3, None, (0, 0)), ((1, 1), 1, None, (0, 0)),
+    ((5, 5), 3, 2, (1, 1)), ((4, 4), 3, 1, (1, 1)), ((5, 6), 2, 1, (0, 1)), ((6,), (3,), (1,), (0, 0)),
+    ((3, 4, 2), (2, 2, 2), (1, 2, 1), (0, 0)),
+]
+EACH = pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+
+
+def static(geometry):
+    size, window, stride, pad = geometry
+    return {"window": window, "stride": stride, "padding": (pad,) * len(size)}
+
+
+def loop(x, window, stride, padding):
+    """(y, where): the maximum of each window, and the index of its first maximum in x."""
+    rank = x.ndim - 1
+    window = (window,) * rank if isinstance(window, int) else window
+    stride = window if stride is None else (stride,) * rank if isinstance(stride, int) else stride
+    low = [p[0] for p in padding]
+    padded = np.pad(x, [*padding, (0, 0)], constant_values=-np.inf)
+    out = [(n - w) // s + 1 for n, w, s in zip(padded.shape, window, stride)]
+    y, where = np.zeros((*out, x.shape[-1])), {}
+    for p in itertools.product(*map(range, out), range(x.shape[-1])):
+        best = None
+        for k in itertools.product(*map(range, window)):
+            at = tuple(a * s + b for a, s, b in zip(p, stride, k))
+            if best is None or padded[(*at, p[-1])] > padded[best]:
+                best = (*at, p[-1])
+        y[p] = padded[best]
+        where[p] = (*(b - lo for b, lo in zip(best, low)), p[-1])
+    return y, where
+
+
+@EACH
+@pytest.mark.usefixtures("x64")
+def test_value_and_backward(geometry):
+    x = RNG.standard_normal((*geometry[0], 2))
+    y, where = loop(x, **static(geometry))
+    np.testing.assert_array_equal(max_pool(x, **static(geometry)), y)
+    check_backward(max_pool, x, **static(geometry))
+    dy, dx = RNG.standard_normal(y.shape), np.zeros(x.shape)
+    for p, place in where.items():
+        dx[place] += dy[p]
+    got = jax.vjp(lambda x: max_pool(x, **static(geometry)), jnp.asarray(x))[1](jnp.asarray(dy))[0]
+    np.testing.assert_allclose(got, dx, rtol=1e-13)
+
+
+@EACH
+def test_ties_go_to_the_first(geometry):
+    """Of few distinct values, where every window has ties: by rows, then columns."""
+    x = RNG.integers(0, 3, (*geometry[0], 2)).astype(np.float32)
+    y, where = loop(x, **static(geometry))
+    _, cache = max_pool.forward(jnp.asarray(x), **static(geometry))
+    dy = np.arange(1, y.size + 1, dtype=np.float32).reshape(y.shape)
+    dx = np.zeros(x.shape, np.float32)
+    for p, place in where.items():
+        dx[place] += dy[p]
+    np.testing.assert_array_equal(max_pool.backward(cache, jnp.asarray(dy))[0], dx)
+
+
+@pytest.mark.parametrize("geometry", [g for g in GEOMETRIES if g[3][0] == g[3][1]], ids=str)
+@pytest.mark.usefixtures("x64")
+def test_against_pytorch(geometry, torch):
+    size, window, stride, pad = geometry
+    rank = len(size)
+    x = RNG.standard_normal((*size, 2))
+    t = torch.tensor(x.transpose(rank, *range(rank)).copy(), requires_grad=True)
+    y = getattr(torch.nn.functional, f"max_pool{rank}d")(t[None], window, stride, padding=pad[0])[0]
+    dy = RNG.standard_normal(y.shape)
+    y.backward(torch.tensor(dy))
+    back = (*range(1, rank + 1), 0)
+    got, pull_back = jax.vjp(lambda x: max_pool(x, **static(geometry)), jnp.asarray(x))
+    np.testing.assert_array_equal(got, y.detach().numpy().transpose(back))
+    dx = pull_back(jnp.asarray(dy.transpose(back)))[0]
+    np.testing.assert_allclose(dx, t.grad.numpy().transpose(back), rtol=1e-13)
+
+
+def test_same_padding():
+    assert max_pool(jnp.ones((5, 5, 1)), window=2, padding="SAME").shape == (3, 3, 1)
+    assert max_pool(-jnp.ones((5, 5, 1)), window=2, padding="SAME").max() == -1.0  # never the padding's -inf
+    assert_close(max_pool(jnp.ones((4, 4, 1)), padding="VALID"), max_pool(jnp.ones((4, 4, 1)), padding="SAME"))
+
+
+@pytest.mark.usefixtures("x64")
+def test_laws():
+    x = jnp.asarray(RNG.standard_normal((6, 6, 2)))
+    assert_close(max_pool(max_pool(x, window=2), window=3), max_pool(x, window=6))
+    assert_close(max_pool(3 * x + 1), 3 * max_pool(x) + 1)
+    (dx,) = jax.vjp(max_pool, x)[1](jnp.ones((3, 3, 2)))
+    assert float(jnp.sum(dx)) == 18.0  # each window passes its cotangent on whole
+    assert set(np.unique(dx)) == {0.0, 1.0}
+    assert not np.any(jax.hessian(lambda x: jnp.sum(max_pool(x)))(x[:2, :2]))
+
+
+def test_special_values():
+    x = jnp.asarray([[1.0, jnp.nan], [2.0, 3.0]])[..., None]
+    assert jnp.isnan(max_pool(x)[0, 0, 0])
+    low = jnp.full((2, 2, 1), -jnp.inf)
+    y, pull_back = jax.vjp(max_pool, low)
+    assert y[0, 0, 0] == -jnp.inf
+    np.testing.assert_array_equal(pull_back(jnp.ones((1, 1, 1)))[0][..., 0], [[1, 0], [0, 0]])
+    huge = jnp.asarray([[1e4, -1e4], [3e38, 0.0]])[..., None]
+    assert max_pool(huge)[0, 0, 0] == jnp.float32(3e38)
+
+
+def test_a_padded_window_of_minus_infinities_stays_inside():
+    """Its first maximum is the first element that is not padding."""
+    x = jnp.full((2, 2, 1), -jnp.inf)
+    y, cache = max_pool.forward(x, window=2, stride=2, padding=1)
+    (dx,) = max_pool.backward(cache, jnp.arange(1.0, 5.0).reshape(2, 2, 1))
+    np.testing.assert_array_equal(dx[..., 0], [[1, 2], [3, 4]])
+
+
+@pytest.mark.parametrize(("x", "static", "words"), [
+    (jnp.ones((4, 4)), {}, "max_pool expects x of shape (height, width, channels); got (4, 4)"),
+    (jnp.ones((2, 4, 4, 1)), {}, "max_pool expects x of shape (height, width, channels); got (2, 4, 4, 1)"),
+    (jnp.ones((4, 4, 1), int), {}, "max_pool expects floating-point x; got int32"),
+    (jnp.ones((4, 4, 1)), {"window": 0}, "max_pool expects window to be a positive integer, or 2 of them; got 0"),
+    (jnp.ones((4, 4, 1)), {"stride": -1}, "max_pool expects stride to be a positive integer, or 2 of them; got -1"),
+    (jnp.ones((4, 4, 1)), {"window": 5}, "max_pool expects x, padded, to be at least the window (5, 5); got (4, 4)"),
+    (jnp.ones((4, 4, 1)), {"padding": 2}, "max_pool expects padding smaller than the window (2, 2); got ((2, 2), (2, 2))"),
+    (jnp.ones((4, 4, 1)), {"padding": "FULL"}, "max_pool expects padding to be 'VALID', 'SAME', a size >= 0"),
+])
+def test_errors(x, static, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        max_pool(x, **static)

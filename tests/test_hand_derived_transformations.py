@@ -1,0 +1,189 @@
+"""Every op under every transformation, against the same transformation of its reference.
+
+Rows are the cases of `tests.cases`, columns the transformations below. All columns of a row are
+traced into one program, for the op and for the reference, which is compiled once.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import lax
+
+from tests.cases import CASES
+from tests.compare import QUICKLY, assert_close, random_like
+
+EXAMPLES = 3
+
+
+class Smooth:
+    """A case, batched, as functions of the floating-point leaves; the others stand still."""
+
+    def __init__(self, case, size, dtype=jnp.float32):
+        args, axes = case.batch(size, dtype)
+        leaves, self.tree = jax.tree.flatten(args)
+        axes = [axis for axis, arg in zip(axes, args) for _ in jax.tree.leaves(arg)]
+        self.is_smooth = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
+        self.smooth, self.rough = self._part(leaves)
+        self.axes = self._part(axes)
+
+    def _part(self, items):
+        return ([x for x, smooth in zip(items, self.is_smooth) if smooth],
+                [x for x, smooth in zip(items, self.is_smooth) if not smooth])
+
+    def value(self, f):
+        """f of one example as a function (smooth, rough) -> the smooth leaves of its value."""
+        def value(smooth, rough):
+            s, r = iter(smooth), iter(rough)
+            args = jax.tree.unflatten(self.tree, [next(s if is_s else r) for is_s in self.is_smooth])
+            y = jax.tree.leaves(f(*args))
+            return [leaf for leaf in y if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+
+        return value
+
+    def example(self, i, smooth, rough):
+        return tuple([leaf if axis is None else leaf[i] for leaf, axis in zip(leaves, axes)]
+                     for leaves, axes in zip((smooth, rough), self.axes))
+
+
+def weigh(y):
+    """Σ (c y + y²/2), a scalar whose every derivative tells the elements of y apart."""
+    def one(leaf):
+        c = jnp.cos(1.0 + jnp.arange(leaf.size)).reshape(leaf.shape).astype(leaf.dtype)
+        return jnp.sum(c * leaf + leaf * leaf / 2)
+
+    return sum(map(one, y))
+
+
+def dot(a, b):
+    return sum(jnp.vdot(x, y) for x, y in zip(a, b, strict=True))
+
+
+def transformations(f, smooth_args):
+    """Two tables, name -> a function of the batch (smooth, rough): the transformations of f."""
+    value = smooth_args.value(f)
+    axes = smooth_args.axes
+    first = functools.partial(smooth_args.example, 0)
+    over_batch = jax.vmap(value, in_axes=axes, axis_name="examples")
+
+    def cost(m, r):
+        return weigh(value(m, r))
+
+    def batch_cost(m, r):
+        return weigh(over_batch(m, r))
+
+    def tangent(m):
+        return random_like(m, seed=1)
+
+    def product(m, r):  # Hessian times a fixed vector, forward over reverse
+        return jax.jvp(lambda m: jax.grad(cost)(m, r), (m,), (tangent(m),))[1]
+
+    def scanned(m, r):
+        def step(total, i):
+            at_i = smooth_args.example(i, m, r)
+            return total + cost(*at_i), value(*at_i)
+
+        total, ys = lax.scan(step, jnp.zeros((), m[0].dtype), jnp.arange(EXAMPLES))
+        return total * total + weigh(ys)
+
+    def looped(m, r):  # gradient descent for two steps, by a while loop
+        def body(at):
+            i, m = at
+            return i + 1, jax.tree.map(lambda p, g: p - 0.01 * g, m, jax.grad(cost)(m, r))
+
+        return lax.while_loop(lambda at: at[0] < 2, body, (0, m))[1]
+
+    def branched(m, r):
+        return lax.cond(jnp.sum(m[0]) > -1e3, cost, lambda m, r: jnp.zeros((), m[0].dtype), m, r)
+
+    of_one = {
+        "value": value,
+        "grad": jax.grad(cost),
+        "value_and_grad": jax.value_and_grad(cost),
+        "jvp": lambda m, r: jax.jvp(lambda m: value(m, r), (m,), (tangent(m),)),
+        "linearize": lambda m, r: jax.linearize(lambda m: value(m, r), m)[1](tangent(m)),
+        "hessian": jax.hessian(cost),
+        "jacfwd of jacrev": lambda m, r: jax.jacfwd(jax.jacrev(value))(m, r),
+        "hvp, forward over reverse": product,
+        "hvp, reverse over reverse":
+            lambda m, r: jax.grad(lambda m: dot(jax.grad(cost)(m, r), tangent(m)))(m),
+        "third derivative": lambda m, r: jax.grad(lambda m: dot(product(m, r), tangent(m)))(m),
+        "checkpoint": jax.grad(jax.checkpoint(cost)),
+        "cond": jax.grad(branched),
+        "while_loop": looped,
+    }
+    of_batch = {
+        "vmap": over_batch,
+        "grad of vmap": jax.grad(batch_cost),
+        "vmap of grad": jax.vmap(jax.grad(cost), in_axes=axes, axis_name="examples"),
+        "scan": jax.grad(scanned),
+    }
+    deeper_of_one = {
+        "vjp": lambda m, r: jax.vjp(lambda m: value(m, r), m)[1](random_like(value(m, r), seed=2)),
+        "jit in grad": jax.grad(jax.jit(cost)),
+        "jacrev of jacfwd": lambda m, r: jax.jacrev(jax.jacfwd(value))(m, r),
+        "hvp, reverse over forward":
+            lambda m, r: jax.grad(lambda m: jax.jvp(lambda m: cost(m, r), (m,), (tangent(m),))[1])(m),
+        "hvp of checkpoint":
+            lambda m, r: jax.jvp(lambda m: jax.grad(jax.checkpoint(cost))(m, r), (m,), (tangent(m),))[1],
+        "while_loop, forward mode": lambda m, r: jax.jvp(lambda m: looped(m, r), (m,), (tangent(m),))[1],
+    }
+    deeper_of_batch = {
+        "jvp of vmap": lambda m, r: jax.jvp(lambda m: over_batch(m, r), (m,), (tangent(m),))[1],
+        "vmap of hvp": jax.vmap(product, in_axes=axes, axis_name="examples"),
+        "hvp of vmap":
+            lambda m, r: jax.jvp(lambda m: jax.grad(batch_cost)(m, r), (m,), (tangent(m),))[1],
+        "hvp of scan": lambda m, r: jax.jvp(lambda m: jax.grad(scanned)(m, r), (m,), (tangent(m),))[1],
+    }
+
+    def at_first(functions):
+        return {name: (lambda m, r, g=g: g(*first(m, r))) for name, g in functions.items()}
+
+    return at_first(of_one) | of_batch, at_first(deeper_of_one) | deeper_of_batch
+
+
+COLUMNS, DEEPER = map(list, transformations(CASES[0].op, Smooth(CASES[0], EXAMPLES)))
+# The deeper nestings take long to compile; these few see all ways in which the rule is applied.
+DEEPER_CASES = ("sigmoid", "dense", "softmax_cross_entropy of a class", "pytrees", "a scan",
+                "chain with dropout")
+# Higher derivatives are small differences of large terms; in float64 this is still 6e-14.
+HIGHER = 256.0
+
+
+@functools.lru_cache(maxsize=1)
+def row(name, columns):
+    """{column: (of the op, of the reference)}, compiled as one program."""
+    case = next(case for case in CASES if case.name == name)
+    smooth_args = Smooth(case, EXAMPLES, jnp.float64)
+    faces = []
+    for f in (case.op, case.op.reference):
+        usual, deeper = transformations(functools.partial(f, **case.static), smooth_args)
+        faces.append(usual | deeper)
+
+    def program(m, r):
+        return {column: tuple(face[column](m, r) for face in faces) for column in columns}
+
+    return jax.jit(program, compiler_options=QUICKLY)(smooth_args.smooth, smooth_args.rough)
+
+
+def check(name, column, columns):
+    try:
+        got, want = row(name, tuple(columns))[column]
+    except Exception:  # one column that does not even trace fails alone
+        got, want = row(name, (column,))[column]
+    assert_close(got, want, HIGHER)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.parametrize("name", [case.name for case in CASES])
+def test_equals_the_reference(name, column):
+    check(name, column, COLUMNS)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("column", DEEPER)
+@pytest.mark.parametrize("name", DEEPER_CASES)
+def test_equals_the_reference_deeper(name, column):
+    check(name, column, DEEPER)

@@ -1,0 +1,170 @@
+"""One training step: compiled once, pure, and training goes on from where it was."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxnn import hand_derived, ops
+from jaxnn.layers import BatchNorm, Dense, Dropout, Sequential, over_examples
+from jaxnn.training import TrainState, evaluate, make_step, start
+from tests.compare import assert_close
+
+KEY = jax.random.key(0)
+RNG = np.random.default_rng(0)
+X = jnp.asarray(RNG.standard_normal((60, 2)), jnp.float32)
+Y = jnp.asarray((X[:, 0] * X[:, 1] > 0).astype(jnp.int32))  # not separable by a line
+NET = Sequential(Dense(16), ops.tanh, Dense(2))
+
+
+def run(net, optimizer, steps, state=None, x=X, y=Y):
+    state = start(net, optimizer, (2,), KEY) if state is None else state
+    step = make_step(net, ops.softmax_cross_entropy, optimizer)
+    costs = []
+    for _ in range(steps):
+        state, cost = step(state, x, y)
+        costs.append(float(cost))
+    return state, costs
+
+
+@pytest.mark.parametrize(("net", "optimizer"), [
+    (NET, optax.sgd(0.3)),
+    (NET, optax.adam(0.02)),
+    (Sequential(Dense(32), ops.relu, Dropout(0.2), Dense(2)), optax.adam(0.02)),
+    (Sequential(Dense(16), BatchNorm(), ops.relu, Dense(2)), optax.adamw(0.02)),
+], ids=["sgd", "adam", "dropout", "batch norm"])
+def test_the_cost_falls(net, optimizer):
+    state, costs = run(net, optimizer, 100)
+    assert np.mean(costs[-5:]) < 0.5 * costs[0]
+    logits = evaluate(net, state.params, state.state, X)
+    assert float(jnp.mean(jnp.argmax(logits, -1) == Y)) > 0.85
+    assert int(state.step) == 100
+
+
+def test_it_compiles_once():
+    traces = []
+
+    @hand_derived
+    def loss(logits, labels):
+        traces.append(logits)
+        return ops.softmax_cross_entropy.forward(logits, labels)
+
+    loss.defbackward(ops.softmax_cross_entropy.backward)
+    optimizer = optax.adam(0.01)
+    step = make_step(NET, loss, optimizer)
+    state = start(NET, optimizer, (2,), KEY)
+    state, _ = step(state, X, Y)
+    n = len(traces)
+    assert n > 0
+    for _ in range(5):
+        state, _ = step(state, X, Y)
+    assert len(traces) == n
+    assert step._cache_size() == 1
+
+
+def test_one_step_by_hand():
+    """Gradient descent: W <- W - learning_rate ∂cost/∂W, with the mean over the batch."""
+    optimizer = optax.sgd(0.1)
+    params = jax.tree.map(np.array, start(NET, optimizer, (2,), KEY).params)
+
+    def cost(params):
+        logits = jax.vmap(lambda x: NET.reference(params, (), x)[0])(X)
+        return jnp.mean(jax.vmap(ops.softmax_cross_entropy.reference)(logits, Y))
+
+    value, grads = jax.value_and_grad(cost)(params)
+    state, costs = run(NET, optimizer, 1)
+    assert_close(jnp.asarray(costs[0]), value)
+    assert_close(state.params, jax.tree.map(lambda p, g: p - 0.1 * g, params, grads), 64)
+
+
+def test_it_goes_on_as_if_it_had_not_stopped():
+    """TrainState is all there is: through NumPy arrays and back, the run is the same to the last bit."""
+    net, optimizer = Sequential(Dense(8), BatchNorm(), Dropout(0.3), Dense(2)), optax.adam(0.01)
+    whole, costs = run(net, optimizer, 6)
+    half, first = run(net, optimizer, 3)
+    leaves, tree = jax.tree.flatten(half._replace(key=jax.random.key_data(half.key)))
+    saved = [np.array(leaf) for leaf in leaves]
+    restored = jax.tree.unflatten(tree, [jnp.asarray(leaf) for leaf in saved])
+    restored = restored._replace(key=jax.random.wrap_key_data(restored.key))
+    end, second = run(net, optimizer, 3, restored)
+    assert first + second == costs
+    plain = lambda s: jax.tree.leaves(s._replace(key=jax.random.key_data(s.key)))  # noqa: E731
+    for a, b in zip(plain(whole), plain(end), strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_each_step_draws_anew():
+    net, optimizer = Sequential(Dropout(0.5), Dense(2)), optax.sgd(0.0)
+    _, costs = run(net, optimizer, 4)
+    assert len(set(costs)) == 4
+    _, again = run(net, optimizer, 4)
+    assert costs == again
+
+
+def test_start():
+    optimizer = optax.adam(0.01)
+    state = start(NET, optimizer, (2,), KEY)
+    assert isinstance(state, TrainState)
+    assert int(state.step) == 0
+    assert jax.tree.structure(state.params) == jax.tree.structure(NET.init(KEY, (2,))[0])
+    assert not np.array_equal(jax.random.key_data(state.key), jax.random.key_data(KEY))
+
+
+def test_state_is_donated():
+    """The old parameters' memory is used for the new ones."""
+    optimizer = optax.sgd(0.1)
+    before = start(NET, optimizer, (2,), KEY)
+    weight = before.params[0]["weight"]
+    make_step(NET, ops.softmax_cross_entropy, optimizer)(before, X, Y)
+    assert weight.is_deleted()
+
+
+def test_evaluate_is_inference():
+    net = Sequential(Dense(8), Dropout(0.9), Dense(2))
+    params, state = net.init(KEY, (2,))
+    logits = evaluate(net, params, state, X)
+    assert_close(logits, evaluate(net, params, state, X))
+    assert_close(logits, over_examples(net)(params, state, X)[0], 64)
+    assert logits.shape == (60, 2)
+
+
+@pytest.mark.parametrize(("x", "y", "words"), [
+    (X, Y[:, None], "softmax_cross_entropy expects an integer label of shape"),
+    (X[:, :1], Y, r"expects x of shape \(2,\); got \(1,\)"),
+    (X[:0], Y[:0], "at least one example"),
+    (X, Y[:3], "inconsistent sizes"),
+])
+def test_wrong_batches(x, y, words):
+    with pytest.raises(ValueError, match=words):
+        run(NET, optax.sgd(0.1), 1, x=x, y=y)
+
+
+def test_a_label_out_of_range_is_seen_in_the_cost():
+    _, costs = run(NET, optax.sgd(0.1), 1, y=Y.at[3].set(2))
+    assert np.isnan(costs[0])
+
+
+def test_regression():
+    """Any loss of (prediction, target) will do: squared error, one output."""
+    net, optimizer = Sequential(Dense(1)), optax.sgd(0.1)
+    step = make_step(net, ops.squared_error, optimizer)
+    state = start(net, optimizer, (2,), KEY)
+    target = X @ jnp.asarray([[2.0], [-1.0]]) + 0.5
+    for _ in range(200):
+        state, cost = step(state, X, target)
+    assert float(cost) < 1e-6
+    np.testing.assert_allclose(state.params[0]["weight"], [[2.0, -1.0]], atol=1e-3)
+
+
+def test_in_a_scan():
+    """The step is pure, so a whole epoch is one program."""
+    optimizer = optax.sgd(0.1)
+    step = make_step(NET, ops.softmax_cross_entropy, optimizer)
+    batches = (X.reshape(6, 10, 2), Y.reshape(6, 10))
+    epoch = jax.jit(functools.partial(jax.lax.scan, lambda s, b: step(s, *b)))
+    state, costs = epoch(start(NET, optimizer, (2,), KEY), batches)
+    assert costs.shape == (6,)
+    assert int(state.step) == 6
