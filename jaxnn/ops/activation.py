@@ -1,7 +1,6 @@
 """Activations, element by element: y = g(x), so dx = g'(x) dy.
 
-Each keeps in its cache the one array from which g'(x) is cheapest, and the value y rather than the
-argument x where both would do, because the next layer keeps y anyway.
+Each keeps in its cache the one array from which g'(x) is cheapest to find.
 """
 
 from typing import Any
@@ -48,17 +47,15 @@ def tanh_backward(y: Any, dy: Any) -> Any:
 def relu(x: Any) -> Any:
     """y = max(x, 0); any shape. NaN stays NaN."""
     expect_float("relu", "x", x)
-    y = jnp.where(x <= 0, 0, x)  # not maximum: JAX gives it the slope 1/2 at 0, and NaN must pass
-    return y, y
+    # Not maximum(x, 0): JAX gives it the slope 1/2 at 0, and x <= 0 lets NaN pass.
+    is_off = x <= 0
+    return jnp.where(is_off, 0, x), is_off
 
 
 @relu.defbackward
-def relu_backward(y: Any, dy: Any) -> Any:
-    """g' = 1 where x > 0, else 0; at the kink x = 0 the slope 0 is taken.
-
-    Since y > 0 just where x > 0, y tells all that is needed.
-    """
-    return (jnp.where(y <= 0, 0, dy),)
+def relu_backward(is_off: Any, dy: Any) -> Any:
+    """g' = 1 where x > 0, else 0; at the kink x = 0 the slope 0 is taken. One byte an element is kept."""
+    return (jnp.where(is_off, 0, dy),)
 
 
 @hand_derived
@@ -66,18 +63,18 @@ def leaky_relu(x: Any, *, slope: float = 0.01) -> Any:
     """y = x where x > 0, else slope x; any shape, slope >= 0."""
     expect_float("leaky_relu", "x", x)
     expect(slope >= 0, "leaky_relu", "slope >= 0", str(slope))
-    y = jnp.where(x <= 0, slope * x, x)
-    return y, (y, Static(slope))
+    is_off = x <= 0
+    return jnp.where(is_off, slope * x, x), (is_off, Static(slope))
 
 
 @leaky_relu.defbackward
 def leaky_relu_backward(cache: Any, dy: Any) -> Any:
-    """g' = 1 where x > 0, else slope. With slope >= 0, y <= 0 just where x <= 0.
+    """g' = 1 where x > 0, else slope.
 
     Source: Maas, Hannun & Ng (2013).
     """
-    y, slope = cache
-    return (jnp.where(y <= 0, slope.value * dy, dy),)
+    is_off, slope = cache
+    return (jnp.where(is_off, slope.value * dy, dy),)
 
 
 @hand_derived
