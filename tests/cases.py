@@ -176,12 +176,14 @@ def _kernel(height, width, n_in, n_out):
 
 
 def _lstm_weights(n_in, n_hidden):
-    return tree(weight_x=array(4 * n_hidden, n_in), weight_h=array(4 * n_hidden, n_hidden), bias=array(4 * n_hidden))
+    return tree(weight_x=array(4 * n_hidden, n_in), weight_h=array(4 * n_hidden, n_hidden),
+                bias=array(4 * n_hidden))
 
 
 _mlp = chain(ops.dense, ops.tanh, ops.dense)
 _mlp_weights = several(weights(4, 6), NONE, weights(6, 4))
-_with_dropout = chain(ops.dense, bind(ops.dropout, rate=0.5), ops.gelu, bind(ops.dropout, rate=0.2), ops.dense)
+_with_dropout = chain(ops.dense, bind(ops.dropout, rate=0.5), ops.gelu, bind(ops.dropout, rate=0.2),
+                      ops.dense)
 
 CASES = [
     *(Case(f.name, f, (array(3),)) for f in (
@@ -216,9 +218,11 @@ CASES = [
     Case("max_pool", ops.max_pool, (array(4, 4, 1),), {"window": (2, 2)}),
     Case("max_pool, overlapping", ops.max_pool, (array(3, 4, 1),), {"window": 2, "stride": 1}),
     Case("batch_norm", over_examples(ops.batch_norm), (
-        tree(scale=array(2), bias=array(2)), tree(mean=array(2), variance=uniform(2)), array(3, 2)), shared=(0, 1)),
+        tree(scale=array(2), bias=array(2)), tree(mean=array(2), variance=uniform(2)), array(3, 2)),
+        shared=(0, 1)),
     Case("batch_norm_inference", ops.batch_norm_inference, (
-        tree(scale=array(2), bias=array(2)), tree(mean=array(2), variance=uniform(2)), array(3, 2)), shared=(0, 1)),
+        tree(scale=array(2), bias=array(2)), tree(mean=array(2), variance=uniform(2)), array(3, 2)),
+        shared=(0, 1)),
     Case("embedding", ops.embedding, (tree(table=array(5, 2)), integers(0, 5, 3)), shared=(0,)),
     Case("lstm", ops.lstm, (_lstm_weights(2, 3), array(4, 2), several(array(3), array(3))), shared=(0,)),
     Case("attention", ops.attention, (array(5, 2), array(5, 2), array(5, 3)), {"chunk": 2}),

@@ -100,7 +100,8 @@ def check_backward(op, *args, differentiable=lambda y: y, fd_tolerance=1e-7, thr
         return call
 
     def along_dy(moving):
-        pairs = zip(*map(jax.tree.leaves, (differentiable(dy), differentiable(of_smooth(op.reference)(moving)))))
+        pairs = zip(*map(jax.tree.leaves,
+                         (differentiable(dy), differentiable(of_smooth(op.reference)(moving)))))
         return sum(jnp.vdot(d, leaf) for d, leaf in pairs if d.dtype != jax.dtypes.float0)
 
     def routes(moving):

@@ -55,7 +55,8 @@ def test_dtypes():
         expect_integers("op", "x", jnp.ones(2, dtype))
     assert message(expect_float, "op", "x", jnp.ones(2, jnp.int32)) == (
         "op expects floating-point x; got int32; convert it: x.astype(jnp.float32)")
-    assert message(expect_float, "op", "x", jnp.ones(2, bool)).startswith("op expects floating-point x; got bool")
+    assert message(expect_float, "op", "x",
+                   jnp.ones(2, bool)).startswith("op expects floating-point x; got bool")
     assert message(expect_float, "op", "x", jnp.ones(2, complex)).endswith("x.astype(jnp.float32)")
     assert message(expect_integers, "op", "ids", jnp.ones(2)) == (
         "op expects integer ids; got float32; convert it: ids.astype(jnp.int32)")

@@ -117,7 +117,8 @@ def test_chain_multiplies_jacobians():
 
 @pytest.mark.usefixtures("x64")
 def test_residual_adds_the_identity():
-    params, x = several(several(weights(4, 4), NONE), NONE)(np.random.default_rng(0), jnp.float64), jnp.ones(4)
+    make = several(several(weights(4, 4), NONE), NONE)
+    params, x = make(np.random.default_rng(0), jnp.float64), jnp.ones(4)
     body = chain(dense, tanh)
     assert_close(residual(body)(params, x), body(params[0], x) + x)
     assert_close(jax.jacrev(residual(body), 1)(params, x), jax.jacrev(body, 1)(params[0], x) + jnp.eye(4))
@@ -153,7 +154,7 @@ def test_state_passes_through_and_moves():
     case = next(c for c in NETWORKS if c.name == "state in a chain")
     params, states, x = case.example(0)
     y, new = case.op(params, states, x)
-    assert new[0] == () and new[2] == ()  # noqa: PT018
+    assert (new[0], new[2]) == ((), ())
     assert new[1]["calls"] == 4
     assert_close(new[1]["x"], dense(params[0], x))
     assert_close(case.op.reference(params, states, x), (y, new))
@@ -218,15 +219,16 @@ W = {"weight": jnp.ones((3, 4)), "bias": jnp.ones(3)}
     (lambda: residual(chain(dense))(((W,), ()), jnp.ones(4)),
      "residual expects its branches to agree in shape; got [(3,), (4,)]; give it a shortcut that changes the "
      "shape alike"),
-    (lambda: chain(tanh, residual(dense))(((), (W, ())), jnp.ones(4)), "residual at '1' expects its branches"),
+    (lambda: chain(tanh, residual(dense))(((), (W, ())), jnp.ones(4)),
+     "residual at '1' expects its branches"),
     (lambda: mlp((W, W), jnp.ones(4)),
      "chain(dense, tanh, dense) expects params to be a tuple of 3 entries, one for each part; got 2 entries"),
     (lambda: mlp(W, jnp.ones(4)),
      "expects params to be a tuple of 3 entries, one for each part; got keys ['weight', 'bias']"),
     (lambda: mlp(jnp.ones(3), jnp.ones(4)), "one for each part; got "),
     (lambda: over_examples(mlp)((W, (), W), jnp.ones(())),
-     "over_examples(chain(dense, tanh, dense)) expects x with a leading axis of at least one example, alike in "
-     "all leaves; got ()"),
+     "over_examples(chain(dense, tanh, dense)) expects x with a leading axis of at least one example, alike "
+     "in all leaves; got ()"),
     (lambda: over_examples(tanh)(jnp.ones((0, 3))), "at least one example, alike in all leaves; got (0, 3)"),
     (lambda: over_examples(chain(add))((jnp.ones((2, 3)), jnp.ones((3, 3)))), "got ((2, 3), (3, 3))"),
     (lambda: over_examples(dense)(W, jnp.ones((2, 5))), "dense expects x of shape (4,); got (5,)"),
@@ -249,8 +251,8 @@ def test_every_face_says_where(face):
     (lambda: parallel(), "parallel expects at least one op; got none"),
     (lambda: chain(jnp.tanh), "expected an op; got"),
     (lambda: chain(ops.huber),
-     "'huber' takes (predictions, targets); an op that composes takes x and, of params, state and key, what it "
-     "needs"),
+     "'huber' takes (predictions, targets); an op that composes takes x and, of params, state and key, what "
+     "it needs"),
     (lambda: mlp(jnp.ones(4)), "takes (params, x); got 1 arguments"),
 ])
 def test_what_does_not_compose(make, words):

@@ -99,7 +99,8 @@ def cost_of_probabilities(A2, Y):
 
 def layer_backward(W, A_prev, dZ):
     """dW, db, dA_prev of the mean cost, from the explicit backward of one dense layer."""
-    _, cache = jax.vmap(ops.dense.forward, (None, 0))(dense_params(W, np.zeros(W.shape[0])), jnp.asarray(A_prev).T)
+    _, cache = jax.vmap(ops.dense.forward, (None, 0))(dense_params(W, np.zeros(W.shape[0])),
+                                                      jnp.asarray(A_prev).T)
     m = A_prev.shape[1]
     dparams, dx = jax.vmap(ops.dense.backward)(cache, dZ.T)
     return jnp.sum(dparams["weight"], 0) / m, jnp.sum(dparams["bias"], 0)[:, None] / m, dx.T
@@ -149,8 +150,8 @@ def predict(X, **weights):
 @handles("c1w4.init", "c1w4.init_deep")
 def init(layer_dims=None, **sizes):
     deep = layer_dims is not None
-    return course.initial(layer_dims if deep else (sizes["n_x"], sizes["n_h"], sizes["n_y"]), 3 if deep else 1,
-                          lambda n: 0.01)
+    dims = layer_dims if deep else (sizes["n_x"], sizes["n_h"], sizes["n_y"])
+    return course.initial(dims, 3 if deep else 1, lambda n: 0.01)
 
 
 @handles("c1w4.linear_forward", "c2w3.linear_function")
@@ -232,7 +233,8 @@ def three_layers_back(X, Y, W1, W2, W3, A1, A2, A3, l2=0.0, masks=(1.0, 1.0)):
     (dZ1,) = ops.relu.backward(jnp.asarray(A1), dA1)
     dW1, db1, _ = layer_backward(W1, X, dZ1)
     decay = jax.grad(lambda W: l2 / (2 * m) * sum(jnp.sum(w**2) for w in W))
-    dW1, dW2, dW3 = jax.tree.map(jnp.add, [dW1, dW2, dW3], decay([jnp.asarray(W, float) for W in (W1, W2, W3)]))
+    dW1, dW2, dW3 = jax.tree.map(jnp.add, [dW1, dW2, dW3],
+                                 decay([jnp.asarray(W, float) for W in (W1, W2, W3)]))
     return {"dZ3": dZ3, "dW3": dW3, "db3": db3, "dA2": dA2, "dZ2": dZ2, "dW2": dW2, "db2": db2, "dA1": dA1,
             "dZ1": dZ1, "dW1": dW1, "db1": db1}
 
@@ -272,7 +274,8 @@ def momentum(params, grads, v0, beta, learning_rate):
     optimizer = optax.chain(optax.scale(1 - beta), optax.trace(beta), optax.scale(-learning_rate))
     opt_state = optimizer.init(params)
     updates, opt_state = optimizer.update(grads, opt_state)
-    return {"params": optax.apply_updates(params, updates), "v": {f"d{k}": v for k, v in opt_state[1].trace.items()}}
+    return {"params": optax.apply_updates(params, updates),
+            "v": {f"d{k}": v for k, v in opt_state[1].trace.items()}}
 
 
 @handles("c2w2.adam.2018", "c2w2.adam.2021")
@@ -284,7 +287,8 @@ def adam(params, grads, v0, s0, t, learning_rate, beta1, beta2, epsilon):
     updates, opt_state = optimizer.update(grads, opt_state)
     moments = opt_state[0]
     return {"params": optax.apply_updates(params, updates), "s": moments.nu,
-            "v_row0": {k: v[0] for k, v in moments.mu.items()}, "s_row0": {k: v[0] for k, v in moments.nu.items()}}
+            "v_row0": {k: v[0] for k, v in moments.mu.items()},
+            "s_row0": {k: v[0] for k, v in moments.nu.items()}}
 
 
 @handles("c2w3.sigmoid_xent.2017")

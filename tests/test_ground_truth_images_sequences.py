@@ -1,5 +1,7 @@
 """The course's convolution, pooling and LSTM, step by step (course 4 week 1, course 5 week 1), in float64."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,7 +53,8 @@ def conv_forward_padded(A_prev, W, b, pad, stride):
 @handles("c4w1.conv_backward.2017")
 def conv_backward(A_prev, W, b, pad, stride, dZ):
     params = {"kernel": jnp.asarray(W), "bias": jnp.ravel(b)}
-    _, cache = jax.vmap(lambda x: ops.conv.forward(params, x, stride=stride, padding=pad))(jnp.asarray(A_prev))
+    forward = functools.partial(ops.conv.forward, stride=stride, padding=pad)
+    _, cache = jax.vmap(forward, (None, 0))(params, jnp.asarray(A_prev))
     dparams, dA = jax.vmap(ops.conv.backward)(cache, jnp.asarray(dZ))
     return {"dA_mean": jnp.mean(dA), "dW_mean": jnp.mean(jnp.sum(dparams["kernel"], 0)),
             "db_mean": jnp.mean(jnp.sum(dparams["bias"], 0))}
@@ -59,7 +62,8 @@ def conv_backward(A_prev, W, b, pad, stride, dZ):
 
 @handles("c4w1.pool_forward.f3s1")
 def pool_forward(A_prev, f, stride):
-    return {"max_1_1": jax.vmap(lambda x: ops.max_pool(x, window=f, stride=stride))(jnp.asarray(A_prev))[1, 1]}
+    pool = functools.partial(ops.max_pool, window=f, stride=stride)
+    return {"max_1_1": jax.vmap(pool)(jnp.asarray(A_prev))[1, 1]}
 
 
 @handles("c4w1.pool_backward")
@@ -92,7 +96,8 @@ def prediction(Wy, by, a):
 @handles("c5w1.lstm_cell_forward")
 def lstm_cell_forward(xt, a_prev, c_prev, **W):
     params = lstm_params(**W)
-    _, (h, c) = jax.vmap(lambda x, a, c: ops.lstm(params, x[None], (a, c)))(*map(jnp.transpose, (xt, a_prev, c_prev)))
+    run = jax.vmap(lambda x, a, c: ops.lstm(params, x[None], (a, c)))
+    _, (h, c) = run(*map(jnp.transpose, (xt, a_prev, c_prev)))
     return {"a_next_4": h.T[4], "c_next_2": c.T[2], "yt_1": prediction(W["Wy"], W["by"], h.T)[1]}
 
 
@@ -130,6 +135,7 @@ def lstm_cell_backward(xt, a_prev, c_prev, da_next, dc_next, **W):
 @pytest.mark.usefixtures("x64")
 def test_case(name):
     case, got = CASES[name], HANDLERS[name](**CASES[name]["inputs"])
-    expected = {k: v for k, v in case["expected"].items() if k in got} if isinstance(got, dict) else case["expected"]
-    assert not isinstance(expected, dict) or expected
+    expected = case["expected"]
+    if isinstance(got, dict):  # what our ops do not compute, as average pooling, is left out
+        expected = {k: expected[k] for k in got}
     assert_within(got, expected, case["tolerance"]["rel_to_max_abs"])

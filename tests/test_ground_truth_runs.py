@@ -14,7 +14,8 @@ from tests.test_ground_truth import assert_within
 CASES = course.load()
 pytestmark = [
     pytest.mark.skipif(bool(course.missing()), reason=course.missing() or "-"),
-    pytest.mark.skipif(course.data_directory() is None, reason="the course's data are not here: set JAXNN_DATA"),
+    pytest.mark.skipif(course.data_directory() is None,
+                       reason="the course's data are not here: set JAXNN_DATA"),
     pytest.mark.usefixtures("x64"),
 ]
 
@@ -163,7 +164,8 @@ def test_moons(name, optimizer):
     _, _, costs, acc = moons(*optimizer, lambda epoch: 0.0007, 10_000)
     expected = CASES[name]["expected"]
     assert_within({"costs": costs[::1000], "acc_10000": acc},
-                  {k: expected[k] for k in ("costs", "acc_10000")}, CASES[name]["tolerance"]["rel_to_max_abs"])
+                  {k: expected[k] for k in ("costs", "acc_10000")},
+                  CASES[name]["tolerance"]["rel_to_max_abs"])
 
 
 def test_moons_with_a_falling_rate():

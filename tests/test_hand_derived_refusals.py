@@ -46,7 +46,8 @@ WRONG = {
         "backward of 'f': the cotangent of 'params' has structure PyTreeDef({'w': *}); the argument has "
         "PyTreeDef({'b': (*, *), 'w': *})"),
     "a list for a tuple": (
-        lambda c, dy: ({"w": dy, "b": [jnp.sum(dy), None]}, dy, None), "the cotangent of 'params' has structure"),
+        lambda c, dy: ({"w": dy, "b": [jnp.sum(dy), None]}, dy, None),
+        "the cotangent of 'params' has structure"),
     "an array for a dict": (lambda c, dy: (dy, dy, None), "the cotangent of 'params' has structure"),
     "a wrong shape": (
         lambda c, dy: (right(dy)[0], dy[:2], None),
@@ -152,8 +153,11 @@ def test_the_right_one_is_not():
         {"w": dy * c[1], "b": (jnp.sum(dy), None)}, dy * c[0]["w"] + jnp.zeros(3).at[N].add(dy), None))
     for name, derive in derivatives(f).items():
         assert derive() is not None, name
-    got, want = (jax.grad(lambda p, x: jnp.sum(g(p, x, N) ** 2), (0, 1), allow_int=True)(PARAMS, X)  # noqa: B023
-                 for g in (f, f.reference))
+
+    def gradient(f):
+        return jax.grad(lambda p, x: jnp.sum(f(p, x, N) ** 2), (0, 1), allow_int=True)(PARAMS, X)
+
+    got, want = gradient(f), gradient(f.reference)
     assert_close(got[1], want[1])
     assert_close(got[0]["w"], want[0]["w"])
 
@@ -168,7 +172,8 @@ def test_cotangents_are_cast_to_their_arguments():
     def f_backward(_, dy):
         return dy.astype(jnp.bfloat16), dy, 0.0
 
-    grads = jax.grad(lambda *args: f(*args), (0, 1, 2))(jnp.ones(()), jnp.ones(()), jnp.ones((), jnp.bfloat16))
+    grads = jax.grad(lambda *args: f(*args), (0, 1, 2))(jnp.ones(()), jnp.ones(()),
+                                                        jnp.ones((), jnp.bfloat16))
     assert [g.dtype for g in grads] == [jnp.float32, jnp.float32, jnp.bfloat16]
     assert [float(g) for g in grads] == [1.0, 1.0, 0.0]
 

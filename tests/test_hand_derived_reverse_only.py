@@ -116,7 +116,8 @@ def test_inside_shard_map():
     def total(f, params, x, n):
         return jnp.sum(jax.vmap(functools.partial(cost, f), (None, 0, 0))(params, x, n))
 
-    @functools.partial(jax.shard_map, mesh=mesh, in_specs=(P(), P("data"), P("data")), out_specs=(P(), P("data")))
+    @functools.partial(jax.shard_map, mesh=mesh, in_specs=(P(), P("data"), P("data")),
+                       out_specs=(P(), P("data")))
     def inside(params, x, n):
         return jax.grad(functools.partial(total, powered), (0, 1))(params, x, n)
 

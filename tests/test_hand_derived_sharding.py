@@ -32,7 +32,8 @@ def spec(axis):
 
 def each_but_batch_norm():
     """JAX itself (0.10 to 0.12) fails an assertion for `pmean` over a vmap axis inside shard_map."""
-    reason = pytest.mark.xfail(raises=AssertionError, strict=True, reason="pmean over a vmap axis in shard_map")
+    reason = pytest.mark.xfail(raises=AssertionError, strict=True,
+                               reason="pmean over a vmap axis in shard_map")
     return [pytest.param(case, id=case.name, marks=[reason] * (case.name == "batch_norm")) for case in CASES]
 
 

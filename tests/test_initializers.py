@@ -47,7 +47,8 @@ def test_constants_and_orthogonal():
     np.testing.assert_allclose(q @ q.T, np.eye(5), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [n for n in initializers.__all__ if n not in ("Initializer", "random_normal")])
+@pytest.mark.parametrize("name",
+                         [n for n in initializers.__all__ if n not in ("Initializer", "random_normal")])
 def test_key_shape_dtype(name):
     init = getattr(initializers, name)
     for dtype in (jnp.float32, jnp.bfloat16):

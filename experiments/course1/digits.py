@@ -25,7 +25,7 @@ import optax
 from experiments import figures
 from experiments.knobs import Configuration, knob
 from experiments.run import percent, progress, say
-from jaxnn import Dense, Dropout, Flatten, Sequential, compare_gradients, over_examples, relu
+from jaxnn import Dense, Dropout, Flatten, Sequential, compare_gradients, over_examples, relu, summary
 from jaxnn import softmax_cross_entropy as loss
 from jaxnn.data import load_digits, split
 from jaxnn.metrics import accuracy, confusion_matrix
@@ -85,7 +85,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
 
     # Model, cost and update; the backward is that of the ops.
     model = network(knobs)
-    say(str(model.summary(x.shape[1:])))
+    say(str(summary(model, x.shape[1:])))
     schedule = optax.cosine_decay_schedule(knobs.learning_rate, knobs.epochs * n_batches)
     optimizer = optax.adam(schedule)
     now = start(model, optimizer, x.shape[1:], jax.random.key(knobs.seed))
@@ -116,7 +116,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
                 for name, part in parts._asdict().items()}
     say("   ".join(f"{name.replace('_', ' ')} {percent(value)}" for name, value in measures.items()))
     draw(out, costs, dev_errors, x[parts.test], y[parts.test], logits(model, now, x[parts.test]))
-    return {**measures, "parameters": model.summary(x.shape[1:]).parameters, "costs": costs,
+    return {**measures, "parameters": summary(model, x.shape[1:]).parameters, "costs": costs,
             "dev_errors": dev_errors, "gradients_equal": report.ok, "gradient_error": report.worst.error}
 
 

@@ -6,4 +6,4 @@ from jaxnn.layers.conv import Conv, MaxPool
 from jaxnn.layers.layer import Layer
 from jaxnn.layers.normalization import BatchNorm
 from jaxnn.layers.sequence import LSTM, Embedding
-from jaxnn.layers.summary import Summary
+from jaxnn.layers.table import Summary, summary

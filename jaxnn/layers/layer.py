@@ -64,12 +64,6 @@ class Layer(Op):
         mode, inner = cache
         return mode.value.backward(inner, dy)
 
-    def summary(self, shape: Any) -> Any:
-        """A table of the layers inside: output shape, parameters, bytes of cache for one example."""
-        from jaxnn.layers.summary import Summary
-
-        return Summary.of(self, shape)
-
 
 @dataclasses.dataclass(frozen=True)
 class Mode(Stage):

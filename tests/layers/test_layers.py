@@ -57,13 +57,15 @@ LAYERS = {
     "Sequential with names": (Sequential(hidden=Dense(3), act=ops.tanh), (4,),
                               {"hidden": {"weight": (3, 4), "bias": (3,)}, "act": ()}, (), (3,)),
     "Sequential without parameters": (Sequential(ops.tanh, Flatten()), (2, 2), (), (), (4,)),
-    "Parallel": (Parallel(Dense(3), ops.tanh), (4,), ({"weight": (3, 4), "bias": (3,)}, ()), (), ((3,), (4,))),
+    "Parallel": (Parallel(Dense(3), ops.tanh), (4,), ({"weight": (3, 4), "bias": (3,)}, ()), (),
+                 ((3,), (4,))),
     "Parallel, added": (Sequential(Parallel(ops.tanh, Dense(4)), ops.add), (4,),
                         (((), {"weight": (4, 4), "bias": (4,)}), ()), (), (4,)),
     "Parallel, concatenated": (Sequential(Parallel(Dense(3), Dense(2)), ops.concatenate, Dense(1)), (4,),
                                (({"weight": (3, 4), "bias": (3,)}, {"weight": (2, 4), "bias": (2,)}), (),
                                 {"weight": (1, 5), "bias": (1,)}), (), (1,)),
-    "Residual": (Residual(Dense(4)), (4,), {"body": {"weight": (4, 4), "bias": (4,)}, "shortcut": ()}, (), (4,)),
+    "Residual": (Residual(Dense(4)), (4,), {"body": {"weight": (4, 4), "bias": (4,)}, "shortcut": ()}, (),
+                 (4,)),
     "Residual with a shortcut": (
         Residual(ops.tanh, shortcut=Dense(4)), (4,),
         {"body": (), "shortcut": {"weight": (4, 4), "bias": (4,)}}, (), (4,)),
@@ -72,7 +74,8 @@ LAYERS = {
         over_examples(BatchNorm()), (5, 6, 2), {"scale": (2,), "bias": (2,)},
         {"mean": (2,), "variance": (2,)}, (5, 6, 2)),
     "a small convolutional network": (
-        over_examples(Sequential(Conv(3), BatchNorm(), ops.relu, MaxPool(), Flatten(), Dense(2))), (5, 4, 4, 1),
+        over_examples(Sequential(Conv(3), BatchNorm(), ops.relu, MaxPool(), Flatten(), Dense(2))),
+        (5, 4, 4, 1),
         ({"kernel": (3, 3, 1, 3), "bias": (3,)}, {"scale": (3,), "bias": (3,)}, (), (), (),
          {"weight": (2, 12), "bias": (2,)}),
         ((), {"mean": (3,), "variance": (3,)}, (), (), (), ()), (5, 2)),
@@ -175,7 +178,8 @@ def test_every_layer_is_in_the_table():
 
 def test_equality_and_hash():
     alike = [
-        (Dense(3), Dense(3)), (Dropout(0.5), Dropout(0.5)), (Flatten(), Flatten()), (Conv(3), Conv(3, (3, 3))),
+        (Dense(3), Dense(3)), (Dropout(0.5), Dropout(0.5)), (Flatten(), Flatten()),
+        (Conv(3), Conv(3, (3, 3))),
         (Activation(ops.relu), Activation(ops.relu)), (LSTM(3), LSTM(3)),
         (Sequential(Dense(3), ops.relu), Sequential(Dense(3), ops.relu)),
         (Sequential(a=Dense(3)), Sequential(a=Dense(3))), (Residual(Dense(3)), Residual(Dense(3))),
@@ -235,7 +239,8 @@ def test_batch_norm_moves_its_state_in_training_only():
     np.testing.assert_allclose(moved["variance"], 0.5 + jnp.var(x, 0) / 2, rtol=1e-5)
     y, same = layer(params, moved, x, train=False)
     assert_close(same, moved)
-    np.testing.assert_allclose(y, (x - moved["mean"]) / jnp.sqrt(moved["variance"] + 1e-5), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(y, (x - moved["mean"]) / jnp.sqrt(moved["variance"] + 1e-5), rtol=1e-4,
+                               atol=1e-5)
 
 
 def test_lstm_starts_remembering():

@@ -21,7 +21,8 @@ TABLE = {
     "relu": (ops.relu, {}, lambda x: x * (x > 0), lambda F, x: F.relu(x)),
     "leaky_relu": (ops.leaky_relu, {}, lambda x: np.where(x > 0, x, 0.01 * x), lambda F, x: F.leaky_relu(x)),
     "leaky_relu, slope 0.3": (
-        ops.leaky_relu, {"slope": 0.3}, lambda x: np.where(x > 0, x, 0.3 * x), lambda F, x: F.leaky_relu(x, 0.3)),
+        ops.leaky_relu, {"slope": 0.3}, lambda x: np.where(x > 0, x, 0.3 * x),
+        lambda F, x: F.leaky_relu(x, 0.3)),
     "leaky_relu, slope 0": (ops.leaky_relu, {"slope": 0}, lambda x: x * (x > 0), lambda F, x: F.relu(x)),
     "leaky_relu, slope 2": (
         ops.leaky_relu, {"slope": 2}, lambda x: np.where(x > 0, x, 2 * x), lambda F, x: F.leaky_relu(x, 2.0)),

@@ -1,4 +1,4 @@
-"""Attention in chunks: against the textbook formula and PyTorch, for lengths that chunks do and do not divide."""
+"""Attention in chunks: against the textbook formula and PyTorch, also where chunks do not divide a length."""
 
 import re
 
@@ -13,7 +13,8 @@ from tests.compare import assert_close, check_backward
 
 RNG = np.random.default_rng(0)
 # T_q, T_k, d, d_v, causal, chunk
-SIZES = [(1, 1, 1, 1, True, 256), (4, 4, 3, 2, True, 2), (5, 5, 2, 3, True, 2), (5, 5, 2, 3, True, 1), (5, 5, 2, 2, True, 9),
+SIZES = [(1, 1, 1, 1, True, 256), (4, 4, 3, 2, True, 2), (5, 5, 2, 3, True, 2), (5, 5, 2, 3, True, 1),
+         (5, 5, 2, 2, True, 9),
          (3, 7, 2, 3, False, 2), (7, 3, 2, 3, False, 4), (6, 6, 4, 4, False, 256), (1, 5, 2, 2, False, 3)]
 EACH = pytest.mark.parametrize("sizes", SIZES, ids=str)
 
@@ -35,7 +36,8 @@ def textbook(q, k, v, causal):
 @pytest.mark.usefixtures("x64")
 def test_value_and_backward(sizes):
     qkv, static = make(sizes)
-    np.testing.assert_allclose(attention(*qkv, **static), textbook(*qkv, static["causal"]), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(attention(*qkv, **static), textbook(*qkv, static["causal"]), rtol=1e-12,
+                               atol=1e-14)
     check_backward(attention, *qkv, **static, threshold=64)
 
 
@@ -44,7 +46,8 @@ def test_value_and_backward(sizes):
 def test_against_pytorch(sizes, torch):
     qkv, static = make(sizes)
     tensors = [torch.tensor(a, requires_grad=True) for a in qkv]
-    y = torch.nn.functional.scaled_dot_product_attention(*(t[None] for t in tensors), is_causal=static["causal"])[0]
+    y = torch.nn.functional.scaled_dot_product_attention(*(t[None] for t in tensors),
+                                                         is_causal=static["causal"])[0]
     dy = RNG.standard_normal(y.shape)
     y.backward(torch.tensor(dy))
     got, pull_back = jax.vjp(lambda *qkv: attention(*qkv, **static), *map(jnp.asarray, qkv))
@@ -86,10 +89,12 @@ def test_the_future_has_zero_gradient():
 def test_laws():
     (q, k, v), _ = make((4, 6, 3, 2, False, 4))
     y = attention(q, k, v, causal=False, chunk=4)
-    assert_close(attention(q, k, np.ones_like(v), causal=False, chunk=4), jnp.ones((4, 2)))  # weights sum to one
+    # The weights sum to one.
+    assert_close(attention(q, k, np.ones_like(v), causal=False, chunk=4), jnp.ones((4, 2)))
     order = RNG.permutation(6)
     assert_close(attention(q, k[order], v[order], causal=False, chunk=4), y)  # keys are a set
-    assert_close(attention(q, k + 5 * np.ones(3), v, causal=False, chunk=4), y, 512)  # all scores of a query shifted
+    # All scores of a query are shifted alike.
+    assert_close(attention(q, k + 5 * np.ones(3), v, causal=False, chunk=4), y, 512)
     assert_close(attention(0 * q, k, v, causal=False, chunk=4), jnp.broadcast_to(jnp.mean(v, 0), (4, 2)))
 
 
@@ -122,8 +127,10 @@ def test_bfloat16_is_summed_wide():
     (((4, 2), (4, 3), (4, 2)), {}, "attention expects k of shape (T_k, 2); got (4, 3)"),
     (((4, 2), (4, 2), (5, 2)), {}, "attention expects v of shape (4, d_v); got (5, 2)"),
     (((4,), (4, 2), (4, 2)), {}, "attention expects q of shape (T_q, d); got (4,)"),
-    (((3, 2), (4, 2), (4, 2)), {}, "attention expects as many queries as keys when causal; got 3 and 4; pass causal=False"),
-    (((0, 2), (0, 2), (0, 2)), {}, "attention expects at least one query, key and dimension; got q (0, 2), k (0, 2)"),
+    (((3, 2), (4, 2), (4, 2)), {},
+     "attention expects as many queries as keys when causal; got 3 and 4; pass causal=False"),
+    (((0, 2), (0, 2), (0, 2)), {},
+     "attention expects at least one query, key and dimension; got q (0, 2), k (0, 2)"),
     (((4, 2), (4, 2), (4, 2)), {"chunk": 0}, "attention expects chunk, a positive integer; got 0"),
 ])
 def test_errors(shapes, static, words):

@@ -17,9 +17,12 @@ RNG = np.random.default_rng(0)
 GEOMETRIES = [
     ((5, 6), (3, 3), 1, "SAME"), ((5, 6), (3, 2), 1, "VALID"), ((5, 6), (3, 3), 2, "SAME"),
     ((5, 7), (2, 3), (2, 3), "VALID"), ((4, 4), (1, 1), 1, "VALID"), ((4, 5), (1, 1), 2, "VALID"),
-    ((6, 6), (2, 2), 3, "VALID"), ((7, 7), (2, 2), 4, "VALID"), ((3, 3), (3, 3), 1, "VALID"), ((1, 1), (1, 1), 1, 0),
-    ((5, 6), (3, 3), 1, 2), ((4, 4), (2, 2), 2, ((1, 0), (0, 2))), ((4, 5), (3, 3), 1, (0, 2)), ((2, 2), (4, 4), 1, 3),
-    ((6, 6), (4, 4), 2, "SAME"), ((7,), (3,), 2, "SAME"), ((6,), (2,), 1, "VALID"), ((3, 4, 3), (2, 2, 2), 1, "VALID"),
+    ((6, 6), (2, 2), 3, "VALID"), ((7, 7), (2, 2), 4, "VALID"), ((3, 3), (3, 3), 1, "VALID"),
+    ((1, 1), (1, 1), 1, 0),
+    ((5, 6), (3, 3), 1, 2), ((4, 4), (2, 2), 2, ((1, 0), (0, 2))), ((4, 5), (3, 3), 1, (0, 2)),
+    ((2, 2), (4, 4), 1, 3),
+    ((6, 6), (4, 4), 2, "SAME"), ((7,), (3,), 2, "SAME"), ((6,), (2,), 1, "VALID"),
+    ((3, 4, 3), (2, 2, 2), 1, "VALID"),
 ]
 EACH = pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 
@@ -62,7 +65,8 @@ def loop(params, x, stride, padding):
 def test_value_and_backward(geometry):
     size, window, stride, padding = geometry
     params, x = make(size, window)
-    np.testing.assert_allclose(conv(params, x, stride=stride, padding=padding), loop(params, x, stride, padding),
+    np.testing.assert_allclose(conv(params, x, stride=stride, padding=padding),
+                               loop(params, x, stride, padding),
                                rtol=1e-12, atol=1e-13)
     check_backward(conv, params, x, stride=stride, padding=padding)
 
@@ -101,7 +105,8 @@ def test_laws():
     one = {"kernel": params["kernel"][:1, :1], "bias": params["bias"]}
     assert_close(conv(one, x), x @ one["kernel"][0, 0] + jnp.broadcast_to(one["bias"], (5, 6, 3)))
     # A picture moved is an answer moved, away from the rim.
-    assert_close(conv(params, jnp.roll(x, 1, 1), padding="VALID")[:, 1:], conv(params, x, padding="VALID")[:, :-1])
+    assert_close(conv(params, jnp.roll(x, 1, 1), padding="VALID")[:, 1:],
+                 conv(params, x, padding="VALID")[:, :-1])
     # A stride skips answers.
     assert_close(conv(params, x, stride=2, padding="VALID"), conv(params, x, padding="VALID")[::2, ::2])
     # Without bias it is linear in x.
@@ -116,21 +121,30 @@ K = jnp.ones((3, 3, 2, 4))
 @pytest.mark.parametrize(("params", "x", "static", "words"), [
     ({"kernel": K}, jnp.ones((5, 5, 3)), {}, "conv expects x of shape (height, width, 2); got (5, 5, 3)"),
     ({"kernel": K}, jnp.ones((5, 2)), {}, "conv expects x of shape (height, width, 2); got (5, 2)"),
-    ({"kernel": K}, jnp.ones((8, 5, 5, 2)), {}, "conv expects x of shape (height, width, 2); got (8, 5, 5, 2)"),
-    ({"kernel": K[0, 0]}, jnp.ones((5, 2)), {}, "conv expects kernel of shape (height, width, n_in, n_out); got (2, 4)"),
-    ({"kernel": K, "bias": jnp.ones(3)}, jnp.ones((5, 5, 2)), {}, "conv expects bias of shape (4,); got (3,)"),
-    ({"weight": K}, jnp.ones((5, 5, 2)), {}, "conv expects params to be {'kernel', 'bias'}; got keys ['weight']"),
+    ({"kernel": K}, jnp.ones((8, 5, 5, 2)), {},
+     "conv expects x of shape (height, width, 2); got (8, 5, 5, 2)"),
+    ({"kernel": K[0, 0]}, jnp.ones((5, 2)), {},
+     "conv expects kernel of shape (height, width, n_in, n_out); got (2, 4)"),
+    ({"kernel": K, "bias": jnp.ones(3)}, jnp.ones((5, 5, 2)), {},
+     "conv expects bias of shape (4,); got (3,)"),
+    ({"weight": K}, jnp.ones((5, 5, 2)), {},
+     "conv expects params to be {'kernel', 'bias'}; got keys ['weight']"),
     (K, jnp.ones((5, 5, 2)), {}, "conv expects params to be {'kernel', 'bias'}; got ArrayImpl"),
     ({"kernel": K}, jnp.ones((5, 5, 2), int), {}, "conv expects floating-point x; got int32"),
     ({"kernel": K}, jnp.ones((2, 2, 2)), {"padding": "VALID"},
-     "conv expects x, padded, to be at least the window (3, 3); got (2, 2) with padding ((0, 0), (0, 0)); use a "
-     "smaller window or padding='SAME'"),
-    ({"kernel": K}, jnp.ones((5, 5, 2)), {"stride": 0}, "conv expects stride to be a positive integer, or 2 of them; got 0"),
-    ({"kernel": K}, jnp.ones((5, 5, 2)), {"stride": (1, 1, 1)}, "conv expects stride to be a positive integer, or 2"),
+     "conv expects x, padded, to be at least the window (3, 3); got (2, 2) with padding ((0, 0), (0, 0)); "
+     "use a smaller window or padding='SAME'"),
+    ({"kernel": K}, jnp.ones((5, 5, 2)), {"stride": 0},
+     "conv expects stride to be a positive integer, or 2 of them; got 0"),
+    ({"kernel": K}, jnp.ones((5, 5, 2)), {"stride": (1, 1, 1)},
+     "conv expects stride to be a positive integer, or 2"),
     ({"kernel": K}, jnp.ones((5, 5, 2)), {"padding": "same"},
-     "conv expects padding to be 'VALID', 'SAME', a size >= 0, or one or a pair for each of 2 axes; got 'same'"),
-    ({"kernel": K}, jnp.ones((5, 5, 2)), {"padding": -1}, "conv expects padding to be 'VALID', 'SAME', a size >= 0"),
-    ({"kernel": K}, jnp.ones((5, 5, 2)), {"padding": (1,)}, "conv expects padding to be 'VALID', 'SAME', a size >= 0"),
+     "conv expects padding to be 'VALID', 'SAME', a size >= 0, or one or a pair for each of 2 axes; got "
+     "'same'"),
+    ({"kernel": K}, jnp.ones((5, 5, 2)), {"padding": -1},
+     "conv expects padding to be 'VALID', 'SAME', a size >= 0"),
+    ({"kernel": K}, jnp.ones((5, 5, 2)), {"padding": (1,)},
+     "conv expects padding to be 'VALID', 'SAME', a size >= 0"),
 ])
 def test_errors(params, x, static, words):
     with pytest.raises(ValueError, match=re.escape(words)):

@@ -68,14 +68,16 @@ def test_out_of_range_at_run_time(wrong):
 
 @pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8, jnp.int32])
 def test_any_integers(dtype):
-    np.testing.assert_allclose(embedding({"table": jnp.asarray(E)}, jnp.asarray([0, 3], dtype)), E[[0, 3]], rtol=1e-6)
+    np.testing.assert_allclose(embedding({"table": jnp.asarray(E)}, jnp.asarray([0, 3], dtype)), E[[0, 3]],
+                               rtol=1e-6)
 
 
 @pytest.mark.parametrize(("params", "x", "words"), [
     ({"table": jnp.ones((3, 2))}, jnp.ones(2), "embedding expects integer x; got float32; convert it"),
     ({"table": jnp.ones((3, 2))}, jnp.ones(2, bool), "embedding expects integer x; got bool"),
     ({"table": jnp.ones(3)}, jnp.ones(2, int), "embedding expects table of shape (n_rows, n_dim); got (3,)"),
-    ({"weight": jnp.ones((3, 2))}, jnp.ones(2, int), "embedding expects params to be {'table'}; got keys ['weight']"),
+    ({"weight": jnp.ones((3, 2))}, jnp.ones(2, int),
+     "embedding expects params to be {'table'}; got keys ['weight']"),
     (jnp.ones((3, 2)), jnp.ones(2, int), "embedding expects params to be {'table'}; got ArrayImpl"),
 ])
 def test_errors(params, x, words):

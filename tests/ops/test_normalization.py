@@ -122,7 +122,8 @@ def test_no_variance(x):
 def test_moments_of_bfloat16_are_summed_wide():
     """4,096 examples: summed in bfloat16 their mean would stop at 256 terms."""
     x = jnp.full((4096, 1), 1.0, jnp.bfloat16).at[::2].set(3.0)
-    params, state = {"scale": jnp.ones(1), "bias": jnp.zeros(1)}, {"mean": jnp.zeros(1), "variance": jnp.ones(1)}
+    params = {"scale": jnp.ones(1), "bias": jnp.zeros(1)}
+    state = {"mean": jnp.zeros(1), "variance": jnp.ones(1)}
     y, moved = over_examples(bind(batch_norm, momentum=0.0))(params, state, x)
     assert y.dtype == jnp.bfloat16
     np.testing.assert_allclose(moved["mean"], 2.0)
@@ -135,8 +136,10 @@ S = {"mean": jnp.ones(3), "variance": jnp.ones(3)}
 
 @pytest.mark.parametrize("op", [batch_norm, batch_norm_inference], ids=lambda op: op.name)
 @pytest.mark.parametrize(("params", "state", "x", "static", "words"), [
-    ({"scale": jnp.ones(3)}, S, jnp.ones((4, 3)), {}, "expects params to be ['bias', 'scale']; got keys ['scale']"),
-    (C, {"mean": jnp.ones(3)}, jnp.ones((4, 3)), {}, "expects state to be ['mean', 'variance']; got keys ['mean']"),
+    ({"scale": jnp.ones(3)}, S, jnp.ones((4, 3)), {},
+     "expects params to be ['bias', 'scale']; got keys ['scale']"),
+    (C, {"mean": jnp.ones(3)}, jnp.ones((4, 3)), {},
+     "expects state to be ['mean', 'variance']; got keys ['mean']"),
     (C, (), jnp.ones((4, 3)), {}, "expects state to be ['mean', 'variance']; got tuple"),
     (C, S, jnp.ones((4, 2)), {}, "expects bias of shape (2,); got (3,)"),
     (C, S, jnp.ones((4, 3), int), {}, "expects floating-point x; got int32"),
@@ -149,8 +152,8 @@ def test_errors(op, params, state, x, static, words):
 
 def test_one_example_alone():
     with pytest.raises(ValueError, match=re.escape(
-            "batch_norm expects a batch to average over, the axis 'examples'; got one example; wrap the layer in "
-            "over_examples, or use jax.vmap(..., axis_name='examples')")):
+            "batch_norm expects a batch to average over, the axis 'examples'; got one example; wrap the "
+            "layer in over_examples, or use jax.vmap(..., axis_name='examples')")):
         batch_norm(C, S, jnp.ones(3))
     with pytest.raises(ValueError, match=re.escape("batch_norm expects momentum in [0, 1]; got 2")):
         over_examples(bind(batch_norm, momentum=2))(C, S, jnp.ones((4, 3)))

@@ -1,4 +1,4 @@
-"""Max pooling: against a NumPy loop and PyTorch; ties go to the first; windows that overlap, skip, hang over."""
+"""Max pooling: against a NumPy loop and PyTorch; ties; windows that overlap, skip and hang over."""
 
 import itertools
 import re
@@ -16,7 +16,8 @@ RNG = np.random.default_rng(0)
 # spatial sizes of x, window, stride, padding (low, high)
 GEOMETRIES = [
     ((4, 6), 2, None, (0, 0)), ((5, 7), 2, None, (0, 0)), ((5, 6), 3, 1, (0, 0)), ((7, 7), 3, 2, (0, 0)),
-    ((7, 6), (2, 3), (3, 1), (0, 0)), ((6, 6), 2, 3, (0, 0)), ((3, 3), 3, None, (0, 0)), ((1, 1), 1, None, (0, 0)),
+    ((7, 6), (2, 3), (3, 1), (0, 0)), ((6, 6), 2, 3, (0, 0)), ((3, 3), 3, None, (0, 0)),
+    ((1, 1), 1, None, (0, 0)),
     ((5, 5), 3, 2, (1, 1)), ((4, 4), 3, 1, (1, 1)), ((5, 6), 2, 1, (0, 1)), ((6,), (3,), (1,), (0, 0)),
     ((3, 4, 2), (2, 2, 2), (1, 2, 1), (0, 0)),
 ]
@@ -95,7 +96,8 @@ def test_against_pytorch(geometry, torch):
 def test_same_padding():
     assert max_pool(jnp.ones((5, 5, 1)), window=2, padding="SAME").shape == (3, 3, 1)
     assert max_pool(-jnp.ones((5, 5, 1)), window=2, padding="SAME").max() == -1.0  # never the padding's -inf
-    assert_close(max_pool(jnp.ones((4, 4, 1)), padding="VALID"), max_pool(jnp.ones((4, 4, 1)), padding="SAME"))
+    assert_close(max_pool(jnp.ones((4, 4, 1)), padding="VALID"),
+                 max_pool(jnp.ones((4, 4, 1)), padding="SAME"))
 
 
 @pytest.mark.usefixtures("x64")
@@ -123,7 +125,7 @@ def test_special_values():
 def test_a_padded_window_of_minus_infinities_stays_inside():
     """Its first maximum is the first element that is not padding."""
     x = jnp.full((2, 2, 1), -jnp.inf)
-    y, cache = max_pool.forward(x, window=2, stride=2, padding=1)
+    _, cache = max_pool.forward(x, window=2, stride=2, padding=1)
     (dx,) = max_pool.backward(cache, jnp.arange(1.0, 5.0).reshape(2, 2, 1))
     np.testing.assert_array_equal(dx[..., 0], [[1, 2], [3, 4]])
 
@@ -132,10 +134,14 @@ def test_a_padded_window_of_minus_infinities_stays_inside():
     (jnp.ones((4, 4)), {}, "max_pool expects x of shape (height, width, channels); got (4, 4)"),
     (jnp.ones((2, 4, 4, 1)), {}, "max_pool expects x of shape (height, width, channels); got (2, 4, 4, 1)"),
     (jnp.ones((4, 4, 1), int), {}, "max_pool expects floating-point x; got int32"),
-    (jnp.ones((4, 4, 1)), {"window": 0}, "max_pool expects window to be a positive integer, or 2 of them; got 0"),
-    (jnp.ones((4, 4, 1)), {"stride": -1}, "max_pool expects stride to be a positive integer, or 2 of them; got -1"),
-    (jnp.ones((4, 4, 1)), {"window": 5}, "max_pool expects x, padded, to be at least the window (5, 5); got (4, 4)"),
-    (jnp.ones((4, 4, 1)), {"padding": 2}, "max_pool expects padding smaller than the window (2, 2); got ((2, 2), (2, 2))"),
+    (jnp.ones((4, 4, 1)), {"window": 0},
+     "max_pool expects window to be a positive integer, or 2 of them; got 0"),
+    (jnp.ones((4, 4, 1)), {"stride": -1},
+     "max_pool expects stride to be a positive integer, or 2 of them; got -1"),
+    (jnp.ones((4, 4, 1)), {"window": 5},
+     "max_pool expects x, padded, to be at least the window (5, 5); got (4, 4)"),
+    (jnp.ones((4, 4, 1)), {"padding": 2},
+     "max_pool expects padding smaller than the window (2, 2); got ((2, 2), (2, 2))"),
     (jnp.ones((4, 4, 1)), {"padding": "FULL"}, "max_pool expects padding to be 'VALID', 'SAME', a size >= 0"),
 ])
 def test_errors(x, static, words):

@@ -62,8 +62,11 @@ def test_without_initial_state():
     assert_close(lstm(params, x), lstm(params, x, zeros))
     assert_close(lstm(params, x, None), lstm(params, x, zeros))
     params, x = jax.tree.map(jnp.asarray, (params, x))
-    gradient = [jax.grad(lambda p: jnp.sum(jnp.sin(f(p, x)[0])))(params) for f in (lstm, lstm.reference)]  # noqa: B023
-    assert_close(*gradient, threshold=64)
+
+    def gradient(f):
+        return jax.grad(lambda p: jnp.sum(jnp.sin(f(p, x)[0])))(params)
+
+    assert_close(gradient(lstm), gradient(lstm.reference), threshold=64)
 
 
 @pytest.mark.usefixtures("x64")
@@ -78,11 +81,13 @@ def test_against_pytorch(torch):
     t, h, c = (torch.tensor(a, requires_grad=True) for a in (x[:, None], h_0[None, None], c_0[None, None]))
     y, (h_T, c_T) = net(t, (h, c))
     dy, dh_T, dc_T = RNG.standard_normal((6, N)), RNG.standard_normal(N), RNG.standard_normal(N)
-    torch.autograd.backward([y, h_T, c_T], [torch.tensor(a) for a in (dy[:, None], dh_T[None, None], dc_T[None, None])])
+    torch.autograd.backward([y, h_T, c_T],
+                            [torch.tensor(a) for a in (dy[:, None], dh_T[None, None], dc_T[None, None])])
     got, pull_back = jax.vjp(lstm, *jax.tree.map(jnp.asarray, (params, x, (h_0, c_0))))
     dparams, dx, (dh_0, dc_0) = pull_back((jnp.asarray(dy), (jnp.asarray(dh_T), jnp.asarray(dc_T))))
     np.testing.assert_allclose(got[0], y.detach().numpy()[:, 0], rtol=1e-12)
-    for ours, theirs in ((dparams["weight_x"], net.weight_ih_l0.grad), (dparams["weight_h"], net.weight_hh_l0.grad),
+    for ours, theirs in ((dparams["weight_x"], net.weight_ih_l0.grad),
+                         (dparams["weight_h"], net.weight_hh_l0.grad),
                          (dparams["bias"], net.bias_ih_l0.grad), (dx, t.grad[:, 0]), (dh_0, h.grad[0, 0]),
                          (dc_0, c.grad[0, 0])):
         np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-10, atol=1e-13)
@@ -137,9 +142,12 @@ P = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), make(1)[0])
     (P, jnp.ones((0, 2)), None, "lstm expects at least one time step; got (0, 2)"),
     (P, jnp.ones((4, 2), int), None, "lstm expects floating-point x; got int32"),
     (P | {"bias": jnp.ones(3)}, jnp.ones((4, 2)), None, "lstm expects bias of shape (12,); got (3,)"),
-    (P | {"weight_x": jnp.ones((3, 2))}, jnp.ones((4, 2)), None, "lstm expects weight_x of shape (12, n_in); got (3, 2)"),
-    (P | {"weight_h": jnp.ones((9, 3))}, jnp.ones((4, 2)), None, "lstm expects weight_h of shape (12, 3); got (9, 3)"),
-    ({"bias": jnp.ones(3)}, jnp.ones((4, 2)), None, "lstm expects params to be ['bias', 'weight_h', 'weight_x']; got keys"),
+    (P | {"weight_x": jnp.ones((3, 2))}, jnp.ones((4, 2)), None,
+     "lstm expects weight_x of shape (12, n_in); got (3, 2)"),
+    (P | {"weight_h": jnp.ones((9, 3))}, jnp.ones((4, 2)), None,
+     "lstm expects weight_h of shape (12, 3); got (9, 3)"),
+    ({"bias": jnp.ones(3)}, jnp.ones((4, 2)), None,
+     "lstm expects params to be ['bias', 'weight_h', 'weight_x']; got keys"),
     (P, jnp.ones((4, 2)), (jnp.ones(2), jnp.ones(3)), "lstm expects h_0 of shape (3,); got (2,)"),
     (P, jnp.ones((4, 2)), (jnp.ones(3), jnp.ones(4)), "lstm expects c_0 of shape (3,); got (4,)"),
     (P, jnp.ones((4, 2)), jnp.ones(3), "lstm expects initial to be (h_0, c_0); got"),

@@ -13,7 +13,8 @@ from tests.compare import assert_close, check_backward
 
 RNG = np.random.default_rng(0)
 SHAPES = [(1,), (2,), (5,), (3, 4), (2, 3, 4)]
-OPS = {"softmax": (ops.softmax, scipy.special.softmax), "log_softmax": (ops.log_softmax, scipy.special.log_softmax)}
+OPS = {"softmax": (ops.softmax, scipy.special.softmax),
+       "log_softmax": (ops.log_softmax, scipy.special.log_softmax)}
 EACH = pytest.mark.parametrize("name", OPS)
 
 

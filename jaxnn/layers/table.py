@@ -10,7 +10,7 @@ from jaxnn.compose import Chain, Several
 from jaxnn.hand_derived import EXAMPLES
 from jaxnn.layers.layer import Layer, output_of, to_shape
 
-__all__ = ["Row", "Summary"]
+__all__ = ["Row", "Summary", "summary"]
 
 
 class Row(NamedTuple):
@@ -27,12 +27,6 @@ class Summary(NamedTuple):
     """A table of rows; print it. Caches that are the parameters themselves cost nothing and count 0."""
 
     rows: tuple[Row, ...]
-
-    @classmethod
-    def of(cls, layer: Layer, shape: Any) -> "Summary":
-        x = to_shape(layer, shape, tree=True)
-        params, state = jax.eval_shape(lambda: layer.init(jax.random.key(0), x))
-        return cls(tuple(_rows("", layer, params, state, x)))
 
     @property
     def parameters(self) -> int:
@@ -53,6 +47,18 @@ class Summary(NamedTuple):
                           for i, (c, w) in enumerate(zip(row, widths, strict=True))).rstrip()
                 for row in (head, *body, total)]
         return "\n".join([rows[0], line, *rows[1:-1], line, rows[-1]])
+
+
+def summary(layer: Layer, shape: Any) -> Summary:
+    """The table of a layer and all layers inside, for an x of this shape, without the batch.
+
+    >>> from jaxnn import Dense, Sequential, relu
+    >>> summary(Sequential(Dense(2), relu), (3,)).parameters
+    8
+    """
+    x = to_shape(layer, shape)
+    params, state = jax.eval_shape(lambda: layer.init(jax.random.key(0), x))
+    return Summary(tuple(_rows("", layer, params, state, x)))
 
 
 def _rows(path: str, layer: Layer, params: Any, state: Any, x: Any) -> list[Row]:
