@@ -163,7 +163,7 @@ def _torch_lstm(x: Any) -> list[Side]:
 
 
 def resnet_18(n_classes: int) -> Sequential:
-    """ResNet-18 for small images (He et al. 2016, section 4.2), without the last average's own op."""
+    """ResNet-18 for images of 32x32 (He et al. 2016, section 4.2), with Flatten for its last average."""
     def block(n: int, stride: int, n_before: int) -> Residual:
         body = Sequential(Conv(n, stride=stride, use_bias=False), BatchNorm(), relu,
                           Conv(n, use_bias=False), BatchNorm())
@@ -207,7 +207,46 @@ def resnet() -> list[Side]:
 
         return Side(name, run, temporaries(compiled))
 
-    return [side("reference", batch.reference), side("jaxnn", batch)]
+    return [side("reference", batch.reference), *_torch_resnet(), side("jaxnn", batch)]
+
+
+def _torch_resnet() -> list[Side]:
+    try:
+        import torch
+        from torch import nn
+    except ImportError:
+        return []
+
+    def conv(n_in: int, n_out: int, window: int, stride: int) -> Any:
+        return nn.Conv2d(n_in, n_out, window, stride, window // 2, bias=False)
+
+    class Block(nn.Module):
+        def __init__(self, n_in: int, n: int, stride: int):
+            super().__init__()
+            self.body = nn.Sequential(conv(n_in, n, 3, stride), nn.BatchNorm2d(n), nn.ReLU(),
+                                      conv(n, n, 3, 1), nn.BatchNorm2d(n))
+            self.shortcut = nn.Identity() if n == n_in and stride == 1 else nn.Sequential(
+                conv(n_in, n, 1, stride), nn.BatchNorm2d(n))
+
+        def forward(self, x: Any) -> Any:
+            return torch.relu(self.body(x) + self.shortcut(x))
+
+    stages = [Block(n_in, n, s) for n_in, n, s in (
+        (64, 64, 1), (64, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2), (256, 256, 1),
+        (256, 512, 2), (512, 512, 1))]
+    net = nn.Sequential(conv(3, 64, 3, 1), nn.BatchNorm2d(64), nn.ReLU(), *stages, nn.Flatten(),
+                        nn.Linear(4 * 4 * 512, 10))
+    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+    x, labels = torch.randn(32, 3, 32, 32), torch.randint(0, 10, (32,))
+
+    def step() -> Any:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(net(x), labels)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return [Side("PyTorch", step)]
 
 
 def compilation() -> list[Side]:
@@ -239,7 +278,7 @@ CASES = [
     Case("max-pool", "max pool 2x2, 64x32x32x64: backward", pool, 0.2),
     Case("batch-norm", "batch norm, 256x32x32x64: backward", normalization, 0.5),
     *(Case(f"attention-{t}", f"causal attention, 8 heads, d = 64, T = {t}: gradient", attention_of(t))
-      for t in (512, 1024, 2048)),
+      for t in (512, 1024, 2048, 4096)),
     Case("embedding", "1,024 rows of a 1,000,000 x 64 table: one step", embedding_step),
     Case("lstm", "LSTM, batch 64, 40 steps, 100 -> 100: gradient", recurrent),
     Case("resnet-18", "ResNet-18, batch 32 of 32x32x3: Adam step", resnet),
