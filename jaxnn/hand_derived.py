@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnn.axes import current_axes
 from jaxnn.lifting import agree_on_varying_axes, lift_forward_mode, lift_reverse_mode
 
 __all__ = ["EXAMPLES", "HandDerived", "Op", "Static", "hand_derived"]
@@ -139,7 +140,7 @@ class HandDerived(Op):
         lift = mode(self.name, self.arguments, backward)
         # One function for each choice of static arguments: JAX keeps what it traced by function.
         self._lifted = functools.lru_cache(maxsize=None)(
-            lambda **static: lift(lambda *args: self._run(args, static)))
+            lambda axes, /, **static: lift(lambda *args: self._run(args, static), axes))
         return backward
 
     def __call__(self, *args: Any, **static: Any) -> Any:
@@ -147,7 +148,7 @@ class HandDerived(Op):
         if self._backward is None:
             raise TypeError(
                 f"'{self.name}' has no backward pass; write it under @{self.name}.defbackward")
-        return self._lifted(**static)(*agree_on_varying_axes(args))
+        return self._lifted(current_axes(), **static)(*agree_on_varying_axes(args))
 
     def forward(self, *args: Any, **static: Any) -> tuple[Any, Any]:
         args, static = self._bind(args, static)

@@ -18,12 +18,14 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from jaxnn.axes import Axes, bound_axes
 from jaxnn.cotangents import checked_cotangents, is_inexact, leaf_paths, zero_tangent
 from jaxnn.linearity import why_not_linear
 
 __all__ = ["agree_on_varying_axes", "lift_forward_mode", "lift_reverse_mode", "push_forward"]
 
 Run = Callable[..., tuple[Any, Any]]  # (*args) -> (value, cache)
+Lift = Callable[[Run, Axes], Callable]  # axes: those bound where the op is called
 
 
 class _Shapes(NamedTuple):
@@ -36,8 +38,8 @@ class _Shapes(NamedTuple):
     moving: tuple[int, ...]  # the leaves of the arguments that have a tangent
 
 
-def lift_forward_mode(name: str, arguments: tuple[str, ...], backward: Callable) -> Callable[[Run], Callable]:
-    """Makes (run) -> value, differentiated in every mode by the transpose of `backward`.
+def lift_forward_mode(name: str, arguments: tuple[str, ...], backward: Callable) -> Lift:
+    """Makes (run, axes) -> value, differentiated in every mode by the transpose of `backward`.
 
     The transposed pass is jit-compiled, so that a layer that occurs fifty times is traced once. That
     its result is linear in dy is read off while it is traced.
@@ -60,8 +62,12 @@ def lift_forward_mode(name: str, arguments: tuple[str, ...], backward: Callable)
 
     push_jit = jax.jit(push, static_argnums=0, inline=True)
 
-    def lift(run: Run) -> Callable:
+    def lift(run: Run, axes: Axes) -> Callable:
         def rule(args: tuple, tangents: tuple) -> tuple[Any, Any]:
+            with bound_axes(axes):
+                return differentiate(args, tangents)
+
+        def differentiate(args: tuple, tangents: tuple) -> tuple[Any, Any]:
             y, cache = run(*args)
             flat = jax.tree.leaves(tangents, is_leaf=lambda t: isinstance(t, SymbolicZero))
             moving = tuple(i for i, t in enumerate(flat) if not isinstance(t, SymbolicZero) and is_inexact(t))
@@ -80,8 +86,8 @@ def lift_forward_mode(name: str, arguments: tuple[str, ...], backward: Callable)
     return lift
 
 
-def lift_reverse_mode(name: str, arguments: tuple[str, ...], backward: Callable) -> Callable[[Run], Callable]:
-    """Makes (run) -> value, differentiated in reverse mode by `backward` as it stands."""
+def lift_reverse_mode(name: str, arguments: tuple[str, ...], backward: Callable) -> Lift:
+    """Makes (run, axes) -> value, differentiated in reverse mode by `backward` as it stands."""
 
     def pull_back(residuals: tuple, dy: Any) -> tuple:
         cache, args = residuals
@@ -91,13 +97,18 @@ def lift_reverse_mode(name: str, arguments: tuple[str, ...], backward: Callable)
         filled = [zero_tangent(x) if c is None else c for c, x in zip(cotangents, leaves, strict=True)]
         return jax.tree.unflatten(tree, filled)
 
-    def lift(run: Run) -> Callable:
+    def lift(run: Run, axes: Axes) -> Callable:
         def forward(*args: Any) -> tuple[Any, Any]:
-            y, cache = run(*args)
+            with bound_axes(axes):
+                y, cache = run(*args)
             return y, (cache, args)
 
+        def backward_in_axes(residuals: tuple, dy: Any) -> tuple:
+            with bound_axes(axes):
+                return pull_back(residuals, dy)
+
         lifted = jax.custom_vjp(_value_of(name, run))
-        lifted.defvjp(forward, pull_back)
+        lifted.defvjp(forward, backward_in_axes)
         return lifted
 
     return lift

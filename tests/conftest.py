@@ -1,12 +1,20 @@
 """Settings for the whole run, and a word on what was left out for want of an optional package."""
 
+import os
 import warnings
+from pathlib import Path
 
 import jax
 import pytest
 
 # Eight virtual devices, for sharded jit and shard_map; before anything touches a device.
 jax.config.update("jax_num_cpu_devices", 8)
+
+# Most of the time goes into compiling small programs: a second run finds them in the user's cache.
+if not jax.config.jax_compilation_cache_dir:
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    jax.config.update("jax_compilation_cache_dir", str(home / "jaxnn" / "compiled_tests"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 WITHOUT_TORCH = "PyTorch is not installed"
 

@@ -17,8 +17,11 @@ PARAMS = weights(6, 5)(RNG, jnp.float32)
 X = array(6)(RNG, jnp.float32)
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_every_op_passes(case):
+@pytest.mark.parametrize("name", [
+    "softmax", "dense", "softmax_cross_entropy of a distribution", "pytrees", "an integer output",
+    "an argument without gradient", "static keywords", "a scan", "chain with dropout"])
+def test_right_ones_pass(name):
+    case = next(case for case in CASES if case.name == name)
     report = compare_gradients(case.op, *case.example(0), **case.static)
     assert report.ok, str(report)
     assert report.worst.error < 16  # far below the threshold of 1,000
