@@ -227,10 +227,10 @@ def three_layers_back(X, Y, W1, W2, W3, A1, A2, A3, l2=0.0, masks=(1.0, 1.0)):
     dZ3 = jnp.asarray(A3) - Y
     dW3, db3, dA2 = layer_backward(W3, A2, dZ3)
     dA2 = dA2 * masks[1]
-    (dZ2,) = ops.relu.backward(jnp.asarray(A2), dA2)
+    dZ2 = activation_backward(ops.relu, A2, dA2)  # relu(A) = A, so A does for Z
     dW2, db2, dA1 = layer_backward(W2, A1, dZ2)
     dA1 = dA1 * masks[0]
-    (dZ1,) = ops.relu.backward(jnp.asarray(A1), dA1)
+    dZ1 = activation_backward(ops.relu, A1, dA1)
     dW1, db1, _ = layer_backward(W1, X, dZ1)
     decay = jax.grad(lambda W: l2 / (2 * m) * sum(jnp.sum(w**2) for w in W))
     dW1, dW2, dW3 = jax.tree.map(jnp.add, [dW1, dW2, dW3],

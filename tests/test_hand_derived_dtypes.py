@@ -92,7 +92,7 @@ def test_mixed_dtypes(case):
     compared = jax.jit(program, compiler_options=QUICKLY)(smooth_args.smooth, smooth_args.rough)
     coarsest = max(float(jnp.finfo(leaf.dtype).eps) for leaf in smooth_args.smooth)
     for got, want in compared.values():
-        for g, w in zip(got, want, strict=True):
+        for g, w in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
             threshold = 16 * coarsest / float(jnp.finfo(w.dtype).eps)
             assert_close(g, w, threshold)
     for gradient, argument in zip(compared["grad of vmap"][0], smooth_args.smooth, strict=True):
