@@ -131,7 +131,7 @@ def test_in_a_chain():
         return 2 * x, None
 
     doubled.defbackward(lambda _, dy: (2 * dy,))
-    report = compare_gradients(chain(ops.tanh, doubled, ops.softmax), X)
+    report = compare_gradients(chain(ops.tanh, doubled, ops.softmax), X, laws=False)
     assert report.ok
 
 

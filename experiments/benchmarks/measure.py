@@ -5,13 +5,14 @@ take turns. So each round runs every side once, and a side is its median over th
 """
 
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 
-__all__ = ["Case", "Row", "Side", "measure", "of_gradient", "of_pull_back", "temporaries"]
+from jaxnn.gradients.cost import take_turns, temporaries
+
+__all__ = ["Case", "Row", "Side", "measure", "of_gradient", "of_pull_back"]
 
 
 class Side(NamedTuple):
@@ -44,24 +45,12 @@ class Row(NamedTuple):
 def measure(case: Case, rounds: int) -> list[Row]:
     """One row for each side, after a round that is not counted."""
     sides = case.sides()
-    times: list[list[float]] = [[] for _ in sides]
-    for turn in range(rounds + 1):
-        for side, seconds in zip(sides, times, strict=True):
-            begin = time.perf_counter()
-            jax.block_until_ready(side.call())
-            if turn > 0:
-                seconds.append(time.perf_counter() - begin)
+    times = take_turns([side.call for side in sides], rounds)
     medians = [1e3 * statistics.median(seconds) for seconds in times]
     # Each round has its own ratio: what slows a whole round down slows both sides.
     ratios = [statistics.median(b / a for a, b in zip(times[0], seconds, strict=True)) for seconds in times]
     return [Row(case.name, side.name, ms, ratio, side.temporary, side.kept)
             for side, ms, ratio in zip(sides, medians, ratios, strict=True)]
-
-
-def temporaries(compiled: Any) -> int | None:
-    """Bytes of temporaries, where the backend tells."""
-    analysis = compiled.memory_analysis()
-    return None if analysis is None else analysis.temp_size_in_bytes
 
 
 def of_gradient(name: str, cost: Callable, *args: Any, argnums: Any = 0) -> Side:

@@ -1,167 +1,251 @@
-"""Compares a hand-derived gradient with `jax.grad` of the same forward, leaf by leaf.
+"""Compares the gradient of a function with that of its plain reference: whether it is right, where it is
+wrong, why, and what it costs."""
 
-The error of a leaf is its worst element, in units of eps · max|leaf|: the rounding of its largest
-element. So one threshold serves every size and dtype, and one wrong element among thousands is seen,
-which a norm of the difference hides.
-"""
-
-import inspect
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import contextlib
+import dataclasses
+import io
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
+from jaxnn.checks import InputError
+from jaxnn.gradients.conditions import CONDITIONS, DTYPES, under_conditions
+from jaxnn.gradients.cost import gradient_costs
+from jaxnn.gradients.diagnosis import diagnose
+from jaxnn.gradients.evidence import Evidence
+from jaxnn.gradients.kinks import excuse_kinks
+from jaxnn.gradients.laws import gradient_laws
+from jaxnn.gradients.leaf import Leaf, compare_leaf
+from jaxnn.gradients.problem import Problem, argument_names, one_line, outputs_of
+from jaxnn.gradients.report import Finding, GradientReport
+from jaxnn.gradients.routes import (
+    ROUTES,
+    Candidate,
+    along_coordinates,
+    along_directions,
+    by_forward_mode,
+    by_second_order,
+)
 from jaxnn.hand_derived import Op
 
-__all__ = ["GradientReport", "Leaf", "compare_gradients"]
-
-# Below this many eps of the largest element of the whole gradient all is rounding: the bias before a
-# batch norm, say, has the gradient 0, which each side reaches by cancelling other terms.
-ROUNDING = 16.0
-# Right gradients of ops lie below 2 units, deep networks in float32 below about 30; a gradient that
-# is wrong by one part in a thousand, in one element of the leaf's own size, lies above 8,000.
-THRESHOLD = 1000.0
+__all__ = ["compare_gradients", "judge"]
 
 
-class Leaf(NamedTuple):
-    """One leaf of the gradient by one route, beside the reference's."""
-
-    path: str
-    route: str
-    shape: tuple[int, ...]
-    error: float
-    """Worst error in units of eps · max|leaf|; inf where only one side is finite."""
-    element: tuple[int, ...]
-    """Where the worst error is, with both values there."""
-    value: float
-    reference: float
-
-
-class GradientReport(NamedTuple):
-    """The leaves of the gradient, by each route; print it."""
-
-    leaves: tuple[Leaf, ...]
-    threshold: float
-
-    @property
-    def worst(self) -> Leaf:
-        return max(self.leaves, key=lambda leaf: leaf.error)
-
-    @property
-    def ok(self) -> bool:
-        return self.worst.error <= self.threshold
-
-    def __str__(self) -> str:
-        width = max(len(leaf.path) for leaf in self.leaves)
-        rows = [f"{'leaf':{width}}  {'route':8}  {'shape':>14}  {'error / (eps max|leaf|)':>23}"]
-        rows += [f"{leaf.path:{width}}  {leaf.route:8}  {leaf.shape!s:>14}  {leaf.error:23.2f}"
-                 for leaf in self.leaves]
-        worst = self.worst
-        verdict = "equal to jax.grad of the reference" if self.ok else (
-            f"WRONG at {worst.path}{list(worst.element)}: {worst.value:.6g}, reference {worst.reference:.6g}")
-        return "\n".join([*rows, f"{verdict} (threshold {self.threshold:g})"])
-
-
-def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None, key: Any = None,
+def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None,
+                      routes: str | Sequence[str] = ROUTES, under: str | Sequence[str] = (),
+                      dtypes: str | Sequence[str] = (), laws: bool = True, cost: bool = False,
+                      every_coordinate: bool = False, directions: int = 3, seed: int = 0,
                       **static: Any) -> GradientReport:
-    """Compares the gradients of f with `jax.vjp` of its reference, at one random cotangent.
+    """Compares the gradient of f with `jax.vjp` of its reference, at a random cotangent.
 
     Args:
-      f: an op, a layer, or any callable. For an op both routes are compared: the explicit
-        backward(cache, dy), and the rule as JAX applies it ("lifted").
-      args: its arguments; integer leaves and PRNG keys get no gradient and are left out.
-      reference: the plain forward; an op brings its own.
-      key: PRNG key of the cotangent.
+      f: an op, a layer, a network of them, or any callable, a `jax.custom_vjp` say.
+      args: its arguments. Floating-point arrays and Python floats are differentiated; integers, PRNG keys
+        and whatever else there is are held.
+      reference: the plain forward, which `jax.grad` differentiates; an op brings its own.
+      routes: those by which f's gradient is reached, of `jaxnn.gradients.ROUTES`.
+      under: transformations to repeat the comparison under, of `jaxnn.gradients.CONDITIONS`; "all".
+      dtypes: of the arguments, to repeat it in, of `jaxnn.gradients.DTYPES`; "all". As they came, if none.
+      laws: whether to check what must hold of any gradient: linear in dy, nothing read but the cache, ...
+      cost: whether to measure time, memory and operations beside the reference's.
+      every_coordinate: finite differences along each coordinate too, not only along random directions.
+      directions: how many random directions there are for each leaf.
+      seed: of the cotangent and the directions.
+      static: keyword arguments of f and of its reference. One with a name of those above: bind it first.
+    Returns:
+      The report: `print(report)`, `report.ok`, `.leaves`, `.worst`, `.to_json()`, `.plot()`.
     Raises:
-      TypeError: f has no reference, or no argument with a gradient.
+      TypeError: f has no reference.
+      InputError: f or the reference cannot be called, or there is nothing to differentiate.
+
+    >>> import jax, jax.numpy as jnp
+    >>> @jax.custom_vjp
+    ... def square(x):
+    ...     return x * x
+    >>> square.defvjp(lambda x: (x * x, x), lambda x, dy: (x * dy,))
+    >>> report = compare_gradients(square, jnp.arange(1.0, 4.0), reference=lambda x: x * x)
+    >>> report.ok, report.findings[0].words
+    (False, 'exactly half the reference')
     """
+    if not callable(f):
+        raise TypeError(f"compare_gradients expects a callable as f; got {type(f).__name__}")
     if reference is None:
         if not isinstance(f, Op):
             raise TypeError("compare_gradients expects an op, or reference= beside a plain function; got "
                             f"{type(f).__name__}")
         reference = f.reference
-    paths, leaves, tree, smooth = _smooth_leaves(f, args)
-
-    def arguments(moving: list[Any]) -> tuple:
-        filled = list(leaves)
-        for i, leaf in zip(smooth, moving, strict=True):
-            filled[i] = leaf
-        return jax.tree.unflatten(tree, filled)
-
-    def by_vjp(function: Callable) -> Callable:
-        return lambda moving, dy: jax.vjp(lambda m: function(*arguments(m), **static), moving)[1](dy)[0]
-
-    def by_backward(moving: list[Any], dy: Any) -> list[Any]:
-        _, cache = f.forward(*arguments(moving), **static)  # type: ignore[attr-defined]
-        dy = jax.tree.map(lambda d: None if d.dtype == jax.dtypes.float0 else d, dy)
-        cotangents: list[Any] = []
-        for arg, cotangent in zip(args, f.backward(cache, dy), strict=False):  # type: ignore[attr-defined]
-            arg_tree: Any = jax.tree.structure(arg)  # arguments left at their default come last
-            nothing = [None] * arg_tree.num_leaves
-            cotangents += nothing if cotangent is None else arg_tree.flatten_up_to(cotangent)
-        return [jnp.zeros_like(leaves[i]) if cotangents[i] is None else cotangents[i] for i in smooth]
-
-    moving = [leaves[i] for i in smooth]
-    y = jax.eval_shape(lambda: reference(*args, **static))
-    dy = _random_like(y, jax.random.key(0) if key is None else key)
-    routes = {"lifted": by_vjp(f), **({"explicit": by_backward} if isinstance(f, Op) else {})}
-    wanted = jax.jit(by_vjp(reference))(moving, dy)
-    grads_by = {route: jax.jit(function)(moving, dy) for route, function in routes.items()}
-    largest = max(_largest(want) for want in wanted)
-    rows = [_compare(paths[i], route, got, want, largest) for route, grads in grads_by.items()
-            for i, got, want in zip(smooth, grads, wanted, strict=True)]
-    return GradientReport(tuple(rows), THRESHOLD)
+    names = argument_names(f) or argument_names(reference)
+    problem = Problem(reference, args, static, names=names, seed=seed)
+    return judge(f, problem, routes=routes, under=under, dtypes=dtypes, laws=laws, cost=cost,
+                 every_coordinate=every_coordinate, directions=directions)
 
 
-def _smooth_leaves(f: Callable, args: tuple) -> tuple[list[str], list[Any], Any, list[int]]:
-    names = getattr(f, "arguments", None) or tuple(inspect.signature(f).parameters)
-    names = (*names, *(f"args[{i}]" for i in range(len(names), len(args))))
-    flat, tree = jax.tree_util.tree_flatten_with_path(args)
-    paths = ["/".join([names[path[0].idx], *map(_part, path[1:])]) for path, _ in flat]
-    leaves = [leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf) for _, leaf in flat]
-    smooth = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    if not smooth:
-        raise TypeError("compare_gradients expects at least one floating-point argument; got none")
-    return paths, leaves, tree, smooth
+def judge(f: Callable, problem: Problem, *, routes: str | Sequence[str] = ROUTES,
+          under: str | Sequence[str] = (), dtypes: str | Sequence[str] = (), laws: bool = True,
+          cost: bool = False, every_coordinate: bool = False, directions: int = 3) -> GradientReport:
+    """`compare_gradients` at a problem that is there already: what is known of a reference serves many f."""
+    routes = chosen("routes", routes, ROUTES)
+    under, dtypes = chosen("under", under, CONDITIONS), chosen("dtypes", dtypes, DTYPES)
+    failures: list[str] = []
+    notes = [f"{a} and {b} are one array: each is moved by itself" for a, b in _aliases(problem)]
+    with _quiet(notes, "the reference"):
+        problem.wanted  # noqa: B018  # all that is asked of the reference, before f has its turn
+    with _quiet(notes, "f"):
+        problem = _common(f, problem, failures)
+        it = Candidate(f, problem)
+        rows, findings = _rows(it, routes, directions, every_coordinate, failures, notes)
+        laws_ = _attempt("laws", failures, lambda: gradient_laws(it), ()) if laws and not failures else ()
+        repeated: list[Leaf] = []
+        if under or dtypes:
+            repeated, failed, said = under_conditions(
+                f, problem, under or ("jit",), dtypes or (str(problem.dy[0].dtype),))
+            failures += failed
+            notes += said
+        costs = _attempt("cost", failures, lambda: gradient_costs(f, problem), ()) if cost else ()
+    name = getattr(f, "name", None) or getattr(f, "__name__", None) or type(f).__name__
+    return GradientReport(name, tuple(rows), tuple(repeated), laws_, costs, tuple(findings),
+                          tuple(dict.fromkeys(failures)), tuple(dict.fromkeys(notes)))
 
 
-def _part(entry: Any) -> str:
-    return str(getattr(entry, "key", getattr(entry, "idx", getattr(entry, "name", entry))))
+def chosen(what: str, names: str | Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        names = known if isinstance(names, str) and names == "all" else (names,)
+    names = tuple(getattr(name, "__name__", str(name)) for name in names)  # jnp.float32 too
+    for name in names:
+        if name not in known:
+            raise InputError("compare_gradients", f"expects {what} among {', '.join(map(repr, known))}, or "
+                             f"'all'; got {name!r}")
+    return names
 
 
-def _random_like(y: Any, key: Any) -> Any:
-    leaves, tree = jax.tree.flatten(y)
-    keys = jax.random.split(key, max(len(leaves), 1))
+def _rows(it: Candidate, routes: Sequence[str], directions: int, every_coordinate: bool, failures: list[str],
+          notes: list[str]) -> tuple[list[Leaf], list[Finding]]:
+    """The leaves by each route, and the reasons for those that are wrong."""
+    problem = it.problem
+    rows: list[Leaf] = []
+    for route in ("explicit", "lifted"):
+        if route in routes and (route == "lifted" or isinstance(it.f, Op)):
+            def compared(route: str = route) -> list[Leaf]:
+                return [compare_leaf(w, route, g)
+                        for w, g in zip(problem.wanted, getattr(it, route), strict=True)]
 
-    def one(leaf: Any, key: Any) -> Any:
-        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
-            return np.zeros(leaf.shape, jax.dtypes.float0)
-        return jax.random.normal(key, leaf.shape, leaf.dtype)
+            rows += _attempt(f"{route} backward", failures, compared, [])
+    has_rule = any(row.route == "lifted" for row in rows) or "lifted" not in routes
+    # What a function has no rule for is a limit of it, not a wrong gradient.
+    if "forward" in routes and has_rule:
+        rows += _attempt("f has no forward mode", notes, lambda: by_forward_mode(it, directions), [])
+    if {"finite differences", "taylor"} & set(routes) and has_rule:
+        rows += _attempt("finite differences", failures,
+                         lambda: along_directions(it, directions, tuple(routes)), [])
+        if it.lifted64 is None:
+            notes.append("f does not run in float64: finite differences were taken in its own precision, and "
+                         "there is no Taylor order")
+    if "second order" in routes and has_rule:
+        rows += _attempt("f has no second derivative", notes, lambda: by_second_order(it), [])
+    if every_coordinate and has_rule:
+        rows += _attempt("every coordinate", failures, lambda: along_coordinates(it, 10_000), [])
+    if problem.in_other_precision is not None and problem.oracle is None:
+        notes.append("the reference is another function in float64 (does it draw random numbers?): its noise "
+                     "was measured in its own precision")
+    if problem.held:
+        notes.append(f"the reference holds {', '.join(map(repr, problem.held))} of its value fixed: finite "
+                     "differences leave it out")
+    if any(not row.ok for row in rows):
+        rows = excuse_kinks(it, rows)
+    findings = []
+    for i, path in enumerate(problem.paths):
+        wrong = [row for row in rows if row.path == path and not row.ok
+                 and row.route in ("explicit", "lifted")]
+        if wrong:
+            got = getattr(it, wrong[0].route)[i]
+            findings.append(diagnose(Evidence(problem, i, got, numbers_of(it.f, problem.static))))
+    return rows, findings
 
-    return jax.tree.unflatten(tree, [one(leaf, k) for leaf, k in zip(leaves, keys, strict=True)])
+
+def _common(f: Callable, problem: Problem, failures: list[str]) -> Problem:
+    """The problem on those outputs that both sides have alike; what they have not is said."""
+    try:
+        y = jax.eval_shape(lambda: f(*problem.args, **problem.static))
+    except Exception as error:
+        raise InputError("compare_gradients", "expects an f that can be called with these arguments; it "
+                         f"raised {one_line(error)}") from error
+    ours = {out.path: out for out in outputs_of(y)}
+    theirs = {out.path: out for out in problem.outputs}
+    for path in dict.fromkeys([*theirs, *ours]):
+        a, b = ours.get(path), theirs.get(path)
+        where = f"the value's {path!r}" if path else "the value"
+        if a is None or b is None:
+            who, other = ("the reference", "f") if a is None else ("f", "the reference")
+            failures.append(f"{who} returns {where}, {_kind(a or b)}, which {other} does not")
+        elif (a.shape, a.dtype) != (b.shape, b.dtype):
+            failures.append(f"{where} is {_kind(a)} by f and {_kind(b)} by the reference")
+    alike = {path for path, out in theirs.items() if path in ours and ours[path].shape == out.shape}
+    if not alike:
+        raise InputError("compare_gradients", "expects f and its reference to have a value in common; "
+                         + "; ".join(failures))
+    if alike == set(theirs):
+        return problem
+    return Problem(problem.callable, problem.args, problem.static, names=problem.names, seed=problem.seed,
+                   only=alike)
 
 
-def _compare(path: str, route: str, got: Any, want: Any, largest: float) -> Leaf:
-    a, b = _as_float64(got), _as_float64(want)
-    if a.shape != b.shape or a.size == 0:
-        error = 0.0 if a.shape == b.shape else np.inf
-        return Leaf(path, route, a.shape, error, (), np.nan, np.nan)
-    difference = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
-    difference = np.nan_to_num(difference, nan=np.inf, posinf=np.inf)
-    index = np.unravel_index(np.argmax(difference), a.shape)
-    scale = max(_largest(want), largest * ROUNDING / THRESHOLD)
-    unit = float(jnp.finfo(want.dtype).eps) * (scale or 1.0)
-    return Leaf(path, route, a.shape, float(difference[index] / unit), tuple(map(int, index)),
-                float(a[index]), float(b[index]))
+def _kind(out: Any) -> str:
+    return f"{out.dtype}{list(out.shape)}"
 
 
-def _as_float64(x: Any) -> np.ndarray:
-    """NumPy has no bfloat16 arithmetic; float32 holds every bfloat16."""
-    return np.asarray(x.astype(jnp.promote_types(x.dtype, jnp.float32)), np.float64)
+def _attempt(what: str, said: list[str], run: Callable, otherwise: Any) -> Any:
+    """What run returns, or, where f raises, otherwise, with a line that says so."""
+    try:
+        return run()
+    except Exception as error:
+        said.append(f"{what}: f raised {one_line(error)}" if not what.startswith("f ") else
+                    f"{what}: {one_line(error)}")
+        return otherwise
 
 
-def _largest(x: Any) -> float:
-    finite = np.abs(_as_float64(x))
-    return float(np.max(finite, initial=0.0, where=np.isfinite(finite)))
+@contextlib.contextmanager
+def _quiet(notes: list[str], who: str) -> Iterator[None]:
+    """Keeps what is printed meanwhile, and says so in a note."""
+    buffer = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(buffer):
+            yield
+    finally:
+        if text := buffer.getvalue().strip():
+            notes.append(f"{who} printed {text.splitlines()[0]!r}" + (" ..." if "\n" in text else ""))
+
+
+def _aliases(problem: Problem) -> Iterator[tuple[str, str]]:
+    seen: dict[int, str] = {}
+    for path, leaf in zip(problem.paths, problem.moving, strict=True):
+        if id(leaf) in seen:
+            yield seen[id(leaf)], path
+        seen[id(leaf)] = path
+
+
+def numbers_of(f: Any, static: dict[str, Any]) -> dict[str, float]:
+    """The numbers a function was made with, by name: static keywords, hyperparameters of the ops inside."""
+    found: dict[str, float] = {}
+
+    def look(x: Any, name: str) -> None:
+        if isinstance(x, bool):
+            return
+        if isinstance(x, int | float):
+            found.setdefault(name, float(x))
+        elif isinstance(x, dict):
+            for key, value in x.items():
+                look(value, str(key))
+        elif isinstance(x, tuple | list):
+            for item in x:
+                if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str):
+                    look(item[1], item[0])
+                else:
+                    look(item, name)
+        elif dataclasses.is_dataclass(x) and not isinstance(x, type):
+            for field in dataclasses.fields(x):
+                look(getattr(x, field.name), field.name)
+
+    look(static, "")
+    look(f, "")
+    return found

@@ -23,7 +23,8 @@ def dropout(x: Any, key: Any, *, rate: float) -> Any:
     expect(isinstance(rate, int | float) and 0 <= rate < 1, "dropout",
            "rate, the fraction dropped, in [0, 1)", str(rate))
     expect(key is not None, "dropout", "a PRNG key", "None", "pass key=jax.random.key(seed)")
-    kept = jax.random.bernoulli(key, 1 - rate, x.shape)
+    # In float32 always: a mask drawn in float64 would be another one.
+    kept = jax.random.bernoulli(key, jnp.float32(1 - rate), x.shape)
     return jnp.where(kept, x / (1 - rate), 0), (kept, Static(rate))
 
 

@@ -24,7 +24,8 @@ def test_right_ones_pass(name):
     case = next(case for case in CASES if case.name == name)
     report = compare_gradients(case.op, *case.example(0), **case.static)
     assert report.ok, str(report)
-    assert report.worst.error < 16  # far below the threshold of 1,000
+    judged = [leaf for leaf in report.leaves if not leaf.excused]
+    assert all(leaf.error <= 6 * max(1, leaf.noise) for leaf in judged)  # the threshold is 16
 
 
 def planted(change):
@@ -59,11 +60,12 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_ones_are_found(name):
     change, path = WRONG[name]
-    report = compare_gradients(planted(change), PARAMS, X)
+    report = compare_gradients(planted(change), PARAMS, X, routes=("explicit", "lifted"), laws=False)
     assert not report.ok
     assert report.worst.path == path
-    bad = {(leaf.path, leaf.route) for leaf in report.leaves if leaf.error > report.threshold}
+    bad = {(leaf.path, leaf.route) for leaf in report.wrong}
     assert bad == {(path, "explicit"), (path, "lifted")}  # and no other leaf is blamed
+    assert [finding.path for finding in report.findings] == [path]
 
 
 @pytest.mark.parametrize("n", [1, 10, 100_000])
@@ -78,16 +80,18 @@ def test_one_wrong_element_among_many(n):
     x = jnp.ones(n)
     (right,), (wrong,) = (jax.vjp(f, x)[1](jnp.ones(n)) for f in (op.reference, op))
     assert float(jnp.max(jnp.abs(wrong - right)) / (3 * jnp.finfo(jnp.float32).eps)) > 50_000
-    assert not compare_gradients(op, x).ok
-    assert compare_gradients(op, x).worst.element == (n // 2,)
+    report = compare_gradients(op, x, laws=False)
+    assert not report.ok
+    assert report.worst.element == (n // 2,)
 
 
 def test_index_and_values_of_the_worst_element():
-    report = compare_gradients(planted(WRONG["one element missing"][0]), PARAMS, X)
+    report = compare_gradients(planted(WRONG["one element missing"][0]), PARAMS, X, laws=False)
     worst = report.worst
     assert (worst.element, worst.value, worst.shape) == ((0, 0), 0.0, (5, 6))
     assert worst.reference != 0
-    assert f"WRONG at params/weight[0, 0]: 0, reference {worst.reference:.6g}" in str(report)
+    assert report.verdict.startswith(
+        f"WRONG at params/weight[0, 0]: 0, reference {worst.reference:.6g} (explicit, ")
 
 
 def test_a_route_wrong_alone():
@@ -98,27 +102,19 @@ def test_a_route_wrong_alone():
             return dparams, dx * 2
 
     op = Broken(chain(ops.dense).stage)
-    report = compare_gradients(op, (PARAMS,), X)
+    report = compare_gradients(op, (PARAMS,), X, laws=False)
     assert (report.worst.path, report.worst.route) == ("x", "explicit")
-    assert all(leaf.error < 10 for leaf in report.leaves if leaf.route == "lifted")
-
-
-def test_the_table():
-    text = str(compare_gradients(ops.dense, PARAMS, X))
-    lines = text.splitlines()
-    assert re.fullmatch(r"leaf +route +shape +error / \(eps max\|leaf\|\)", lines[0])
-    assert [line.split()[:2] for line in lines[1:-1]] == [
-        [path, route] for route in ("lifted", "explicit") for path in ("params/bias", "params/weight", "x")]
-    assert lines[-1] == "equal to jax.grad of the reference (threshold 1000)"
+    assert {leaf.route for leaf in report.wrong} == {"explicit"}
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"])
 @pytest.mark.usefixtures("x64")
-def test_one_threshold_serves_every_dtype_where_eps_is_small_enough(dtype):
+def test_one_threshold_serves_every_dtype(dtype):
     args = (weights(6, 5)(RNG, dtype), array(6)(RNG, dtype))
-    assert compare_gradients(ops.dense, *args).worst.error < 16
-    if dtype in ("float64", "float32"):
-        assert not compare_gradients(planted(WRONG["a thousandth"][0]), *args).ok
+    routes = ("explicit", "lifted")
+    assert compare_gradients(ops.dense, *args, routes=routes).ok
+    name = "a thousandth" if dtype in ("float64", "float32") else "twice dx"
+    assert not compare_gradients(planted(WRONG[name][0]), *args, routes=routes).ok
 
 
 def test_integers_and_keys_are_left_out():
@@ -133,11 +129,12 @@ def test_numbers_and_numpy_arrays():
     assert compare_gradients(ops.squared_error, np.ones(3, np.float32), np.zeros(3, np.float32)).ok
 
 
-def test_the_cotangent_follows_its_key():
-    """An error that one cotangent cannot see, another does: dy = 0 in the wrong place is improbable."""
+def test_the_cotangent_follows_its_seed():
     op = planted(WRONG["one element"][0])
-    for seed in range(3):
-        assert not compare_gradients(op, PARAMS, X, key=jax.random.key(seed)).ok
+    errors = {compare_gradients(op, PARAMS, X, seed=seed, routes="lifted", laws=False).worst.error
+              for seed in range(3)}
+    assert len(errors) == 3
+    assert min(errors) > 16
 
 
 def test_layers():
@@ -152,7 +149,9 @@ def test_layers():
 def test_a_batch():
     params = (PARAMS, (), weights(5, 3)(RNG, jnp.float32))
     op = over_examples(chain(ops.dense, ops.gelu, ops.dense))
-    assert compare_gradients(op, params, array(7, 6)(RNG, jnp.float32)).worst.error < 16
+    report = compare_gradients(op, params, array(7, 6)(RNG, jnp.float32))
+    assert report.ok
+    assert [law.holds for law in report.laws] == [True] * 8  # with those of a batch
 
 
 # A stranger's function with a reference beside it.
@@ -177,7 +176,10 @@ wrong_cube.defvjp(lambda x: (x**3, x), lambda x, dy: (2 * x * x * dy,))
 def test_a_strangers_function():
     report = compare_gradients(cube, jnp.arange(1.0, 4.0), 2, reference=lambda x, n: x**3 + n)
     assert report.ok
-    assert [(leaf.path, leaf.route) for leaf in report.leaves] == [("x", "lifted")]
+    assert {(leaf.path, leaf.route) for leaf in report.leaves} == {
+        ("x", "lifted"), ("x", "finite differences"), ("x", "taylor"), ("x", "second order")}
+    assert report.notes == ("f has no forward mode: TypeError: can't apply forward-mode autodiff (jvp) to a "
+                            "custom_vjp function.",)
     report = compare_gradients(wrong_cube, jnp.arange(1.0, 4.0), reference=lambda x: x**3)
     assert not report.ok
     assert report.worst.path == "x"
@@ -187,7 +189,15 @@ def test_a_strangers_function():
     (lambda: compare_gradients(jnp.sin, 1.0),
      "compare_gradients expects an op, or reference= beside a plain function; got"),
     (lambda: compare_gradients(ops.flatten, jnp.arange(3)),
-     "compare_gradients expects at least one floating-point argument; got none"),
+     "compare_gradients expects at least one floating-point argument; got int32[3]; pass floats where"),
+    (lambda: compare_gradients(3, 1.0), "compare_gradients expects a callable as f; got int"),
+    (lambda: compare_gradients(ops.tanh, 1.0, routes="backward"),
+     "compare_gradients expects routes among 'explicit', 'lifted', 'forward', 'finite differences', "
+     "'taylor', "
+     "'second order', or 'all'; got 'backward'"),
+    (lambda: compare_gradients(ops.tanh, 1.0, under="pmap"), "expects under among 'eager', 'jit', 'vmap', "),
+    (lambda: compare_gradients(ops.tanh, 1.0, dtypes=jnp.int32), "expects dtypes among 'float64', "
+                                                                 "'float32', "),
 ])
 def test_errors(call, words):
     with pytest.raises(TypeError, match=re.escape(words)):

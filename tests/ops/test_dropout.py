@@ -18,7 +18,7 @@ KEY = jax.random.key(0)
 def test_value_and_backward(rate):
     """Each element is x / (1 - rate) or 0, as the mask drawn from the key says."""
     x = np.random.default_rng(0).standard_normal((4, 5)) + 3
-    kept = jax.random.bernoulli(KEY, 1 - rate, x.shape)
+    kept = jax.random.bernoulli(KEY, jnp.float32(1 - rate), x.shape)  # the same mask in every precision
     np.testing.assert_allclose(dropout(x, KEY, rate=rate), np.where(kept, x / (1 - rate), 0), rtol=1e-14)
     check_backward(dropout, x, KEY, rate=rate)
 

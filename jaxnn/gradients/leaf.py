@@ -1,0 +1,155 @@
+"""One leaf of a gradient beside the same leaf of the reference, in numbers.
+
+    error = max |got - reference| / (eps · max|reference|)
+
+One unit is the rounding of the leaf's largest element, so that one threshold serves every size and
+dtype, and one wrong element among thousands is seen, which a norm of the difference hides. How far the
+reference itself is from exact, in the same unit, is its noise: where terms cancel it is large, and no
+gradient can be asked to be nearer.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = ["THRESHOLD", "Leaf", "Wanted", "as_wide", "compare_leaf", "largest"]
+
+THRESHOLD = 16.0
+"""The most units of error, or of the reference's noise where that is more than one, that is not wrong."""
+# Right gradients lie below 3, of a whole network below 10; one element that is wrong by one per cent,
+# in a leaf whose largest element is a hundred times it, lies at 800.
+
+
+class Wanted(NamedTuple):
+    """What a leaf should be: the reference's value, what that itself is worth, and the size of a unit."""
+
+    path: str
+    value: np.ndarray
+    """In float64 or complex128, which hold every narrower dtype."""
+    exact: np.ndarray | None
+    """The same by the reference in float64; None where it could not be had."""
+    scale: float
+    """The largest element; that of the whole gradient for a leaf that is zero but for rounding."""
+    eps: float
+    """Of the leaf's dtype."""
+    noise: float
+    """Units between value and exact, or between exact and exact of arguments one rounding away."""
+
+    @property
+    def unit(self) -> float:
+        return self.eps * (self.scale or 1.0)
+
+
+class Leaf(NamedTuple):
+    """One leaf of the gradient by one route, beside the reference's."""
+
+    path: str
+    route: str
+    shape: tuple[int, ...]
+    error: float
+    """Worst error in units of eps · max|leaf|; inf where only one side is finite, or shapes differ."""
+    noise: float
+    """The reference's own error in the same unit."""
+    element: tuple[int, ...]
+    """Where the worst error is, with both values there. Of a route that compares along a direction, ()."""
+    value: Any
+    reference: Any
+    ulps: float = np.nan
+    """The worst element's error in units of its own last place."""
+    cosine: float = np.nan
+    relative_difference: float = np.nan
+    """The course's ‖a - b‖ / (‖a‖ + ‖b‖), which one wrong element among many hardly moves."""
+    exact: bool = False
+    """Whether every bit agrees."""
+    nearer: str = ""
+    """Which of "f" and "reference" is nearer to the reference in float64; "both" where they tie."""
+    under: str = "jit"
+    dtype: str = ""
+    note: str = ""
+    """What a number does not say: a kink, an element that is not finite, a route that does not apply."""
+    excused: bool = False
+    """Not counted as wrong, for the reason that the note gives."""
+    errors: Any = None
+    """The error of each element in units; None for a route that compares along directions."""
+
+    @property
+    def ok(self) -> bool:
+        return self.excused or self.error <= THRESHOLD * max(1.0, self.noise)
+
+
+def as_wide(x: Any) -> np.ndarray:
+    """x as float64 or complex128, which hold every narrower dtype."""
+    return np.asarray(x).astype(np.complex128 if jnp.issubdtype(x.dtype, jnp.complexfloating) else np.float64)
+
+
+def largest(x: np.ndarray) -> float:
+    """The largest finite magnitude, 0 where there is none."""
+    size = np.abs(x)
+    return float(np.max(size, initial=0.0, where=np.isfinite(size)))
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """|a - b|; 0 where both are the same infinity or both NaN, inf where only one is finite."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        return np.where(same, 0.0, np.nan_to_num(np.abs(a - b), nan=np.inf, posinf=np.inf))
+
+
+def compare_leaf(wanted: Wanted, route: str, got: Any, *, under: str = "jit") -> Leaf:
+    """A leaf by a route, which has all of its elements there."""
+    a, b = as_wide(got), wanted.value
+    dtype = jnp.dtype(got.dtype).name
+    if a.shape != b.shape:
+        return Leaf(wanted.path, route, a.shape, np.inf, wanted.noise, (), np.nan, np.nan, under=under,
+                    dtype=dtype, note=f"has shape {a.shape}; the argument has {b.shape}")
+    if a.size == 0:
+        return Leaf(wanted.path, route, a.shape, 0.0, 0.0, (), np.nan, np.nan, exact=True, nearer="both",
+                    under=under, dtype=dtype, note="has no elements")
+    off, note = difference(a, b), _not_finite(a, b)
+    if wanted.exact is not None and not np.all(np.isfinite(b)):
+        # Where the reference overflows and float64 does not, float64 decides.
+        bad = ~np.isfinite(b) & np.isfinite(a) & np.isfinite(wanted.exact)
+        off = np.where(bad, difference(a, wanted.exact), off)
+        note += "; there f is compared with the reference in float64" if bad.any() else ""
+    index = np.unravel_index(np.argmax(off), a.shape)
+    ulps = off[index] / _last_place(b[index], got.dtype)
+    finite = np.isfinite(a) & np.isfinite(b)
+    cosine, relative = _angles(np.where(finite, a, 0).ravel(), np.where(finite, b, 0).ravel())
+    return Leaf(wanted.path, route, a.shape, float(off[index] / wanted.unit), wanted.noise,
+                tuple(map(int, index)), a[index].item(), b[index].item(), float(ulps), cosine, relative,
+                bool(np.all((off == 0) & (np.signbit(a.real) == np.signbit(b.real)))),
+                _nearer(a, b, wanted.exact), under, dtype, note, errors=off / wanted.unit)
+
+
+def _not_finite(a: np.ndarray, b: np.ndarray) -> str:
+    said = []
+    for who, x in (("f", a), ("the reference", b)):
+        for what, where in (("NaN", np.isnan(x)), ("infinite", np.isinf(x))):
+            if n := int(where.sum()):
+                first = [int(i) for i in np.argwhere(where)[0]]
+                said.append(f"{who} is {what} at {n:,} of {x.size:,} elements, first at {first}")
+    return "; ".join(said)
+
+
+def _last_place(x: Any, dtype: Any) -> float:
+    """The distance from |x| to the next number of this dtype."""
+    info = jnp.finfo(dtype)
+    size = abs(x)
+    if not np.isfinite(size) or size < float(info.tiny):
+        return float(info.tiny) * float(info.eps)
+    return float(info.eps) * 2.0 ** np.floor(np.log2(size))
+
+
+def _angles(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    norm_a, norm_b = float(np.linalg.norm(a)), float(np.linalg.norm(b))
+    cosine = float(np.vdot(b, a).real / (norm_a * norm_b)) if norm_a and norm_b else np.nan
+    total = norm_a + norm_b
+    return cosine, float(np.linalg.norm(a - b) / total) if total else 0.0
+
+
+def _nearer(a: np.ndarray, b: np.ndarray, exact: np.ndarray | None) -> str:
+    if exact is None:
+        return ""
+    of_f, of_reference = difference(a, exact).max(), difference(b, exact).max()
+    return "both" if of_f == of_reference else "f" if of_f < of_reference else "reference"
