@@ -212,8 +212,8 @@ def _quiet(notes: list[str], who: str) -> Iterator[None]:
         with contextlib.redirect_stdout(buffer):
             yield
     finally:
-        if text := buffer.getvalue().strip():
-            notes.append(f"{who} printed {text.splitlines()[0]!r}" + (" ..." if "\n" in text else ""))
+        if lines := list(dict.fromkeys(buffer.getvalue().splitlines())):
+            notes.append(f"{who} printed {lines[0]!r}" + (" ..." if len(lines) > 1 else ""))
 
 
 def _aliases(problem: Problem) -> Iterator[tuple[str, str]]:

@@ -42,7 +42,7 @@ def under_conditions(f: Callable, problem: Problem, conditions: Sequence[str],
                 here = cast(problem, dtype)
                 wanted = here.wanted
             except Exception as error:
-                notes.append(f"in {dtype} the reference raises {one_line(error)}")
+                notes.append(f"in {dtype} the reference raises {one_line(error.__cause__ or error)}")
                 continue
             sides = Side("the reference", here.function_of(problem.callable)), Side("f", here.function_of(f))
             for name in conditions:
