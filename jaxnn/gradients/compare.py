@@ -24,6 +24,7 @@ from jaxnn.gradients.routes import (
     Candidate,
     along_coordinates,
     along_directions,
+    by_float64,
     by_forward_mode,
     by_second_order,
 )
@@ -132,6 +133,8 @@ def _rows(it: Candidate, routes: Sequence[str], directions: int, every_coordinat
 
             rows += _attempt(f"{route} backward", failures, compared, [])
     has_rule = any(row.route == "lifted" for row in rows) or "lifted" not in routes
+    if "float64" in routes and has_rule:
+        rows += _attempt("float64", notes, lambda: by_float64(it), [])
     # What a function has no rule for is a limit of it, not a wrong gradient.
     if "forward" in routes and has_rule:
         rows += _attempt("f has no forward mode", notes, lambda: by_forward_mode(it, directions), [])
@@ -155,11 +158,12 @@ def _rows(it: Candidate, routes: Sequence[str], directions: int, every_coordinat
         rows = excuse_kinks(it, rows)
     findings = []
     for i, path in enumerate(problem.paths):
-        wrong = [row for row in rows if row.path == path and not row.ok
-                 and row.route in ("explicit", "lifted")]
+        wrong = [row.route for row in rows if row.path == path and not row.ok
+                 and row.route in ("explicit", "lifted", "float64")]
         if wrong:
-            got = getattr(it, wrong[0].route)[i]
-            findings.append(diagnose(Evidence(problem, i, got, numbers_of(it.f, problem.static))))
+            got = getattr(it, "lifted64" if wrong[0] == "float64" else wrong[0])[i]
+            numbers = numbers_of(it.f, problem.static)
+            findings.append(diagnose(Evidence(problem, i, got, numbers, wrong[0] == "float64")))
     return rows, findings
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn.gradients.leaf import THRESHOLD, as_wide, difference, largest
-from jaxnn.gradients.problem import Problem
+from jaxnn.gradients.problem import Problem, precision
 
 __all__ = ["Evidence", "Reason", "axes_of", "list_of", "shifted"]
 
@@ -21,9 +21,10 @@ Reason = tuple[str, str]  # its kind, and its words
 class Evidence:
     """Leaf number i of problem, for which `got` came instead of the reference's `want`."""
 
-    def __init__(self, problem: Problem, i: int, got: Any, numbers: dict[str, float]):
-        self.problem, self.i, self.numbers = problem, i, numbers
-        self.wanted = problem.wanted[i]
+    def __init__(self, problem: Problem, i: int, got: Any, numbers: dict[str, float],
+                 in_float64: bool = False):
+        self.problem, self.i, self.numbers, self.in_float64 = problem, i, numbers, in_float64
+        self.wanted = (problem.wanted64 or problem.wanted)[i] if in_float64 else problem.wanted[i]
         self.path, self.got, self.want = self.wanted.path, as_wide(got), self.wanted.value
         self.dtype = problem.moving[i].dtype
 
@@ -52,15 +53,22 @@ class Evidence:
         """The reference's leaf at other arguments, or for another cotangent; None where it fails there."""
         problem = self.problem
         try:
-            grads = problem.reference.pull_back(
-                problem.moving if moving is None else moving, problem.dy if dy is None else dy)
-            return as_wide(grads[self.i])
+            with precision(self.in_float64):
+                here = problem.wide if self.in_float64 else (problem.moving, problem.dy)
+                given = [own if x is None else [jnp.asarray(as_wide(a), b.dtype)
+                                                for a, b in zip(x, own, strict=True)]
+                         for x, own in zip((moving, dy), here, strict=True)]
+                return as_wide(problem.reference.pull_back(*given)[self.i])
         except Exception:
             return None
 
     @functools.cached_property
     def y(self) -> list[np.ndarray]:
-        return [as_wide(leaf) for leaf in self.problem.reference.value(self.problem.moving)]
+        problem = self.problem
+        in_float64 = problem.in_float64(lambda moving, dy: problem.reference.value(moving))
+        if self.in_float64 and in_float64 is not None:
+            return in_float64
+        return [as_wide(leaf) for leaf in problem.reference.value(problem.moving)]
 
     def arrays(self) -> Iterator[tuple[str, np.ndarray]]:
         """What a gradient may have been multiplied with, or be short of: by name."""

@@ -7,7 +7,7 @@ arguments. All that is known from the reference alone is found here, once for an
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -174,6 +174,31 @@ class Problem:
         return self.in_float64(self.reference.pull_back)
 
     @functools.cached_property
+    def wanted64(self) -> list[Wanted] | None:
+        """What f should give in float64. None where the reference can't be run so, or rounds to a narrower
+        dtype inside."""
+        if self.in_other_precision is None or not self.is_wide(self.reference):
+            return None
+        eps = float(np.finfo(np.float64).eps)
+        moved = [self._one_rounding_away(self.reference.pull_back, seed, True, eps) for seed in (1, 2)]
+        return self._with_noise(self.paths, self.in_other_precision, None, moved, lambda i: eps)
+
+    def is_wide(self, side: Side) -> bool:
+        """Whether all that a side computes in float64 is float64, and nothing is hidden from JAX."""
+        def is_narrow(aval: Any) -> bool:
+            dtype = getattr(aval, "dtype", None)
+            return dtype is not None and jnp.issubdtype(dtype, jnp.inexact) and jnp.finfo(dtype).bits < 64
+
+        try:
+            with precision():
+                jaxpr = jax.make_jaxpr(side.pulled_back)(*self.wide).jaxpr
+        except Exception:
+            return False
+        return not any(
+            eqn.primitive.name in _HIDDEN or any(is_narrow(v.aval) for v in (*eqn.invars, *eqn.outvars))
+            for eqn in _equations(jaxpr))
+
+    @functools.cached_property
     def oracle(self) -> list[np.ndarray] | None:
         """The reference's gradient in float64; None where it can't be run so, or is another function there.
 
@@ -185,7 +210,7 @@ class Problem:
         whole = max(map(largest, exact))
         for value, true in zip(self.gradient, exact, strict=True):
             wide, limit = as_wide(value), ANOTHER * np.sqrt(float(jnp.finfo(value.dtype).eps)) * largest(true)
-            off = difference(wide, true)[np.isfinite(wide)]  # where it overflows, float64 is what is asked for
+            off = difference(wide, true)[np.isfinite(wide)]  # float64 decides where it overflows
             if largest(true) > ZERO * whole and off.max(initial=0) > limit:
                 return None
         return exact
@@ -237,16 +262,20 @@ class Problem:
 
     def judge(self, paths: list[str], values: list[Any], exact: list[np.ndarray] | None,
               program: Callable) -> list[Wanted]:
-        """The reference's leaves with their noise: how far they are from float64, and how far the arguments'
-        own rounding moves them."""
-        wide = [as_wide(value) for value in values]
+        """The reference's leaves with their noise: how far they are from float64, and how far a rounding of
+        the arguments moves them."""
+        moved = [self._one_rounding_away(program, seed, exact is not None) for seed in (1, 2)]
+        return self._with_noise(paths, [as_wide(value) for value in values], exact, moved,
+                                lambda i: float(jnp.finfo(values[i].dtype).eps))
+
+    @staticmethod
+    def _with_noise(paths: list[str], wide: list[np.ndarray], exact: list[np.ndarray] | None,
+                    moved: list[list[np.ndarray] | None], eps_of: Callable[[int], float]) -> list[Wanted]:
         true = wide if exact is None else exact
         whole = max(map(largest, true))
-        moved = [self._one_rounding_away(program, seed, exact is not None) for seed in (1, 2)]
         wanted = []
-        for i, (path, value) in enumerate(zip(paths, values, strict=True)):
-            eps = float(jnp.finfo(value.dtype).eps)
-            own = largest(true[i])
+        for i, path in enumerate(paths):
+            eps, own = eps_of(i), largest(true[i])
             scale = own if own > (eps if exact is None else ZERO) * whole else whole
             leaf = Wanted(path, wide[i], None if exact is None else exact[i], scale, eps, 0.0)
             off = [difference(wide[i], true[i])]
@@ -257,12 +286,14 @@ class Problem:
             wanted.append(leaf._replace(noise=max(map(largest, off)) / leaf.unit))
         return wanted
 
-    def _one_rounding_away(self, program: Callable, seed: int, in_float64: bool) -> list[np.ndarray] | None:
-        """program at arguments and a cotangent that are each moved by up to one unit in their last place."""
+    def _one_rounding_away(self, program: Callable, seed: int, in_float64: bool,
+                           eps: float | None = None) -> list[np.ndarray] | None:
+        """program at arguments and a cotangent that are each moved by up to one unit in their last place, in
+        their own dtype or by a given eps."""
         rng = np.random.default_rng((self.seed, seed, 7))
 
         def nudge(x: Any) -> Any:
-            factor = 1 + float(jnp.finfo(x.dtype).eps) * rng.uniform(-1, 1, x.shape)
+            factor = 1 + (eps or float(jnp.finfo(x.dtype).eps)) * rng.uniform(-1, 1, x.shape)
             with precision():
                 moved = jnp.asarray(as_wide(x) * factor)
             return moved if in_float64 else jnp.asarray(np.asarray(moved), x.dtype)
@@ -278,6 +309,19 @@ class Problem:
 def precision(float64: bool = True) -> contextlib.AbstractContextManager:
     """Float64, whether the session has it or not; the session's own precision with False."""
     return jax.enable_x64(True) if float64 else contextlib.nullcontext()
+
+
+# What these compute, and in which precision, JAX does not see.
+_HIDDEN = {"pure_callback", "io_callback", "ffi_call", "custom_call", "pallas_call"}
+
+
+def _equations(jaxpr: Any) -> Iterator[Any]:
+    for eqn in jaxpr.eqns:
+        yield eqn
+        for value in jax.tree.leaves(list(eqn.params.values()), is_leaf=lambda v: hasattr(v, "jaxpr")):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from _equations(inner)
 
 
 def _like(moving: list[Any], t: list[Any]) -> list[Any]:

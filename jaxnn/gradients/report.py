@@ -10,7 +10,7 @@ from jaxnn.gradients.leaf import THRESHOLD, Leaf
 
 __all__ = ["Cost", "Finding", "GradientReport", "Law"]
 
-WHOLE = ("explicit", "lifted", "second order", "every coordinate")  # routes that see each element
+WHOLE = ("explicit", "lifted", "float64", "second order", "every coordinate")  # routes that see each element
 
 
 class Law(NamedTuple):
@@ -132,7 +132,8 @@ class GradientReport(NamedTuple):
         return error_maps(self)
 
     def _title(self) -> str:
-        dtypes = ", ".join(sorted({leaf.dtype for leaf in self.leaves if leaf.route != "taylor"}))
+        own = [leaf.dtype for leaf in self.leaves if leaf.route not in ("taylor", "float64")]
+        dtypes = ", ".join(dict.fromkeys(own))
         return (f"{self.name}: its gradient beside jax.vjp of the reference, {dtypes}; errors in units of "
                 "eps · max|leaf|")
 
@@ -243,7 +244,8 @@ def _number(x: Any) -> str:
 
 def _order(leaf: Leaf) -> tuple:
     """Wrong before right, the backward pass before what follows from it, then by error."""
-    return (not leaf.ok, leaf.route in ("explicit", "lifted"), bool(leaf.element), _size(leaf.error))
+    rank = {"explicit": 2, "lifted": 2, "float64": 1}.get(leaf.route, 0)
+    return (not leaf.ok, rank, bool(leaf.element), _size(leaf.error))
 
 
 def _size(x: float) -> float:

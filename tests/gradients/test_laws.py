@@ -49,7 +49,8 @@ def test_a_batch_whose_examples_mix():
     args = (tree(scale=array(4), bias=array(4))(RNG, jnp.float32),
             tree(mean=array(4), variance=uniform(4))(RNG, jnp.float32))
     batch = over_examples(batch_norm)
-    found, _ = laws(lambda *args: batch(*args)[0], *args, X, reference=lambda *args: batch.reference(*args)[0])
+    found, _ = laws(lambda *args: batch(*args)[0], *args, X,
+                    reference=lambda *args: batch.reference(*args)[0])
     assert [found[name].holds for name in OF_A_BATCH] == [None, True, None]
     assert found["padding changes nothing"].evidence == "the reference mixes examples"
 

@@ -40,8 +40,9 @@ def test_the_table(right):
     assert lines[0] == ("chain(dense, tanh, dense): its gradient beside jax.vjp of the reference, "
                         "float32; errors in units "
                         "of eps · max|leaf|")
-    assert re.split(r"  +", lines[2]) == ["leaf", "shape", "explicit", "lifted", "forward", "finite diff.",
-                                          "Taylor order", "second order", "noise", "bits", "nearer float64"]
+    assert re.split(r"  +", lines[2]) == [
+        "leaf", "shape", "explicit", "lifted", "float64", "forward", "finite diff.", "Taylor order",
+        "second order", "noise", "bits", "nearer float64"]
     assert [line.split()[0] for line in lines[3:8]] == [
         "params/0/bias", "params/0/weight", "params/2/bias", "params/2/weight", "x"]
     assert lines[-1] == "right: equal to the reference's gradient (within 16 units)"

@@ -29,8 +29,8 @@ def by_route(report, path="x"):
 
 def test_a_gradient_that_is_right_by_every_route():
     rows = by_route(compare_gradients(ops.tanh, X, every_coordinate=True))
-    assert set(rows) == {"explicit", "lifted", "forward", "finite differences", "taylor", "second order",
-                         "every coordinate"}
+    assert set(rows) == {"explicit", "lifted", "float64", "forward", "finite differences", "taylor",
+                         "second order", "every coordinate"}
     assert all(row.ok and not row.excused for row in rows.values())
     assert rows["taylor"].value == pytest.approx(2, abs=0.3)
 
@@ -111,6 +111,43 @@ def test_an_output_that_is_held_fixed_is_left_out_of_finite_differences():
     assert report.ok
     assert not by_route(report)["taylor"].excused
     assert any("the reference holds '1' of its value fixed" in note for note in report.notes)
+
+
+# Float64.
+
+
+def test_a_small_element_that_is_wrong_is_seen_in_float64():
+    """One per cent of an element that is a millionth of the largest is less than a rounding of it."""
+    x = jnp.linspace(-1, 1, 64).at[5].set(1e-6)
+    f = rule(jnp.square, lambda a, dy: ((2 * a[0] * dy).at[5].mul(1.01),))
+    report = compare_gradients(f, x, reference=jnp.square, laws=False, routes=("lifted", "float64"))
+    rows = by_route(report)
+    assert rows["lifted"].ok
+    assert not rows["float64"].ok
+    assert report.findings[0].words == (
+        "differs from the reference at 1 of 64 elements, [5], by 0.01 of it; no reason was found")
+
+
+def test_an_approximation_that_its_dtype_cannot_tell_is_excused():
+    f = rule(jnp.sin, lambda a, dy: (dy * (jnp.cos(a[0]) + 3e-9 * jnp.sin(7 * a[0])),))
+    report = compare_gradients(f, X, reference=jnp.sin)
+    row = by_route(report)["float64"]
+    assert report.ok, str(report)
+    assert row.excused
+    assert row.note.startswith("an approximation: in float64 it is off by ")
+    worse = rule(jnp.sin, lambda a, dy: (dy * (jnp.cos(a[0]) + 1e-6 * jnp.sin(7 * a[0])),))
+    report = compare_gradients(worse, X, reference=jnp.sin, laws=False)
+    assert "float64" in {leaf.route for leaf in report.wrong}
+
+
+def test_what_rounds_inside_is_not_held_to_float64():
+    def narrow(x):
+        return jnp.sin(x.astype(jnp.float32)).astype(x.dtype)
+
+    f = rule(narrow, lambda a, dy: ((dy * jnp.cos(a[0].astype(jnp.float32))).astype(a[0].dtype),))
+    report = compare_gradients(f, X, reference=jnp.sin)
+    assert report.ok, str(report)
+    assert "float64" not in by_route(report)
 
 
 # Kinks.
@@ -219,7 +256,7 @@ def test_complex_numbers():
 
     report = compare_gradients(plain, z, jnp.arange(3.0), reference=plain, every_coordinate=False)
     assert report.ok, str(report)
-    assert {leaf.dtype for leaf in report.leaves if leaf.path == "z"} == {"complex64", "float64"}
+    assert {leaf.dtype for leaf in report.leaves if leaf.path == "z"} == {"complex64", "complex128", "float64"}
 
 
 def test_leaves_without_elements_integers_keys_and_none():
