@@ -2,6 +2,8 @@
 
     python -m experiments list
     python -m experiments run NAME [--out DIR] [--data-dir DIR] [knobs ...]
+    python -m experiments compare [NAME] [--size SIZE] [--batch N] [--under ...] [--dtypes ...] [--cost]
+    python -m experiments compare --mutants ...
     python -m experiments bench [NAME ...] [--rounds N] [--out DIR]
 """
 
@@ -15,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 from experiments.benchmarks.bench import bench
+from experiments.compare.command import compare
 from experiments.knobs import add_options, from_options
 from experiments.run import prepare, say, write_metrics
 from jaxnn.checks import InputError
@@ -67,7 +70,8 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"list": list_experiments, "run": run, "bench": bench}
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "list": list_experiments, "run": run, "compare": compare, "bench": bench}
 
 
 def question(experiment: ModuleType) -> str:

@@ -14,14 +14,14 @@ A product keeps at most one linear factor, a sum never mixes linear with fixed. 
 not listed is taken to be linear: the transposition after this refuses it if it is not.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.extend import core
 
-__all__ = ["why_not_linear"]
+__all__ = ["equations", "why_not_linear"]
 
 ZERO, LINEAR, FIXED = "zero", "linear", "fixed"
 
@@ -45,6 +45,16 @@ def why_not_linear(function: Callable, *examples: Any) -> list[str | None]:
     kinds = _walk(closed.jaxpr, closed.consts, [LINEAR] * len(closed.jaxpr.invars))
     kinds = ["it does not depend on dy and is not zero" if k == FIXED else k for k in kinds]
     return [None if k in (ZERO, LINEAR) else k for k in kinds]
+
+
+def equations(jaxpr: Any) -> Iterator[Any]:
+    """All equations of a jaxpr, those of the jaxprs inside of them too."""
+    for eqn in jaxpr.eqns:
+        yield eqn
+        for value in jax.tree.leaves(list(eqn.params.values()), is_leaf=lambda v: hasattr(v, "jaxpr")):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from equations(inner)
 
 
 def _walk(jaxpr: Any, consts: Sequence[Any], inputs: Sequence[str]) -> list[str]:

@@ -14,7 +14,9 @@ import optax
 from jax import lax
 
 import jaxnn
-from experiments.benchmarks.measure import Case, Side, of_gradient, of_pull_back, temporaries
+from experiments.benchmarks.measure import Case, Side, of_gradient, of_pull_back
+from jaxnn.gradients.cost import temporaries
+from jaxnn.gradients.inside.per_example import per_example
 from jaxnn.layers import BatchNorm, Conv, Dense, Residual, Sequential, over_examples
 from jaxnn.ops import attention, batch_norm, dense, lstm, max_pool, relu, softmax_cross_entropy
 
@@ -33,13 +35,17 @@ def cost_of(net: Callable, loss: Callable) -> Callable:
     return lambda params, x, labels: jnp.mean(jax.vmap(loss)(jax.vmap(lambda x: net(params, x))(x), labels))
 
 
-def mlp() -> list[Side]:
-    sizes = (784, 1024, 1024, 10)
+def mlp_arguments() -> tuple[Any, tuple[Any, Any, Any]]:
+    """The network as an op, and (params, x, labels)."""
     net = jaxnn.chain(dense, relu, dense, relu, dense)
     params: list[Any] = []
-    for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
+    for i, (n_in, n_out) in enumerate(itertools.pairwise((784, 1024, 1024, 10))):
         params += [{"weight": normal(i, n_out, n_in) / n_in**0.5, "bias": jnp.zeros(n_out)}, ()]
-    args = tuple(params[:-1]), normal(9, 256, 784), classes(10, 256, 10)
+    return net, (tuple(params[:-1]), normal(9, 256, 784), classes(10, 256, 10))
+
+
+def mlp() -> list[Side]:
+    net, args = mlp_arguments()
 
     def plain(params: Any, x: Any) -> Any:
         for layer in params[:-1:2]:
@@ -49,6 +55,27 @@ def mlp() -> list[Side]:
     autodiff = cost_of(plain, optax.softmax_cross_entropy_with_integer_labels)
     return [of_gradient("autodiff", autodiff, *args),
             of_gradient("jaxnn", cost_of(net, softmax_cross_entropy), *args)]
+
+
+def per_example_norms() -> list[Side]:
+    """One gradient of the mean loss, beside the norms of all examples' gradients: by forming each of
+    them, and from (cache, dy), with that gradient, the variance and the noise scale."""
+    net, args = mlp_arguments()
+
+    def norms_of_all(params: Any, x: Any, labels: Any) -> Any:
+        gradient = jax.grad(lambda p, x, label: softmax_cross_entropy(net(p, x), label))
+        grads = jax.vmap(gradient, (None, 0, 0))(params, x, labels)
+        return jnp.sqrt(sum(jnp.sum(g**2, tuple(range(1, g.ndim))) for g in jax.tree.leaves(grads)))
+
+    def statistics(params: Any, x: Any, labels: Any) -> Any:
+        return per_example(net, softmax_cross_entropy, params, (), x, labels)
+
+    def side(name: str, f: Callable) -> Side:
+        compiled = jax.jit(f).lower(*args).compile()
+        return Side(name, lambda: compiled(*args), temporaries(compiled))
+
+    return [of_gradient("one gradient", cost_of(net, softmax_cross_entropy), *args),
+            side("vmap(grad)", norms_of_all), side("jaxnn", statistics)]
 
 
 def pool() -> list[Side]:
@@ -275,6 +302,8 @@ def compilation() -> list[Side]:
 
 CASES = [
     Case("mlp", "MLP 784-1024-1024-10, batch 256: gradient", mlp, 1.05),
+    Case("per-example", "MLP 784-1024-1024-10, batch 256: gradient norm of each example",
+         per_example_norms, 1.3),
     Case("max-pool", "max pool 2x2, 64x32x32x64: backward", pool, 0.2),
     Case("batch-norm", "batch norm, 256x32x32x64: backward", normalization, 0.5),
     *(Case(f"attention-{t}", f"causal attention, 8 heads, d = 64, T = {t}: gradient", attention_of(t))

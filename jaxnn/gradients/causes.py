@@ -122,7 +122,7 @@ def lacks_a_term(seen: Evidence) -> Iterator[Reason]:
                 if seen.explains(want + a * v):
                     along = "" if len(axes) == want.ndim else (
                         f", one for each place off axes {', '.join(map(str, axes))}")
-                    size = f"{a.ravel()[0]:.6g} x " if a.size == 1 else "a multiple of "
+                    size = f"{a.ravel()[0]:.6g} · " if a.size == 1 else "a multiple of "
                     yield "term", (f"it is the reference plus {size}{what}{along}: that term is missing, or "
                                    "too many")
 

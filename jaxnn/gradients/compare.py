@@ -57,8 +57,8 @@ def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None
     Returns:
       The report: `print(report)`, `report.ok`, `.leaves`, `.worst`, `.to_json()`, `.plot()`.
     Raises:
-      TypeError: f has no reference.
-      InputError: f or the reference cannot be called, or there is nothing to differentiate.
+      InputError: f has no reference, f or the reference cannot be called with these arguments, or there is
+        nothing to differentiate.
 
     >>> import jax, jax.numpy as jnp
     >>> @jax.custom_vjp
@@ -70,11 +70,11 @@ def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None
     (False, 'exactly half the reference')
     """
     if not callable(f):
-        raise TypeError(f"compare_gradients expects a callable as f; got {type(f).__name__}")
+        raise InputError("compare_gradients", f"expects a callable as f; got {type(f).__name__}")
     if reference is None:
         if not isinstance(f, Op):
-            raise TypeError("compare_gradients expects an op, or reference= beside a plain function; got "
-                            f"{type(f).__name__}")
+            raise InputError("compare_gradients", "expects an op, or reference= beside a plain function; got "
+                             f"{type(f).__name__}")
         reference = f.reference
     names = argument_names(f) or argument_names(reference)
     problem = Problem(reference, args, static, names=names, seed=seed)

@@ -3,7 +3,7 @@
     eager        op by op, without jit
     jit          compiled
     vmap         the gradient of each of several examples, by vmap(grad)
-    vmap, grad   the gradient of a batch: Σ_b <dy_b, f(params, x_b)>, the first argument shared
+    grad of vmap the gradient of a batch: Σ_b <dy_b, f(params, x_b)>, the first argument shared
     scan         the gradient of a loop that calls f once for each example
     checkpoint   forward recomputed for the backward pass
     sharded      the batch's gradient with the examples spread over all devices
@@ -23,7 +23,7 @@ from jaxnn.gradients.problem import Problem, Side, one_line, pair, precision
 
 __all__ = ["CONDITIONS", "DTYPES", "cast", "under_conditions"]
 
-CONDITIONS = ("eager", "jit", "vmap", "vmap, grad", "scan", "checkpoint", "sharded")
+CONDITIONS = ("eager", "jit", "vmap", "grad of vmap", "scan", "checkpoint", "sharded")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 
 
@@ -82,8 +82,8 @@ def cast(problem: Problem, dtype: str) -> Problem:
 def _beside(wanted: Wanted, value: Any) -> Wanted:
     """What a transformed reference yields; its unit and noise are those of the plain one."""
     wide = as_wide(value)
-    scale = wanted.scale if wanted.scale > largest(wanted.value) else max(largest(wide), wanted.scale)
-    return wanted._replace(value=wide, exact=None, scale=scale)
+    is_zero = wanted.scale > 2 * largest(wanted.value)  # but for rounding
+    return wanted._replace(value=wide, exact=None, scale=max(wanted.scale if is_zero else 0.0, largest(wide)))
 
 
 # Each: (problem, side) -> one gradient for each moving leaf.
@@ -149,7 +149,7 @@ def _sharded(problem: Problem, side: Side) -> list[Any]:
 
 
 _GRADIENTS: dict[str, Callable[[Problem, Side], list[Any]]] = {
-    "eager": _eager, "jit": _jit, "vmap": _each, "vmap, grad": _batched, "scan": _scan,
+    "eager": _eager, "jit": _jit, "vmap": _each, "grad of vmap": _batched, "scan": _scan,
     "checkpoint": _checkpoint, "sharded": _sharded}
 
 

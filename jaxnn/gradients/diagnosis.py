@@ -51,8 +51,7 @@ def not_finite(seen: Evidence) -> Iterator[Reason]:
         what = "NaN" if np.isnan(seen.got[bad]).all() else "infinite" if np.isinf(seen.got[bad]).all() else (
             "NaN or infinite")
         first = tuple(np.argwhere(bad)[0])
-        yield "not finite", (f"{what} at {_count(bad)}, first at {list_of(first)}, where the reference is "
-                             f"{seen.want[first]:.6g}")
+        yield "not finite", f"{what} at {_where(bad)}, where the reference is {seen.want[first]:.6g}"
 
 
 def nothing(seen: Evidence) -> Iterator[Reason]:
@@ -96,6 +95,7 @@ def sign_or_size(seen: Evidence) -> Iterator[Reason]:
             yield "mean for sum", f"exactly 1/{n} of the reference, {n} being {name}: " + (
                 f"the cost is a sum over {n} examples (it doubles when they are given twice) and the "
                 "gradient is a mean" if sum_ else "a mean where a sum is due")
+    for n, name in seen.sizes():
         for what, value in ((f"√{n}", math.sqrt(n)), (f"1/√{n}", 1 / math.sqrt(n))):
             if is_(value):
                 yield "root", f"exactly {what} x the reference, {n} being {name}"
@@ -223,6 +223,8 @@ def _is_first(mask: np.ndarray, axis: int) -> bool:
 def _where(mask: np.ndarray) -> str:
     """The marked elements in words: one of them, a slice, or how many."""
     places = np.argwhere(mask)
+    if not mask.ndim:
+        return "its only element"
     if len(places) == 1:
         return f"1 of {mask.size:,} elements, {list_of(places[0])}"
     for axis in range(mask.ndim):

@@ -52,24 +52,28 @@ def same_twice(it: Candidate) -> Law:
 
 
 def linear(it: Candidate) -> Law:
-    """g(dy + 2 dy') = g(dy) + 2 g(dy'); of an explicit backward as well."""
+    """g(a dy + b dy') = a g(dy) + b g(dy'), also where dy is large; of an explicit backward as well."""
     name, problem = "linear in dy", it.problem
     rng = np.random.default_rng((problem.seed, 3))
     other = [jnp.asarray(d * rng.standard_normal(d.shape), d.dtype) for d in problem.dy]
-    both = [a + 2 * b for a, b in zip(problem.dy, other, strict=True)]
+    is_short = any(jnp.finfo(x.dtype).max < 1e30 for x in (*problem.moving, *problem.dy))  # float16 overflows
     programs: list[tuple[str, Callable]] = [("lifted", it.side.pull_back)]
     if isinstance(it.f, Op):
         programs.append(("explicit", jax.jit(it.walk_back)))
     for route, program in programs:
-        at_both, at_dy, at_other = (program(problem.moving, dy) for dy in (both, problem.dy, other))
-        for i, wanted in enumerate(problem.wanted):
-            a, b, c = (as_wide(g[i]) for g in (at_both, at_dy, at_other))
-            if a.shape != b.shape or not a.size or not np.isfinite(b).all():
-                continue
-            scale = max(wanted.scale, largest(b), largest(c), largest(a))
-            error = largest(difference(a, b + 2 * c)) / (wanted.eps * scale or 1.0)
-            if error > 4 * THRESHOLD * max(1.0, wanted.noise):
-                return Law(name, False, f"{route} {wanted.path}: g(dy + 2 dy') is off by {error:.3g} units")
+        at_dy, at_other = (program(problem.moving, dy) for dy in (problem.dy, other))
+        for p, q, sum_ in ((1, 2, "dy + 2 dy'"), (8, -3, "8 dy - 3 dy'") if is_short else (
+                1000, -300, "1000 dy - 300 dy'")):
+            both = [(p * d + q * o).astype(d.dtype) for d, o in zip(problem.dy, other, strict=True)]
+            at_both = program(problem.moving, both)
+            for i, wanted in enumerate(problem.wanted):
+                a, b, c = (as_wide(g[i]) for g in (at_both, at_dy, at_other))
+                if not a.size or not np.isfinite(b).all():
+                    continue
+                scale = max(p * largest(b), abs(q) * largest(c), largest(a), wanted.scale)
+                error = difference(a, p * b + q * c).max() / (wanted.eps * scale)
+                if error > 4 * THRESHOLD * max(1.0, wanted.noise):
+                    return Law(name, False, f"{route} {wanted.path}: g({sum_}) is off by {error:.3g} units")
     return Law(name, True)
 
 

@@ -20,7 +20,7 @@ def error_maps(report: "GradientReport") -> Any:
     """
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import MaxNLocator, NullLocator
 
     leaves = [next((leaf for route in ("lifted", "explicit") for leaf in report.leaves
                     if (leaf.path, leaf.route) == (path, route) and leaf.errors is not None), None)
@@ -46,10 +46,10 @@ def error_maps(report: "GradientReport") -> Any:
         axes.set_title(f"{leaf.path} {leaf.shape}: {'right' if leaf.ok else 'WRONG'}, worst {leaf.error:.3g}",
                        fontsize=9, color="black" if leaf.ok else "tab:red")
         axes.set_xlabel("last axis", fontsize=8)
-        axes.set_ylabel("axes before it", fontsize=8)
+        axes.set_ylabel("axes before it" if leaf.errors.ndim > 1 else "", fontsize=8)
         axes.tick_params(labelsize=7)
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        for axis, n in ((axes.xaxis, flat.shape[1]), (axes.yaxis, flat.shape[0])):
+            axis.set_major_locator(MaxNLocator(integer=True, nbins=8) if n > 1 else NullLocator())
     for axes in list(panels.flat)[len(shown):]:
         axes.set_axis_off()
     if image is not None:

@@ -7,7 +7,7 @@ arguments. All that is known from the reference alone is found here, once for an
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +18,7 @@ from jax import lax
 from jaxnn.checks import InputError
 from jaxnn.cotangents import is_inexact
 from jaxnn.gradients.leaf import Wanted, as_wide, difference, largest
+from jaxnn.linearity import equations
 
 __all__ = ["Output", "Problem", "Side", "one_line", "pair", "precision", "random_like"]
 
@@ -196,7 +197,7 @@ class Problem:
             return False
         return not any(
             eqn.primitive.name in _HIDDEN or any(is_narrow(v.aval) for v in (*eqn.invars, *eqn.outvars))
-            for eqn in _equations(jaxpr))
+            for eqn in equations(jaxpr))
 
     @functools.cached_property
     def oracle(self) -> list[np.ndarray] | None:
@@ -315,15 +316,6 @@ def precision(float64: bool = True) -> contextlib.AbstractContextManager:
 _HIDDEN = {"pure_callback", "io_callback", "ffi_call", "custom_call", "pallas_call"}
 
 
-def _equations(jaxpr: Any) -> Iterator[Any]:
-    for eqn in jaxpr.eqns:
-        yield eqn
-        for value in jax.tree.leaves(list(eqn.params.values()), is_leaf=lambda v: hasattr(v, "jaxpr")):
-            inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns"):
-                yield from _equations(inner)
-
-
 def _like(moving: list[Any], t: list[Any]) -> list[Any]:
     return [d.astype(m.dtype) for m, d in zip(moving, t, strict=True)]
 
@@ -359,9 +351,10 @@ def random_like(rng: np.random.Generator, x: Any) -> Any:
 
 
 def one_line(error: BaseException) -> str:
-    """The name of an error and the first line of its text."""
-    said = str(error).strip().splitlines()[:1] or [""]
-    return f"{type(error).__name__}: {said[0]}".rstrip(": ")
+    """The name of an error and what its text says first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    said = lines[0] if len(lines) == 1 or not lines[0].endswith((":", "error")) else f"{lines[0]} {lines[1]}"
+    return f"{type(error).__name__}: {said}".rstrip(": ")
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> Any:

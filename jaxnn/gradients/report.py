@@ -122,7 +122,7 @@ class GradientReport(NamedTuple):
             return "WRONG: " + "; ".join([*self.failures, *(f"not {name}" for name in broken)])
         worst = self.worst if not self.worst.ok else max(self.under, key=_order)
         where = f"{worst.path}{list(worst.element) if worst.element else ''}"
-        how = "" if worst.under == "jit" else f", under {worst.under} in {worst.dtype}"
+        how = "" if worst is self.worst else f", under {worst.under} in {worst.dtype}"
         return (f"WRONG at {where}: {_number(worst.value)}, reference {_number(worst.reference)} "
                 f"({worst.route}{how}, {_units(worst.error)} units)")
 

@@ -94,7 +94,16 @@ def lstm_backward(cache: Any, dy: Any) -> Any:
       dy: (dh of all h_t (time, n_hidden), (dh_T, dc_T)).
     Source: Hochreiter & Schmidhuber (1997), appendix; Graves (2012), section 4.6, without peepholes.
     """
-    weight_x, weight_h, x, gates, c, h_tm1, c_tm1, has_initial = cache
+    weight_x, _, x, _, _, h_tm1, _, has_initial = cache
+    dz, initial = pre_activation_cotangents(cache, dy)
+    dparams = {"weight_x": jnp.einsum("tz,ti->zi", dz, x), "weight_h": jnp.einsum("tz,th->zh", dz, h_tm1),
+               "bias": jnp.sum(dz, 0)}
+    return dparams, dz @ weight_x, None if has_initial is None else initial
+
+
+def pre_activation_cotangents(cache: Any, dy: Any) -> Any:
+    """dz (time, 4 n_hidden) and (dh_0, dc_0), by the recursion derived at `lstm_backward`."""
+    _, weight_h, _, gates, c, _, c_tm1, _ = cache
     dh_all, (dh_T, dc_T) = dy
     i, f, g, o = jnp.split(gates, 4, axis=-1)
     tau = jnp.tanh(c)
@@ -112,9 +121,7 @@ def lstm_backward(cache: Any, dy: Any) -> Any:
 
     per_step = (dh_all, f, dz_from_dc, dz_o_from_dh, dc_from_dh)
     initial, dz = lax.scan(step, (dh_T, dc_T), per_step, reverse=True)
-    dparams = {"weight_x": jnp.einsum("tz,ti->zi", dz, x), "weight_h": jnp.einsum("tz,th->zh", dz, h_tm1),
-               "bias": jnp.sum(dz, 0)}
-    return dparams, dz @ weight_x, None if has_initial is None else initial
+    return dz, initial
 
 
 @hand_derived

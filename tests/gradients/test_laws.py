@@ -87,6 +87,11 @@ def test_not_linear():
     assert broken(ALWAYS[2], f, X, reference=square).startswith("lifted x: g(dy + 2 dy') is off by ")
 
 
+def test_a_gradient_that_is_clipped_where_it_is_large():
+    f = rule(square, lambda a, dy: (2 * a[0] * jnp.clip(dy, -100, 100),))
+    assert broken(ALWAYS[2], f, X, reference=square).startswith("lifted x: g(1000 dy - 300 dy') is off by ")
+
+
 def test_a_cache_outside_of_the_cache():
     """A backward that reads what the last forward left behind."""
     left_behind = []

@@ -1,0 +1,77 @@
+"""compare: the gradient of an op or a network of the catalogue beside its reference's."""
+
+import argparse
+from collections.abc import Sequence
+
+from experiments.compare.catalogue import CASES, SIZES, Case, find
+from experiments.run import say
+from jaxnn.checks import InputError
+from jaxnn.gradients.options import add_options, deliver, refuse, settings
+from jaxnn.gradients.options import compare as compare_with
+
+__all__ = ["compare"]
+
+
+def compare(argv: Sequence[str]) -> int:
+    """compare [NAME]: gradients beside autodiff's; --list names all, --mutants tests the checkers."""
+    if "--mutants" in argv:
+        from experiments.compare.mutation import mutation  # it may want PyTorch
+        return mutation([word for word in argv if word != "--mutants"])
+    options = _parser().parse_args(argv)
+    if options.list or not argv:
+        return _list()
+    if options.name is None:
+        return refuse("compare expects the name of an op; got none; compare --list shows them")
+    try:
+        case = find(options.name)
+        how = settings(options)
+        seed = int(options.seed)
+        if options.batch is None:
+            op, args, static = case.op, case.args(options.size, seed), case.static
+        else:
+            (op, args), static = case.over_batch(_batch(options.batch), options.size, seed), {}
+        say(_heading(case, options))
+        report = compare_with(op, op.reference, args, dict(static), seed, **how)
+    except InputError as error:
+        return refuse(error)
+    return deliver(report, options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m experiments compare", allow_abbrev=False,
+        description="Is the backward pass of an op, or of a network of ops, jax.grad of its reference? "
+        "The exit status is 0 if so, 1 if not, 2 if it could not be compared.")
+    parser.add_argument("name", nargs="?", metavar="NAME",
+                        help="which; without it, and with --list, all are named")
+    parser.add_argument("--list", action="store_true", help="name all, with their arguments")
+    parser.add_argument("--mutants", action="store_true",
+                        help="deliberately wrong backward passes: which of them each gradient checker sees; "
+                        "compare --mutants --help shows its options")
+    parser.add_argument("--size", default="small", metavar="SIZE",
+                        help=f"of the arguments: {', '.join(SIZES)} (default: small)")
+    parser.add_argument("--batch", metavar="N", help="over so many examples, the parameters shared")
+    add_options(parser)
+    return parser
+
+
+def _list() -> int:
+    width = max(len(case.name) for case in CASES)
+    for case in CASES:
+        static = "".join(f", {name}={value!r}" for name, value in case.static.items())
+        say(f"{case.name:{width}}  {case.arguments}{static}")
+    return 0
+
+
+def _heading(case: Case, options: argparse.Namespace) -> str:
+    numbers = [f"{name} = {of[SIZES.index(options.size)]}" for name, of in case.sizes.items()
+               if not (name == "examples" and options.batch)]
+    numbers += [f"examples = {options.batch}"] if options.batch else []
+    static = [f"{name}={value!r}" for name, value in case.static.items()]
+    return f"{case.name}, {options.size}: {', '.join(numbers + static)}"
+
+
+def _batch(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError("--batch", f"expects an integer at least 1; got {text!r}")
+    return int(text)

@@ -1,0 +1,140 @@
+"""Compares a gradient at the command line.
+
+    python -m jaxnn.gradients my_module:my_function --reference my_module:plain --args "f32[64,128] f32[128]"
+    python -m jaxnn.gradients jaxnn:softmax_cross_entropy --args "f32[10] i32[]<10" --static smoothing=0.1
+
+The exit status is 0 for a gradient that is right, 1 for a wrong one, and 2 where nothing could be compared.
+"""
+
+import argparse
+import ast
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxnn.checks import InputError
+from jaxnn.gradients.arguments import parse
+from jaxnn.gradients.options import add_options, compare, deliver, did_you_mean, refuse, settings
+
+EXAMPLE = "my_module:my_function"
+
+ARGUMENTS = """\
+arguments are described in one line, and drawn from --seed:
+  f32[64,128] f32[128]     one after another, standard normal; also f16, bf16, f64, c64
+  f32[]                    a scalar
+  f32[4]*0.1  f32[4]>0     normal times 0.1; uniform in (0, 1)
+  f32[4]/sum               positive, the last axis sums to 1
+  i32[8]<10  bool[8]       integers in 0 .. 9; a fair coin
+  key  none                a PRNG key; None
+  {weight: f32[4,3], bias: f32[4]}  (f32[3], f32[3])
+
+exit status: 0 the gradient is right, 1 it is wrong, 2 nothing could be compared"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(argv)
+    try:
+        how = settings(options)  # before the module's own code may start JAX
+        static = dict(_static(text) for text in options.static)
+        f = load("the function", options.function)
+        reference = _reference(f, options)
+        args = parse(options.args, int(options.seed))
+        report = compare(f, reference, args, static, int(options.seed), **how)
+    except InputError as error:
+        return refuse(error)
+    return deliver(report, options)
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m jaxnn.gradients", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Is the gradient of a function that of its reference, where is it not, and why?",
+        epilog=ARGUMENTS)
+    parser.add_argument("function", metavar="MODULE:NAME",
+                        help="what is differentiated: a jax.custom_vjp, an op, any callable; the module is "
+                        "looked for in the current directory too")
+    parser.add_argument("--reference", metavar="MODULE:NAME",
+                        help="the plain function, which jax.grad differentiates; an op brings its own")
+    parser.add_argument("--args", required=True, metavar="TEXT",
+                        help="the arguments; how to describe them is below")
+    parser.add_argument("--static", nargs="+", default=[], action="extend", metavar="NAME=VALUE",
+                        help="keyword arguments of both, each value a Python literal or else a word")
+    add_options(parser)
+    return parser
+
+
+def load(what: str, text: str) -> Callable:
+    """The callable that MODULE:NAME names.
+
+    Raises:
+      InputError: there is none, or importing its module fails.
+    """
+    module_name, colon, path = text.partition(":")
+    if not (colon and path and all(part.isidentifier() for part in module_name.split("."))):
+        raise InputError(what, f"expects MODULE:NAME; got {text!r}; for example {EXAMPLE}")
+    found: Any = _import(what, module_name)
+    where = module_name
+    for name in path.split("."):
+        if not hasattr(found, name):
+            known = [n for n in dir(found) if not n.startswith("_")]
+            todo = did_you_mean(name, known) or f"it has {', '.join(known[:10]) or 'nothing'}" + (
+                ", ..." if len(known) > 10 else "")
+            raise InputError(what, f"expects a name in '{where}'; got {name!r}; {todo}")
+        found, where = getattr(found, name), f"{where}.{name}"
+    if not callable(found):
+        raise InputError(what, f"expects a callable; got {text}, which is of type {type(found).__name__}")
+    return found
+
+
+def _import(what: str, name: str) -> Any:
+    """The module, which may lie in the current directory."""
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
+            # "my_module.py" is looked for as the module py of my_module, and not found either.
+            todo = did_you_mean(name.removesuffix(".py").replace("/", "."), _modules_here()) or (
+                f"is it in {here}, or installed?")
+            raise InputError(what, f"expects a module that can be imported; got {name!r}; {todo}") from error
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise InputError(what, f"expects a module that can be imported; importing {name!r} raised "
+                         f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})") from error
+
+
+def _modules_here() -> Iterator[str]:
+    """Names of what can be imported from the current directory, down to the second level."""
+    for path in sorted([*Path().glob("*.py"), *Path().glob("*/*.py")]):
+        if path.stem != "__init__":
+            yield ".".join(path.with_suffix("").parts)
+
+
+def _reference(f: Callable, options: argparse.Namespace) -> Callable:
+    if options.reference is not None:
+        return load("--reference", options.reference)
+    if not callable(getattr(f, "reference", None)):
+        raise InputError("--reference", f"expects MODULE:NAME, the plain function that {options.function} is "
+                         "compared with; got none; only an op brings its own")
+    return f.reference  # type: ignore[attr-defined]
+
+
+def _static(text: str) -> tuple[str, Any]:
+    """NAME=VALUE, the value a Python literal; what is none is a word."""
+    name, equals, value = text.partition("=")
+    if not (name.isidentifier() and equals):
+        raise InputError("--static", f"expects NAME=VALUE; got {text!r}; for example --static stride=2")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""The catalogue is complete, and the campaign, a small one, counts what each checker finds."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from experiments.compare import checkers, mutation
+from experiments.compare.catalogue import CASES, SIZES, find
+from experiments.compare.checkers import ACCEPTED, CHECKERS, FOUND
+from experiments.compare.point import Point
+from jaxnn import ops
+from jaxnn.checks import InputError
+from jaxnn.gradients.mutants import mutants
+from jaxnn.hand_derived import Op
+
+SMALL = ["relu", "softmax_cross_entropy"]
+
+
+def test_every_op_is_in_the_catalogue():
+    exported = {name for name, value in vars(ops).items() if isinstance(value, Op)}
+    missing = exported - {case.name for case in CASES}
+    assert not missing, "ops without a line in experiments/compare/catalogue.py"
+    assert len({case.name for case in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_arguments_fit_their_op_at_every_size(case):
+    largest = []
+    for size in SIZES:
+        args = case.args(size)
+        jax.eval_shape(lambda args=args: case.op.reference(*args, **case.static))
+        largest.append(max(leaf.size for leaf in jax.tree.leaves(args)))
+    assert largest[0] < largest[1] < largest[2] <= 4096
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_over_a_batch_parameters_are_shared(case):
+    op, args = case.over_batch(3)
+    one = case.args(seed=0, **({"examples": 3} if "examples" in case.sizes else {}))
+    for name, arg, alone in zip(op.arguments, args, one):
+        for a, b in zip(jax.tree.leaves(arg), jax.tree.leaves(alone), strict=True):
+            is_shared = name in (*case.shared, "key") or "examples" in case.sizes
+            assert a.shape == (b.shape if is_shared else (3, *b.shape))
+    y, batch = jax.eval_shape(lambda: op(*args)), jax.eval_shape(lambda: op.reference(*args))
+    assert jax.tree.map(jnp.shape, y) == jax.tree.map(jnp.shape, batch)
+
+
+def test_a_batch_is_right_by_vmap_too():
+    """lstm with an initial state does not compose: each of its faces is mapped."""
+    op, args = find("lstm").over_batch(2)
+    _, cache = op.forward(*args)
+    dparams, dx, _ = op.backward(cache, jax.tree.map(jnp.ones_like, op(*args)))
+    want = jax.grad(lambda p: sum(map(jnp.sum, jax.tree.leaves(op.reference(p, *args[1:])))))(args[0])
+    for a, b in zip(jax.tree.leaves(dparams), jax.tree.leaves(want), strict=True):
+        assert jnp.allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert dx.shape == args[1].shape
+
+
+def test_a_name_that_is_not_there_is_refused_with_the_nearest():
+    with pytest.raises(InputError, match="expects the name of an op; got 'dens'; did you mean 'dense'"):
+        find("dens")
+    with pytest.raises(InputError, match="dense expects a size, one of small, medium, large; got 'huge'"):
+        find("dense").args("huge")
+    with pytest.raises(InputError, match="--batch expects at least one example; got 0"):
+        find("dense").over_batch(0)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """One run of the command with all checkers, without PyTorch's if it is missing."""
+    out = tmp_path_factory.mktemp("mutants")
+    assert mutation.mutation(["--ops", ",".join(SMALL), "--sizes", "small", "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def record(written):
+    return json.loads((written / "mutants.json").read_text())
+
+
+def test_the_comparison_accepts_no_mutant_and_every_right_one(record):
+    for name in ("jaxnn", "jaxnn-function"):
+        checker = record["checkers"][name]
+        assert checker["accepted_mutants"] == []
+        assert checker["false_alarms"] == []
+        assert checker["found"] + checker["refused"] == record["mutants"] > 60
+    assert record["checkers"]["jaxnn"]["refused"] > 0
+    assert record["checkers"]["jaxnn-function"]["refused"] == 0
+
+
+def test_numerical_checkers_accept_some_at_their_defaults(record):
+    for name in ("check_grads", "check_grads-loss", "chex", "chex-loss"):
+        checker = record["checkers"][name]
+        assert 0 < checker["accepted"] == len(checker["accepted_mutants"]) < record["mutants"] / 2
+        assert {"op", "size", "mutant", "kind"} == set(checker["accepted_mutants"][0])
+        assert checker["right_ones"] == len(SMALL)
+
+
+def test_pytorch_is_among_them(record, torch):
+    for name in ("gradcheck", "gradcheck-fast"):
+        checker = record["checkers"][name]
+        assert checker["found"] > record["mutants"] / 2
+        assert checker["false_alarms"] == []
+
+
+def test_the_tables(written, record):
+    text, markdown = (written / "mutants.txt").read_text(), (written / "mutants.md").read_text()
+    assert f"{record['mutants']:,} wrong backward passes of 2 ops and networks, float32" in text
+    assert "accepted by jaxnn: none" in text
+    assert "| checker | found, small | accepted |" in markdown
+    for name in record["checkers"]:
+        assert f"\n{name} " in text
+        assert f"| {name} |" in markdown
+    for kind in record["kinds"]:
+        assert kind in text
+    assert sum(record["kinds"].values()) == record["mutants"]
+    assert [point["op"] for point in record["points"]] == SMALL
+
+
+def test_without_pytorch_it_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(mutation, "has_torch", lambda: False)
+    monkeypatch.setattr(mutation, "outcome", lambda op, size, names: mutation.Outcome(
+        op, size, {}, [], [], {n: {} for n in names}, {}, {}))
+    outcomes, _ = mutation.campaign(["dense"], ["small"])
+    assert not any(name.startswith("gradcheck") for name in outcomes[0].verdicts)
+    assert "PyTorch is not installed: torch.autograd.gradcheck is left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("argv", "said"), [
+    (["--sizes", "tiny"], "--sizes expects names among small, medium, large; got 'tiny'"),
+    (["--ops", "dens"], "expects the name of an op; got 'dens'; did you mean 'dense'?"),
+    (["--checkers", "jax"], "--checkers expects names among jaxnn, jaxnn-function, check_grads"),
+    (["--jobs", "0"], "--jobs expects at least one process; got 0"),
+])
+def test_what_is_refused(argv, said, capsys, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        mutation.mutation([*argv, "--out", str(tmp_path)])
+    assert stop.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_what_is_judged_is_the_mutant_itself():
+    """The campaign runs the passes compiled and the mutation around them not; the numbers are the same."""
+    point = Point(find("dense"), "medium")
+    own = mutants(point.op, *point.args)
+    assert [m.name for m in own] == [m.name for m in point.mutants]
+    y, cache = point.op.forward(*point.args)
+    dy = jnp.arange(1.0, y.size + 1)
+    for judged, mutant in zip(point.mutants, own, strict=True):
+        with jax.disable_jit():
+            got = judged.backward(cache, dy)
+        for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(mutant.backward(cache, dy)), strict=True):
+            assert jnp.allclose(a, b, rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
+def test_each_checker_tells_a_right_one_from_a_grossly_wrong_one(torch):
+    point = Point(find("gelu"), "small")
+    wrong = next(m for m in point.mutants if m.mutation.name == "x: its sign flipped")
+    for checker in CHECKERS:
+        assert checker.verdict(point, point.unchanged) == ACCEPTED, checker.name
+        assert checker.verdict(point, wrong) == FOUND, checker.name
+
+
+def test_a_whole_jacobian_is_left_out_where_it_is_large(torch):
+    point = Point(find("tanh"), "large")
+    assert checkers.by_gradcheck(point, point.unchanged, fast_mode=False) == checkers.NOT_RUN
+    assert checkers.by_gradcheck(point, point.unchanged, fast_mode=True) == ACCEPTED

@@ -1,0 +1,470 @@
+"""Per-example norms, their statistics and the clipped sum, each against `vmap(grad)` of the plain forward;
+what memory they take; and what is refused."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnn import (
+    LSTM,
+    BatchNorm,
+    Conv,
+    Dense,
+    Dropout,
+    Embedding,
+    Flatten,
+    InputError,
+    Parallel,
+    Residual,
+    Sequential,
+    chain,
+    hand_derived,
+    ops,
+    over_examples,
+)
+from jaxnn.gradients.inside import factors
+from jaxnn.gradients.inside.factor_rules import lstm_factors
+from jaxnn.gradients.inside.per_example import clipped_gradient_sum, per_example
+from jaxnn.hand_derived import Static
+from jaxnn.layers import Layer
+from tests.compare import assert_close, units
+
+KEY = jax.random.key(7)
+
+
+@hand_derived
+def scaled(params, x, key):
+    """An op without a rule, with an unused parameter, a key in its cache and one weight for all of x."""
+    noise = jax.random.uniform(key, x.shape)
+    return jnp.sin(params["scale"] * x) * noise, (params["scale"], x, key)
+
+
+@scaled.defbackward
+def scaled_backward(cache, dy):
+    scale, x, key = cache
+    slope = dy * jnp.cos(scale * x) * jax.random.uniform(key, x.shape)
+    return {"scale": jnp.sum(slope * x), "unused": None}, slope * scale, None
+
+
+@hand_derived
+def fixed(x):
+    """Four positions of x's size that do not depend on x, as codes of positions do not."""
+    return jnp.cos(jnp.arange(4.0)[:, None] + jnp.arange(x.size)), Static(x.size)
+
+
+fixed.defbackward(lambda n, dy: (jnp.zeros(n.value),))
+
+
+@hand_derived
+def centred(x):
+    """Takes the batch's mean from x: an op of a user's own that mixes the examples."""
+    return x - jax.lax.pmean(x, "examples"), ()
+
+
+centred.defbackward(lambda cache, dy: (jax.lax.scan(  # hidden in a scan, where it is found all the same
+    lambda carry, d: (carry, d - jax.lax.pmean(d, "examples")), 0, dy)[1],))
+
+
+class Scaled(Layer):
+    def init(self, key, shape):
+        return {"scale": jnp.asarray(0.7), "unused": jnp.ones(3)}, ()
+
+    def op(self, train):
+        return scaled
+
+
+@hand_derived
+def rounded(x):
+    """Integers from numbers: no gradient flows back through it."""
+    return (x > 0).astype(jnp.int32), ()
+
+
+rounded.defbackward(lambda cache, dy: (None,))
+
+
+def last(loss=ops.squared_error):
+    """A loss of any y: its distance to labels of the same shape, here made from integers."""
+    return lambda y, label: loss(y, jnp.cos(label + jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))
+
+
+LOSS = last()
+
+# (network, shape of one x); of a network over words x are integers below 5.
+NETWORKS = {
+    "dense": (Dense(3), (4,)),
+    "dense without bias": (Dense(3, use_bias=False), (4,)),
+    "dense over few positions": (over_examples(Dense(5)), (2, 7)),
+    "dense over many positions": (over_examples(Dense(2)), (9, 3)),
+    "dense over positions of positions": (over_examples(over_examples(Dense(2))), (2, 3, 4)),
+    "dense in a deep network": (Sequential(Dense(5), ops.tanh, Residual(Dense(5)), ops.gelu, Dense(2)), (4,)),
+    "named parts, side by side": (Sequential(both=Parallel(a=Dense(2), b=Sequential(Dense(3), ops.relu)),
+                                             join=ops.concatenate, head=Dense(2)), (4,)),
+    "conv, many positions": (Conv(2, (3, 3), stride=2), (7, 8, 1)),
+    "conv, few positions": (Conv(6, (2, 3), padding="VALID"), (3, 4, 5)),
+    "conv without bias, padded": (Conv(3, (2, 2), (1, 2), ((2, 0), 1), use_bias=False), (3, 4, 2)),
+    "conv that leaves a rest": (Conv(3, (2, 2), stride=3, padding="VALID"), (6, 7, 2)),
+    "conv of one axis": (Conv(3, (3,)), (6, 2)),
+    "conv of three axes": (Conv(2, (2, 2, 2)), (3, 2, 3, 2)),
+    "conv over frames": (over_examples(Conv(4, (2, 2))), (3, 2, 2, 3)),
+    "a small image network": (
+        Sequential(Conv(4, (3, 3), stride=2), ops.relu, Conv(8, (3, 3)), Flatten(), Dense(3)), (5, 6, 2)),
+    "embedding, rows that occur twice": (Embedding(5, 3), (8,)),
+    "embedding, a table of integers": (Embedding(5, 3), (2, 4)),
+    "embedding over sentences": (over_examples(Embedding(5, 2)), (3, 4)),
+    "embedding of one integer": (Embedding(5, 3), ()),
+    "lstm": (LSTM(3), (5, 2)),
+    "lstm, few steps": (LSTM(6), (2, 7)),
+    "lstm, last state": (LSTM(3, return_sequence=False), (5, 2)),
+    "lstm over sentences": (over_examples(LSTM(2)), (3, 4, 2)),
+    "a text network": (Sequential(
+        Embedding(5, 3), over_examples(Dense(4)), LSTM(3), LSTM(2, return_sequence=False), Dense(2)), (6,)),
+    "batch norm at inference": (Sequential(Dense(4), BatchNorm(), Dense(2)), (3,)),
+    "an op without a rule": (Sequential(Dense(4), Scaled(), Dense(2)), (3,)),
+    "an op without a rule, over positions": (over_examples(Sequential(Dense(2), Scaled())), (3, 4)),
+    "dropout": (Sequential(
+        Dense(6), Dropout(0.5), Residual(Sequential(Dense(6), Dropout(0.3))), Dense(2)), (4,)),
+    "positions alike in all examples": (Sequential(fixed, over_examples(Dense(2))), (3,)),
+    "no gradient reaches the first": (Sequential(
+        Dense(4), rounded, Embedding(2, 3), Flatten(), Dense(2)), (3,)),
+}
+INTEGERS = [name for name in NETWORKS if "embedding" in name or "text" in name]
+
+
+def batch_of(net, shape, n, name="", seed=0):
+    """(params, state, x, labels) of a batch of n."""
+    rng = np.random.default_rng(seed)
+    params, state = net.init(jax.random.key(seed), shape)
+    is_integer = name in INTEGERS
+    x = rng.integers(0, 5, (n, *shape)) if is_integer else rng.standard_normal((n, *shape), np.float32)
+    return params, state, jnp.asarray(x, jnp.int32 if is_integer else None), jnp.arange(n)
+
+
+def all_gradients(net, loss, params, state, x, labels, key, train):
+    """g_b by `vmap(grad)` of the reference, with the keys that `over_examples` gives."""
+    def cost(params, x, label, key):
+        return loss(net.reference(params, state, x, key, train=train)[0], label)
+
+    keys = jax.random.split(key, len(labels))
+    return jax.jit(jax.vmap(jax.grad(cost, allow_int=True), (None, 0, 0, 0)))(params, x, labels, keys)
+
+
+def flat(grads):
+    """(B, all parameters)."""
+    return jnp.concatenate([g.reshape(g.shape[0], -1) for g in jax.tree.leaves(grads)], 1)
+
+
+def norm(g):
+    return jnp.sqrt(jnp.sum(g.reshape(g.shape[0], -1) ** 2, 1))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_against_all_gradients(name):
+    net, shape = NETWORKS[name]
+    n, train = 5, name != "batch norm at inference"
+    params, state, x, labels = batch_of(net, shape, n, name)
+    wanted = all_gradients(net, LOSS, params, state, x, labels, KEY, train)
+    got = per_example(net, LOSS, params, state, x, labels, KEY, train=train)
+    assert_close(got.leaf_norms, jax.tree.map(norm, wanted), 32)
+    assert_close(got.norms, norm(flat(wanted)), 32)
+    assert_close(got.gradient, jax.tree.map(lambda g: jnp.mean(g, 0), wanted), 32)
+    assert_close(got.variance, jnp.sum(jnp.var(flat(wanted), 0, ddof=1)), 64)
+    y, _ = over_examples(net).reference(params, state, x, KEY, train=train)
+    assert_close(got.losses, jax.vmap(LOSS)(y, labels))
+
+    max_norm = float(jnp.median(got.norms))  # clips some and not others
+    clipped = clipped_gradient_sum(net, LOSS, params, state, x, labels, max_norm, KEY, train=train)
+    scales = jnp.minimum(1, max_norm / norm(flat(wanted)))
+    assert 0 < int(jnp.sum(clipped.scales < 1)) < n
+    assert_close(clipped.scales, scales, 32)
+    assert_close(clipped.gradient_sum, jax.tree.map(lambda g: jnp.tensordot(scales, g, 1), wanted), 64)
+    assert_close((clipped.norms, clipped.losses), (got.norms, got.losses))
+
+
+@pytest.mark.parametrize("name", ["dense over many positions", "conv over frames", "embedding over sentences",
+                                  "an op without a rule"])
+@pytest.mark.parametrize("n_bytes", [1, 80, 400])
+def test_examples_in_turns(name, n_bytes, monkeypatch):
+    net, shape = NETWORKS[name]
+    args = batch_of(net, shape, 5, name)
+    at_once = per_example(net, LOSS, *args, KEY)
+    monkeypatch.setattr(factors, "TURN_BYTES", n_bytes)
+    # A new function, of which JAX remembers nothing.
+    turns = jax.jit(lambda *args: per_example.__wrapped__(net, LOSS, *args)).lower(*args, KEY)
+    assert "while" in turns.as_text() or n_bytes > 1
+    assert_close(turns.compile()(*args, KEY).leaf_norms, at_once.leaf_norms, 32)
+
+
+def test_ops_need_no_layer():
+    net = chain(ops.dense, ops.tanh, ops.dense)
+    params = tuple(Dense(3).init(jax.random.key(i), (3,))[0] if i != 1 else () for i in range(3))
+    x, labels = jnp.arange(12.0).reshape(4, 3) / 6, jnp.arange(4)
+    got = per_example(net, ops.softmax_cross_entropy, params, (), x, labels % 3)
+    grad = jax.grad(lambda p, x, label: ops.softmax_cross_entropy(net.reference(p, x), label))
+    assert_close(got.norms, norm(flat(jax.vmap(grad, (None, 0, 0))(params, x, labels % 3))))
+
+
+def test_rule_of_the_lstm_that_starts_anywhere():
+    """`lstm` takes a first state, so it stands in no chain, but it has a rule."""
+    rng = np.random.default_rng(0)
+    array = lambda *shape: jnp.asarray(rng.standard_normal(shape), jnp.float32)  # noqa: E731
+    params = {"weight_x": array(12, 2), "weight_h": array(12, 3), "bias": array(12)}
+    (h, last), cache = ops.lstm.forward(params, array(4, 2), (array(3), array(3)))
+    dy = (array(*h.shape), (array(3), array(3)))
+    found, dx = lstm_factors(cache, dy)
+    dparams, wanted_dx, _ = ops.lstm.backward(cache, dy)
+    assert last[0].shape == (3,)
+    assert_close({k: f.squared() for k, f in found.items()}, {k: jnp.sum(g * g) for k, g in dparams.items()})
+    assert_close(dx, wanted_dx)
+
+
+@pytest.mark.parametrize(("places", "m", "n"), [(1, 4, 3), (2, 9, 8), (20, 3, 4), (4, 1, 6)])
+def test_outer_products_by_each_of_three_ways(places, m, n):
+    rng = np.random.default_rng(places)
+    a, b = rng.standard_normal((places, m)), rng.standard_normal((places, n))
+    outer = factors.Outer(jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32))
+    assert float(outer.squared()) == pytest.approx(np.sum((a.T @ b) ** 2), rel=1e-5)
+    ways = {(1, 4, 3): 0, (2, 9, 8): 8, (20, 3, 4): 12, (4, 1, 6): 6}  # numbers held: none, two Grams, G, G
+    assert outer.size == ways[places, m, n]
+
+
+def test_gram_matrices_of_a_zero():
+    """Two places that cancel: rounding must not leave a root of a negative number."""
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 40)), rng.standard_normal((2, 50))
+    a[1], b[1] = a[0], -b[0]
+    squared = factors.Outer(jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32)).squared()
+    assert 0 <= float(squared) < 1e-3
+
+
+def test_rows_beyond_the_table_move_nothing():
+    """Their values are NaN, and no gradient: as in the op's own backward pass."""
+    params, x = {"table": jnp.ones((3, 2))}, jnp.array([[0, 7], [1, 1], [-1, -1]])
+    loss = lambda y, label: jnp.sum(jnp.nan_to_num(y) ** 2)  # noqa: E731
+    got = per_example(ops.embedding, loss, params, (), x, jnp.zeros(3))
+    grads = jax.jit(jax.vmap(jax.grad(lambda p, x: loss(ops.embedding(p, x), 0)), (None, 0)))(params, x)
+    assert_close(got.norms, norm(grads["table"]))
+    assert got.norms.tolist() == pytest.approx([8**0.5, 32**0.5, 0])
+
+
+# The statistics.
+
+
+def test_signal_and_variance_are_unbiased():
+    """g_b = x_b with x ~ N(μ, σ² I): |G|² = ‖μ‖², the covariance has trace d σ²; 4,000 batches of 3."""
+    d, sigma, n_batches = 4, 2.0, 4000
+    mean = jnp.array([1.0, 0.0, -1.0, 0.5])
+    x = mean + sigma * jax.random.normal(jax.random.key(0), (n_batches, 3, d))
+    params = {"weight": jnp.zeros((1, d))}
+    statistics = jax.jit(jax.vmap(
+        lambda x: per_example(ops.dense, lambda y, label: y[0], params, (), x, jnp.zeros(3))[4:6]))
+    variance, signal = statistics(x)
+    for got, wanted in ((variance, d * sigma**2), (signal, jnp.sum(mean**2))):
+        error = float(jnp.std(got)) / n_batches**0.5
+        assert abs(float(jnp.mean(got)) - wanted) < 4 * error
+        assert error < 0.1 * wanted
+
+
+def test_noise_scale():
+    """Of two gradients 3 and 1: ḡ = 2, S = 2, |G|² ≈ 4 - 2/2 = 3; of 1 and -1 the signal is lost."""
+    linear = lambda y, label: y[0]  # noqa: E731
+    of = lambda *x: per_example(ops.dense, linear, {"weight": jnp.zeros((1, 1))}, (),  # noqa: E731
+                                jnp.array(x)[:, None], jnp.zeros(len(x)))
+    got = of(3.0, 1.0)
+    assert [float(v) for v in got[4:]] == pytest.approx([2, 3, 2 / 3])
+    got = of(1.0, -1.0)
+    assert (float(got.variance), float(got.signal), float(got.noise_scale)) == (2, -1, np.inf)
+    got = of(3.0, 3.0, 3.0)
+    assert (float(got.variance), float(got.signal), float(got.noise_scale)) == (0, 9, 0)
+
+
+def test_the_hardest():
+    params = {"weight": jnp.zeros((1, 2)), "bias": jnp.zeros(1)}
+    x = jnp.array([[0.0, 0.0], [3.0, 4.0], [1.0, 0.0]])
+    got = per_example(ops.dense, ops.squared_error, params, (), x, jnp.ones((3, 1)))
+    indices, norms = got.hardest(2)
+    assert indices.tolist() == [1, 2]
+    assert norms.tolist() == pytest.approx([2 * 26**0.5, 2 * 2**0.5])
+
+
+# Edges.
+
+
+def test_a_batch_of_one():
+    net = Dense(3)
+    args = batch_of(net, (4,), 1)
+    got = per_example(net, LOSS, *args)
+    assert_close(got.norms, norm(flat(jax.tree.map(lambda g: g[None], got.gradient))))
+    assert all(bool(jnp.isnan(v)) for v in (got.variance, got.signal))
+
+
+def test_zero_gradients():
+    net = Sequential(Dense(3), ops.relu, Dense(2))
+    params, state, x, labels = batch_of(net, (4,), 3)
+    dead = {"weight": jnp.zeros((3, 4)), "bias": -jnp.ones(3)}
+    params = (dead, (), params[2] | {"bias": jnp.ones(2)})
+    loss = lambda y, label: jnp.where(label == 0, 0, jnp.sum(y**2))  # noqa: E731
+    got = per_example(net, loss, params, state, x, labels)
+    assert got.leaf_norms[0]["weight"].tolist() == [0, 0, 0]
+    assert float(got.norms[0]) == 0 < float(got.norms[1])
+    clipped = clipped_gradient_sum(net, loss, params, state, x, labels, 1e-3)
+    assert bool(jnp.all(jnp.isfinite(flat(jax.tree.map(lambda g: g[None], clipped.gradient_sum)))))
+    assert float(clipped.scales[0]) == 1
+
+
+def test_a_clipped_batch_has_no_longer_gradient():
+    """Copies of one example: the sum is B times max_norm long."""
+    net = Dense(3)
+    params, state, x, _ = batch_of(net, (4,), 1)
+    x, labels = jnp.repeat(x, 6, 0), jnp.zeros(6)
+    clipped = clipped_gradient_sum(net, LOSS, params, state, x, labels, 0.25)
+    assert float(norm(flat(jax.tree.map(lambda g: g[None], clipped.gradient_sum)))[0]) == pytest.approx(1.5)
+
+
+def test_an_example_that_is_not_finite_stays_alone():
+    net = Sequential(Dense(3), ops.tanh, Dense(2))
+    params, state, x, labels = batch_of(net, (4,), 4)
+    clean = per_example(net, LOSS, params, state, x, labels)
+    got = per_example(net, LOSS, params, state, x.at[2].set(jnp.nan), labels)
+    others = jnp.array([0, 1, 3])
+    assert bool(jnp.isnan(got.norms[2]))
+    assert_close(got.norms[others], clean.norms[others])
+
+
+def test_positions_of_an_example_may_be_mixed():
+    """Their mean is that of one example, and goes over the nearest "examples"."""
+    net = Sequential(over_examples(Sequential(Dense(3), centred, ops.relu, Dense(2))), Flatten(), Dense(2))
+    args = batch_of(net, (4, 3), 5)
+    wanted = all_gradients(net, LOSS, *args, KEY, True)
+    got = per_example(net, LOSS, *args, train=True)
+    assert_close(got.leaf_norms, jax.tree.map(norm, wanted), 64)
+    assert_close(got.gradient, jax.tree.map(lambda g: jnp.mean(g, 0), wanted), 64)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["dense", "dense over few positions", "conv, few positions", "lstm",
+                                  "embedding, rows that occur twice"])
+def test_half_precision_is_summed_in_float32(dtype, name):
+    net, shape = NETWORKS[name]
+    params, state, x, labels = batch_of(net, shape, 4, name)
+    half = lambda tree: jax.tree.map(  # noqa: E731
+        lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
+    got = per_example(net, LOSS, half(params), state, half(x), labels)
+    assert {leaf.dtype for leaf in jax.tree.leaves((got.norms, got.leaf_norms, got.variance))} == {
+        jnp.dtype("float32")}
+    assert {leaf.dtype for leaf in jax.tree.leaves(got.gradient)} == {jnp.dtype(dtype)}
+    wanted = per_example(net, LOSS, params, state, x, labels)
+    assert_close(got.norms.astype(dtype), wanted.norms.astype(dtype), 8)
+
+
+def test_many_small_terms_in_bfloat16():
+    """Σ of 4,096 equal squares, of which bfloat16 by itself loses all but the first 256."""
+    params = {"weight": jnp.zeros((1, 4096), jnp.bfloat16)}
+    x = jnp.ones((2, 4096), jnp.bfloat16)
+    got = per_example(ops.dense, lambda y, label: y[0], params, (), x, jnp.zeros(2))
+    assert got.norms.tolist() == [64, 64]
+
+
+def test_under_jit_vmap_and_grad():
+    net = Sequential(Dense(3), ops.tanh, Dense(2))
+    params, state, x, labels = batch_of(net, (4,), 6)
+    plain = per_example(net, LOSS, params, state, x, labels)
+    assert_close(jax.jit(functools.partial(per_example, net, LOSS))(params, state, x, labels), plain)
+    two = jax.vmap(lambda x, labels: per_example(net, LOSS, params, state, x, labels).norms)
+    assert_close(two(x.reshape(2, 3, 4), labels.reshape(2, 3)).reshape(-1), plain.norms)
+    clip = lambda params, c: clipped_gradient_sum(net, LOSS, params, state, x, labels, c)  # noqa: E731
+    assert_close(jax.jit(clip)(params, 0.5), clip(params, 0.5))
+    penalty = lambda p: jnp.sum(per_example(net, LOSS, p, state, x, labels).norms ** 2)  # noqa: E731
+    direction = jax.tree.map(jnp.ones_like, params)
+    slope = sum(jnp.sum(g) for g in jax.tree.leaves(jax.grad(penalty)(params)))
+    h = 1e-2
+    shifted = lambda s: penalty(jax.tree.map(lambda p, d: p + s * d, params, direction))  # noqa: E731
+    assert float(slope) == pytest.approx(float(shifted(h) - shifted(-h)) / (2 * h), rel=2e-2)
+
+
+# Memory: the point of it all.
+
+
+def test_no_gradient_of_a_single_example_is_formed():
+    n, n_in, n_hidden = 32, 96, 128
+    net = Sequential(Dense(n_hidden), ops.relu, Dense(n_hidden), ops.relu, Dense(10))
+    params, state, x, labels = batch_of(net, (n_in,), n)
+    labels = labels % 10
+
+    def plain(params):
+        logits, _ = over_examples(net)(params, state, x)
+        return jnp.mean(jax.vmap(ops.softmax_cross_entropy)(logits, labels))
+
+    def compiled(f):
+        return jax.jit(f).lower(params).compile()
+
+    def sizes(program):
+        shapes = re.findall(r"f32\[([\d,]+)\]", program.as_text())
+        return [int(np.prod([int(d) for d in shape.split(",")])) for shape in shapes]
+
+    def by_vmap(params):
+        grad = jax.grad(lambda p, x, label: ops.softmax_cross_entropy(net(p, state, x)[0], label))
+        return jax.vmap(grad, (None, 0, 0))(params, x, labels)
+
+    loss = ops.softmax_cross_entropy
+    ours = compiled(lambda params: per_example(net, loss, params, state, x, labels))
+    clip = compiled(lambda params: clipped_gradient_sum(net, loss, params, state, x, labels, 1.0))
+    baseline = compiled(jax.grad(plain))
+    assert max(sizes(compiled(by_vmap))) == n * n_hidden * n_hidden  # what the test would see
+    for program in (ours, clip):
+        assert max(sizes(program)) == n_hidden * n_hidden  # a weight, and its gradient over the batch
+        extra = program.memory_analysis().temp_size_in_bytes - baseline.memory_analysis().temp_size_in_bytes
+        assert extra < 4 * n * (n_in + 2 * n_hidden)  # less than the activations
+
+
+# Refusals.
+
+
+@pytest.mark.parametrize(("net", "who"), [
+    (Sequential(Dense(3), Residual(Sequential(BatchNorm(), ops.relu)), Dense(2)), "BatchNorm at '1/body/0'"),
+    (Sequential(Dense(3), centred, Dense(2)), "centred at '1'"),
+    (BatchNorm(), "BatchNorm"),
+])
+def test_mixed_examples_are_refused(net, who):
+    args = batch_of(net, (4,), 3)
+    words = (f"{who} mixes the examples of a batch, so that no example has a gradient of its own; use it "
+             "with train=False, or normalize within each example")
+    for call in (per_example, lambda *args, **mode: clipped_gradient_sum(*args, 1.0, **mode)):
+        with pytest.raises(InputError) as caught:
+            call(net, LOSS, *args, train=True)
+        assert str(caught.value) == words
+
+
+ARGS = batch_of(Dense(3), (4,), 3)
+
+
+@pytest.mark.parametrize(("call", "words"), [
+    (lambda: per_example(Dense(3), LOSS, *ARGS[:3], jnp.arange(2)),
+     "per_example expects labels for 3 examples; got shapes [(2,)]"),
+    (lambda: clipped_gradient_sum(Dense(3), LOSS, *ARGS[:3], 1, 1.0),
+     "clipped_gradient_sum expects labels for 3 examples; got shapes [()]"),
+    (lambda: clipped_gradient_sum(Dense(3), LOSS, *ARGS, 0.0),
+     "clipped_gradient_sum expects max_norm > 0, one number; got 0.0"),
+    (lambda: clipped_gradient_sum(Dense(3), LOSS, *ARGS, np.ones(3)),
+     "clipped_gradient_sum expects max_norm > 0, one number; got array([1., 1., 1.])"),
+    (lambda: per_example(ops.dense, LOSS, *ARGS, train=True),
+     "per_example expects a layer if train is True; got the op 'dense'; leave train out: an op has one mode"),
+    (lambda: per_example(Dense(3), LOSS, *ARGS).hardest(4),
+     "hardest expects k in 1 .. 3, the size of the batch; got 4"),
+    (lambda: per_example(Sequential(Dense(3), Dropout(0.5)), LOSS, (ARGS[0], ()), *ARGS[1:], train=True),
+     "Dropout at '1' expects a PRNG key; got None; pass key=jax.random.key(seed)"),
+    (lambda: per_example(Dense(3), LOSS, *ARGS[:2], ARGS[2][0], ARGS[3]),
+     "Dense expects x of shape (4,); got ()"),
+])
+def test_errors(call, words):
+    with pytest.raises(InputError) as caught:
+        call()
+    assert str(caught.value) == words
+
+
+def test_one_per_cent_would_be_seen():
+    """The comparison above is sharp enough: a norm that is wrong by a thousandth is far outside of it."""
+    assert units(jnp.array([1.0, 2.002]), jnp.array([1.0, 2.0])) > 1000
