@@ -163,17 +163,21 @@ class Inside(NamedTuple):
                 f"{_label(rows[0].path, rows[0].layer)} back")
 
     def __str__(self) -> str:
-        head = ("path", "layer", "shape", "‖y‖", "zero", "dead", "‖cache‖", "‖dy‖", "gain", "‖dparams‖", "")
+        head = ("path", "layer", "shape", "‖y‖", "zero", "dead", "‖cache‖", "zero", "‖dy‖", "zero", "gain",
+                "‖dparams‖", "")
         body = [(row.path or ".", row.layer, str(row.shape), _norm(row.value), _zeros(row.value),
-                 "" if row.dead is None else f"{row.dead:.0%}", _norm(row.cache), _norm(row.cotangent),
+                 "" if row.dead is None else f"{row.dead:.0%}", _norm(row.cache), _zeros(row.cache),
+                 _norm(row.cotangent), _zeros(row.cotangent),
                  "" if row.gain is None else f"{row.gain:.2g}", _norm(row.gradient), self._remarks(row))
                 for row in self.rows]
         widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
-        lines = ["  ".join(c.rjust(w) if 2 < i < 10 else c.ljust(w)
+        lines = ["  ".join(c.rjust(w) if 2 < i < 12 else c.ljust(w)
                            for i, (c, w) in enumerate(zip(row, widths, strict=True))).rstrip()
                  for row in (head, tuple("-" * w for w in widths), *body)]
-        legend = (f"y: a layer's value; dy = ∂L/∂y, at the output {self.source}; gain = ‖∂L/∂x‖ / ‖dy‖\n"
-                  "zero: the share of y that is 0; dead: the share that is 0 in every example")
+        legend = (f"y: a layer's value; dy = ∂L/∂y, at the output {self.source}; "
+                  "gain = ‖∂L/∂x‖ / ‖dy‖\n"
+                  "zero: the share of what stands before it that is 0; dead: the share of y that is 0 in "
+                  "every example")
         return "\n".join([legend, *lines, self.verdict])
 
     def _remarks(self, row: InsideRow) -> str:

@@ -343,12 +343,14 @@ def test_the_table():
     lines = str(report).splitlines()
     assert lines[0] == "y: a layer's value; dy = ∂L/∂y, at the output given; gain = ‖∂L/∂x‖ / ‖dy‖"
     assert lines[2].split() == [
-        "path", "layer", "shape", "‖y‖", "zero", "dead", "‖cache‖", "‖dy‖", "gain", "‖dparams‖"]
+        "path", "layer", "shape", "‖y‖", "zero", "dead", "‖cache‖", "zero", "‖dy‖", "zero", "gain",
+        "‖dparams‖"]
     assert lines[4].split()[:4] == ["0", "dense", "(5,", "4)"]
     row = report.rows[1]
     assert lines[5].split() == [
         "1", "relu", "(5,", "4)", f"{row.value.norm:.2e}", f"{row.value.share_of_zeros:.0%}",
-        f"{row.dead:.0%}", f"{row.cotangent.norm:.2e}", f"{row.gain:.2g}"]
+        f"{row.dead:.0%}", f"{row.cotangent.norm:.2e}",
+        f"{row.cotangent.share_of_zeros:.0%}", f"{row.gain:.2g}"]
     assert lines[-1] == report.verdict
     assert [line[6:11].strip() for line in lines[2:6]] == ["layer", "-----", "dense", "relu"]
     bad = str(look_inside(over_examples(NET), PARAMS, X.at[0].set(jnp.nan), dy=jnp.ones((5, 2))))
