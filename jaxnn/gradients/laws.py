@@ -56,7 +56,7 @@ def linear(it: Candidate) -> Law:
     name, problem = "linear in dy", it.problem
     rng = np.random.default_rng((problem.seed, 3))
     other = [jnp.asarray(d * rng.standard_normal(d.shape), d.dtype) for d in problem.dy]
-    is_short = any(jnp.finfo(x.dtype).max < 1e30 for x in (*problem.moving, *problem.dy))  # float16 overflows
+    is_short = any(float(jnp.finfo(x.dtype).max) < 1e30 for x in (*problem.moving, *problem.dy))  # float16 overflows
     programs: list[tuple[str, Callable]] = [("lifted", it.side.pull_back)]
     if isinstance(it.f, Op):
         programs.append(("explicit", jax.jit(it.walk_back)))

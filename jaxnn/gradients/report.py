@@ -121,9 +121,8 @@ class GradientReport(NamedTuple):
             broken = [law.name for law in self.laws if law.holds is False]
             return "WRONG: " + "; ".join([*self.failures, *(f"not {name}" for name in broken)])
         worst = self.worst if not self.worst.ok else max(self.under, key=_order)
-        where = f"{worst.path}{list(worst.element) if worst.element else ''}"
         how = "" if worst is self.worst else f", under {worst.under} in {worst.dtype}"
-        return (f"WRONG at {where}: {_number(worst.value)}, reference {_number(worst.reference)} "
+        return (f"WRONG at {_place(worst)}: {_number(worst.value)}, reference {_number(worst.reference)} "
                 f"({worst.route}{how}, {_units(worst.error)} units)")
 
     def plot(self) -> Any:
@@ -140,18 +139,29 @@ class GradientReport(NamedTuple):
     def _leaf_rows(self) -> list[list[str]]:
         """One row for each leaf, one column for each route."""
         routes = list(dict.fromkeys(leaf.route for leaf in self.leaves))
-        rows = [["leaf", "shape", *(_HEADS.get(route, route) for route in routes), "noise", "bits",
-                 "nearer float64"]]
+        rows = [["leaf", "shape", *(_HEADS.get(route, route) for route in routes), "noise"]]
         for path in dict.fromkeys(leaf.path for leaf in self.leaves):
             here = {leaf.route: leaf for leaf in self.leaves if leaf.path == path}
-            whole = next((here[r] for r in ("lifted", "explicit") if r in here), next(iter(here.values())))
+            whole = _whole(here)
             rows.append([path, _shape(whole.shape), *(_cell(here.get(route)) for route in routes),
-                         _units(whole.noise), "equal" if whole.exact else "differ", whole.nearer])
+                         _units(whole.noise)])
+        return rows
+
+    def _detail_rows(self) -> list[list[str]]:
+        """One row for each leaf that was seen whole: its worst element, and measures beside the error."""
+        rows = [["worst element", "f", "reference", "ULPs", "cosine", "‖a-b‖/(‖a‖+‖b‖)", "bits",
+                 "nearer float64"]]
+        for path in dict.fromkeys(leaf.path for leaf in self.leaves):
+            leaf = _whole({leaf.route: leaf for leaf in self.leaves if leaf.path == path})
+            if leaf.errors is not None:
+                rows.append([_place(leaf), _number(leaf.value), _number(leaf.reference), _units(leaf.ulps),
+                             f"{leaf.cosine:.6f}", f"{leaf.relative_difference:.1e}",
+                             "equal" if leaf.exact else "differ", leaf.nearer])
         return rows
 
     def _after(self, table: Any = None, bullet: str = "") -> list[str]:
         table = table or _aligned
-        lines: list[str] = []
+        lines = ["", *table(rows)] if len(rows := self._detail_rows()) > 1 else []
         for leaf in self._in_detail():
             lines += ["", f"{bullet}{_in_words(leaf)}"]
             lines += [f"{'  ' if bullet else '    '}{finding.words}" for finding in self.findings
@@ -210,6 +220,17 @@ def _is_numeric(rows: list[list[str]], column: int) -> bool:
     return all(not row[column] or row[column].lstrip("✗ -")[:1] in set("0123456789<i") for row in rows[1:])
 
 
+def _whole(routes: dict[str, Leaf]) -> Leaf:
+    """Of a leaf by its routes the one that is shown: the rule as JAX applies it, if it is there."""
+    wrong = [leaf for leaf in routes.values() if not leaf.ok and leaf.errors is not None]
+    known = [routes[name] for name in ("lifted", "explicit") if name in routes]
+    return next(iter([leaf for leaf in wrong if leaf in known] or known or list(routes.values())))
+
+
+def _place(leaf: Leaf) -> str:
+    return f"{leaf.path}{list(leaf.element) if leaf.element else ''}"
+
+
 def _cell(leaf: Leaf | None) -> str:
     if leaf is None:
         return "-"
@@ -220,16 +241,12 @@ def _cell(leaf: Leaf | None) -> str:
 
 
 def _in_words(leaf: Leaf) -> str:
-    """The worst element of a wrong leaf, with the other measures beside it."""
+    """A wrong leaf by the route that sees most of it."""
     if leaf.route == "taylor":
         return f"{leaf.path}: its Taylor remainder falls with order {leaf.value:.2f}, where a right one has 2"
-    where = list(leaf.element) if leaf.element else " along a random direction"
-    text = f"{leaf.path}{where}: {_number(leaf.value)}, reference {_number(leaf.reference)} ({leaf.route})"
-    if leaf.element:
-        nearer = f", nearer float64: {leaf.nearer}" if leaf.nearer else ""
-        text += (f"; {_units(leaf.ulps)} ULPs, cosine {leaf.cosine:.6f}, ‖a-b‖/(‖a‖+‖b‖) "
-                 f"{leaf.relative_difference:.1e}{nearer}")
-    return text + (f"; {leaf.note}" if leaf.note else "")
+    where = _place(leaf) if leaf.errors is not None else f"{leaf.path} along a random direction"
+    return (f"{where}: {_number(leaf.value)}, reference {_number(leaf.reference)} ({leaf.route}, "
+            f"{_units(leaf.error)} units)" + (f"; {leaf.note}" if leaf.note else ""))
 
 
 def _units(x: float) -> str:
