@@ -10,24 +10,18 @@ from typing import Any
 import jax
 
 from jaxnn.checks import InputError
+from jaxnn.gradients.candidate import Candidate
 from jaxnn.gradients.conditions import CONDITIONS, DTYPES, under_conditions
 from jaxnn.gradients.cost import gradient_costs
 from jaxnn.gradients.diagnosis import diagnose
+from jaxnn.gradients.differences import along_coordinates, along_directions
 from jaxnn.gradients.evidence import Evidence
 from jaxnn.gradients.kinks import excuse_kinks
 from jaxnn.gradients.laws import gradient_laws
 from jaxnn.gradients.leaf import Leaf, compare_leaf
 from jaxnn.gradients.problem import Problem, argument_names, one_line, outputs_of
 from jaxnn.gradients.report import Finding, GradientReport
-from jaxnn.gradients.routes import (
-    ROUTES,
-    Candidate,
-    along_coordinates,
-    along_directions,
-    by_float64,
-    by_forward_mode,
-    by_second_order,
-)
+from jaxnn.gradients.routes import ROUTES, by_float64, by_forward_mode, by_second_order
 from jaxnn.hand_derived import Op
 
 __all__ = ["compare_gradients", "judge"]
@@ -77,7 +71,7 @@ def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None
                              f"{type(f).__name__}")
         reference = f.reference
     names = argument_names(f) or argument_names(reference)
-    problem = Problem(reference, args, static, names=names, seed=seed)
+    problem = Problem(reference, args, static, names=names, seed=seed, hold=held_arguments(f))
     return judge(f, problem, routes=routes, under=under, dtypes=dtypes, laws=laws, cost=cost,
                  every_coordinate=every_coordinate, directions=directions)
 
@@ -126,7 +120,7 @@ def _rows(it: Candidate, routes: Sequence[str], directions: int, every_coordinat
     problem = it.problem
     rows: list[Leaf] = []
     for route in ("explicit", "lifted"):
-        if route in routes and (route == "lifted" or isinstance(it.f, Op)):
+        if route in routes and (route == "lifted" or it.has_passes):
             def compared(route: str = route) -> list[Leaf]:
                 return [compare_leaf(w, route, g)
                         for w, g in zip(problem.wanted, getattr(it, route), strict=True)]
@@ -156,6 +150,12 @@ def _rows(it: Candidate, routes: Sequence[str], directions: int, every_coordinat
                      "differences leave it out")
     if any(not row.ok for row in rows):
         rows = excuse_kinks(it, rows)
+    for path in problem.paths:
+        routes_ = {row.route: row for row in rows if row.path == path}
+        checks = [routes_[name] for name in ("finite differences", "taylor") if name in routes_]
+        wrong_here = any(not row.ok for row in routes_.values())
+        if wrong_here and len(checks) == 2 and all(row.ok and not row.excused for row in checks):
+            notes.append(f"{path}: finite differences side with f: is it the reference that is wrong?")
     findings = []
     for i, path in enumerate(problem.paths):
         wrong = [row.route for row in rows if row.path == path and not row.ok
@@ -191,7 +191,7 @@ def _common(f: Callable, problem: Problem, failures: list[str]) -> Problem:
     if alike == set(theirs):
         return problem
     return Problem(problem.callable, problem.args, problem.static, names=problem.names, seed=problem.seed,
-                   only=alike)
+                   hold=problem.hold, only=alike)
 
 
 def _kind(out: Any) -> str:
@@ -226,6 +226,12 @@ def _aliases(problem: Problem) -> Iterator[tuple[str, str]]:
         if id(leaf) in seen:
             yield seen[id(leaf)], path
         seen[id(leaf)] = path
+
+
+def held_arguments(f: Callable) -> tuple[int, ...]:
+    """The arguments that a custom rule declares to have no gradient."""
+    given = getattr(f, "nondiff_argnums", ()) or ()
+    return tuple(i for i in given if isinstance(i, int))
 
 
 def numbers_of(f: Any, static: dict[str, Any]) -> dict[str, float]:

@@ -76,7 +76,7 @@ def cast(problem: Problem, dtype: str) -> Problem:
 
     args = jax.tree.unflatten(problem.tree, list(map(one, problem.leaves)))
     return Problem(problem.callable, args, problem.static, names=problem.names, seed=problem.seed,
-                   only=problem.only)
+                   hold=problem.hold, only=problem.only)
 
 
 def _beside(wanted: Wanted, value: Any) -> Wanted:

@@ -70,6 +70,10 @@ def sign_or_size(seen: Evidence) -> Iterator[Reason]:
     if np.iscomplexobj(want) and seen.explains(want.conj()):
         yield "conjugate", "it is the complex conjugate"
     c = float(np.vdot(want, got).real) / power
+    for out, dy in zip(seen.problem.outputs, seen.problem.dy, strict=True):
+        if dy.size == 1 and float(dy.real.ravel()[0]) and seen.explains(want / float(dy.real.ravel()[0])):
+            name = f"dy of {out.path}" if out.path else "dy"
+            yield "cotangent ignored", f"it is the gradient for {name} = 1: the cotangent is ignored"
     if not seen.explains(c * want):
         return
     is_ = lambda number: seen.explains(number * want) and math.isclose(c, number, rel_tol=1e-3)  # noqa: E731

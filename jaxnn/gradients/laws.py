@@ -18,10 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnn.gradients.candidate import Candidate
 from jaxnn.gradients.leaf import THRESHOLD, as_wide, difference, largest
 from jaxnn.gradients.problem import Problem, Side, one_line
 from jaxnn.gradients.report import Law
-from jaxnn.gradients.routes import Candidate
 from jaxnn.hand_derived import Op
 
 __all__ = ["gradient_laws"]
@@ -34,13 +34,17 @@ def gradient_laws(it: Candidate) -> tuple[Law, ...]:
 
 def same_value(it: Candidate) -> Law:
     name, problem = "f(x) is the reference's value", it.problem
-    wanted = problem.value
-    got = [as_wide(leaf) for leaf in it.side.value(problem.moving)]
-    errors = [float(difference(g, w.value).max(initial=0)) / w.unit for g, w in zip(got, wanted, strict=True)]
-    bad = [(e, w.path) for e, w in zip(errors, wanted, strict=True) if e > THRESHOLD * max(1.0, w.noise)]
-    if bad:
-        error, path = max(bad)
-        return Law(name, False, f"{path or 'y'} differs by {error:.3g} units")
+    for where, moving in (("", problem.moving), (" at other arguments", problem.elsewhere)):
+        if where and problem.reference_elsewhere is None:
+            continue
+        there = [as_wide(leaf) for leaf in problem.reference.value(moving)]
+        for wanted, y, got in zip(problem.value, there, it.side.value(moving), strict=True):
+            want = y if where else wanted.finite
+            off = np.where(np.isfinite(want), difference(as_wide(got), want), 0)
+            error = float(off.max(initial=0)) / (wanted.eps * max(wanted.scale, largest(want)) or 1.0)
+            # 4: the noise was measured at the first arguments.
+            if error > (4 if where else 1) * THRESHOLD * max(1.0, wanted.noise):
+                return Law(name, False, f"{wanted.path or 'y'} differs by {error:.3g} units{where}")
     return Law(name, True)
 
 
@@ -56,7 +60,8 @@ def linear(it: Candidate) -> Law:
     name, problem = "linear in dy", it.problem
     rng = np.random.default_rng((problem.seed, 3))
     other = [jnp.asarray(d * rng.standard_normal(d.shape), d.dtype) for d in problem.dy]
-    is_short = any(float(jnp.finfo(x.dtype).max) < 1e30 for x in (*problem.moving, *problem.dy))  # float16 overflows
+    # float16 ends at 65,504.
+    is_short = any(float(jnp.finfo(x.dtype).max) < 1e30 for x in (*problem.moving, *problem.dy))
     programs: list[tuple[str, Callable]] = [("lifted", it.side.pull_back)]
     if isinstance(it.f, Op):
         programs.append(("explicit", jax.jit(it.walk_back)))
@@ -113,7 +118,7 @@ def right_elsewhere(it: Candidate) -> Law:
 def of_a_batch(it: Candidate) -> Iterator[Law]:
     """Micro-batches, order and padding, where a batch can be seen."""
     batch = _Batch.of(it.problem)
-    if batch is None:
+    if batch is None or not all(np.isfinite(wanted.value).all() for wanted in it.problem.wanted):
         return
     n = batch.size
     order = np.random.default_rng(it.problem.seed).permutation(n)
@@ -182,7 +187,7 @@ class _Batch:
 
         leaves = [take(leaf) if b else leaf for leaf, b in zip(problem.leaves, self.in_batch, strict=True)]
         here = Problem(problem.callable, jax.tree.unflatten(problem.tree, leaves), problem.static,
-                       names=problem.names, seed=problem.seed, only=problem.only)
+                       names=problem.names, seed=problem.seed, hold=problem.hold, only=problem.only)
         return Side("part", here.function_of(f)).pull_back(here.moving, [take(d) for d in problem.dy])
 
 

@@ -79,19 +79,22 @@ class Problem:
       names: of the positional arguments, for the paths.
       seed: of the cotangent and the directions.
       only: paths of the outputs to look at; None for all.
+      hold: numbers of arguments that are left as they are, floating-point or not.
     Raises:
       InputError: the reference fails, or there is nothing to differentiate.
     """
 
     def __init__(self, reference: Callable, args: tuple, static: dict[str, Any] | None = None, *,
-                 names: tuple[str, ...] | None = None, seed: int = 0, only: set[str] | None = None):
+                 names: tuple[str, ...] | None = None, seed: int = 0, only: set[str] | None = None,
+                 hold: tuple[int, ...] = ()):
         self.callable, self.static, self.seed, self.only = reference, dict(static or {}), seed, only
         self.names = names or argument_names(reference)
         flat, self.tree = jax.tree_util.tree_flatten_with_path(args)
-        self.leaves = [_as_array(leaf) for _, leaf in flat]
+        self.hold = hold
+        self.leaves = [leaf if path[0].idx in hold else _as_array(leaf) for path, leaf in flat]
         self.all_paths = [_path(path, self.names) for path, _ in flat]
         self.smooth = [i for i, leaf in enumerate(self.leaves)
-                       if isinstance(leaf, jax.Array) and is_inexact(leaf)]
+                       if isinstance(leaf, jax.Array) and is_inexact(leaf) and flat[i][0][0].idx not in hold]
         self.paths = [self.all_paths[i] for i in self.smooth]
         self.moving = [self.leaves[i] for i in self.smooth]
         if not self.moving:

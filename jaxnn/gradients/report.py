@@ -77,7 +77,8 @@ class GradientReport(NamedTuple):
         return max(rows, key=_order)
 
     def __str__(self) -> str:
-        return "\n".join([self._title(), "", *_aligned(self._leaf_rows()), *self._after()])
+        rows = [*_aligned(self._leaf_rows()), *self._after()] if self.leaves else self._after()
+        return "\n".join([self._title(), "", *rows])
 
     def to_markdown(self) -> str:
         """The same as a document."""
@@ -133,6 +134,8 @@ class GradientReport(NamedTuple):
     def _title(self) -> str:
         own = [leaf.dtype for leaf in self.leaves if leaf.route not in ("taylor", "float64")]
         dtypes = ", ".join(dict.fromkeys(own))
+        if not self.leaves:
+            return f"{self.name}: nothing of its gradient could be compared"
         return (f"{self.name}: its gradient beside jax.vjp of the reference, {dtypes}; errors in units of "
                 "eps · max|leaf|")
 

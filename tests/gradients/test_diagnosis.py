@@ -119,7 +119,7 @@ FAULTS = {
                        "zero at all of index 2 of axis 0"),
     "all zero": (changed(layer, 0, alone(jnp.zeros_like)), LAYER, "all zero", "zero everywhere"),
     "NaN": (changed(smooth, 0, alone(lambda g: g.at[1, 2].set(jnp.nan))), X, "not finite",
-            "NaN at 1 of 30 elements, first at [1, 2], where the reference is"),
+            "NaN at 1 of 30 elements, [1, 2], where the reference is"),
     "first example": (changed(layer, 2, alone(lambda g: g.at[1:].mul(1.3))), LAYER, "first only",
                       "right only in the first example of the batch"),
     "reversed": (changed(smooth, 0, alone(lambda g: g[::-1])), X, "reversed", "it is reversed along axis 0"),
@@ -171,7 +171,7 @@ FAULTS = {
         "term",
         "it is the reference plus a multiple of y, one for each place off axes 1: that term is missing"),
     "no weight decay": (changed(penalised, 0, lambda g, args, dy: g - 0.7 * args[0] * dy.sum()),
-                        (draw(array(3)), draw(array(8, 3))), "term", "x weight: that term is missing, or "
+                        (draw(array(3)), draw(array(8, 3))), "term", "· weight: that term is missing, or "
                                                                      "too many"),
     "one element off": (changed(smooth, 0, alone(lambda g: g.at[1, 2].mul(1.5))), X, "one element",
                         "differs from the reference at 1 of 30 elements, [1, 2], by 0.5 of it; no reason "

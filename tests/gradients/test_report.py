@@ -89,7 +89,8 @@ def test_markdown(right, wrong):
     for report in (right, wrong):
         text = report.to_markdown()
         for block in text.split("\n\n"):
-            counts = {line.replace("\\|", "").count("|") for line in block.splitlines() if line.startswith("| ")}
+            rows = [line for line in block.splitlines() if line.startswith("| ")]
+            counts = {line.replace("\\|", "").count("|") for line in rows}
             assert len(counts) <= 1  # a table has as many cells in each row
         assert text.startswith("## ")
         assert report.verdict in text
