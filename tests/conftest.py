@@ -6,8 +6,7 @@ from pathlib import Path
 
 # Before JAX is there: the small programs of a test are compiled once and run once, so that optimising
 # them takes longer than it saves. Flags of your own stand instead.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 "
-                                   "--xla_llvm_disable_expensive_passes=true")
+os.environ.setdefault("XLA_FLAGS", "--xla_llvm_disable_expensive_passes=true")
 
 import jax
 import pytest
