@@ -133,8 +133,8 @@ def compare(model: Sequential, params: Any, state: Any, x: Any, labels: Any) -> 
         logits, _ = batch.reference(params, state, x, key, train=True)
         return jnp.mean(jax.vmap(loss.reference)(logits, labels))
 
-    return compare_gradients(jax.jit(cost), params, reference=jax.jit(reference), routes=("lifted", "float64"),
-                             laws=False)
+    return compare_gradients(jax.jit(cost), params, reference=jax.jit(reference), laws=False,
+                             routes=("lifted", "float64"))
 
 
 def logits(model: Sequential, now: Any, x: Any) -> np.ndarray:
