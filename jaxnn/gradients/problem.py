@@ -235,12 +235,18 @@ class Problem:
 
     @functools.cached_property
     def second_order(self) -> list[Wanted]:
-        """What the product of φ's Hessian with the direction `tangents(0)` should be."""
+        """What the product of φ's Hessian with the direction `tangents(0)` should be.
+
+        Its terms are of the gradient's size even where they cancel: a unit is a rounding of the larger one.
+        """
         def program(moving: list[Any], dy: list[Any]) -> list[Any]:
             return self.reference.second_order(moving, dy, self.tangents(0))
 
         exact = None if self.oracle is None else self.in_float64(program)
-        return self.judge(self.paths, program(self.moving, self.dy), exact, program)
+        wanted = self.judge(self.paths, program(self.moving, self.dy), exact, program)
+        scales = [max(w.scale, g.scale) for w, g in zip(wanted, self.wanted, strict=True)]
+        return [w._replace(scale=scale, noise=w.noise * (w.scale or 1.0) / (scale or 1.0))
+                for w, scale in zip(wanted, scales, strict=True)]
 
     @functools.cached_property
     def elsewhere(self) -> list[Any]:

@@ -60,7 +60,9 @@ def test_right_ones(name):
 
 
 def test_a_wrong_one():
-    """expn(0, x) = exp(-x) / x, whose derivative JAX gives as NaN for x <= 1."""
+    """expn(0, x) = exp(-x) / x, whose derivative JAX gave as NaN for x <= 1."""
+    if jax.__version_info__ >= (0, 11):
+        pytest.skip("newer releases of JAX have it right")
     x = jnp.array([0.5, 1.0, 3.0])
     report = compare_gradients(lambda x: special.expn(0, x), x, reference=lambda x: jnp.exp(-x) / x,
                                routes="lifted", laws=False)
