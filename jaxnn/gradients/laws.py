@@ -60,15 +60,13 @@ def linear(it: Candidate) -> Law:
     name, problem = "linear in dy", it.problem
     rng = np.random.default_rng((problem.seed, 3))
     other = [jnp.asarray(d * rng.standard_normal(d.shape), d.dtype) for d in problem.dy]
-    # float16 ends at 65,504.
-    is_short = any(float(jnp.finfo(x.dtype).max) < 1e30 for x in (*problem.moving, *problem.dy))
     programs: list[tuple[str, Callable]] = [("lifted", it.side.pull_back)]
     if isinstance(it.f, Op):
         programs.append(("explicit", jax.jit(it.walk_back)))
     for route, program in programs:
         at_dy, at_other = (program(problem.moving, dy) for dy in (problem.dy, other))
-        for p, q, sum_ in ((1, 2, "dy + 2 dy'"), (8, -3, "8 dy - 3 dy'") if is_short else (
-                1000, -300, "1000 dy - 300 dy'")):
+        # Not larger: float16 ends at 65,504, and a loop that stops at an absolute error would not stop.
+        for p, q, sum_ in ((1, 2, "dy + 2 dy'"), (8, -3, "8 dy - 3 dy'")):
             both = [(p * d + q * o).astype(d.dtype) for d, o in zip(problem.dy, other, strict=True)]
             at_both = program(problem.moving, both)
             for i, wanted in enumerate(problem.wanted):

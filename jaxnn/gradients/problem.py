@@ -25,6 +25,8 @@ __all__ = ["Output", "Problem", "Side", "one_line", "pair", "precision", "random
 # A leaf below this part of the whole gradient's largest element, in float64, is zero but for rounding:
 # the bias ahead of a batch norm, say.
 ZERO = 1e-12
+# What series and iterations leave over in float64, in units of its eps: some 1e-12.
+SERIES = 1e4
 # In units of the square root of eps: a function whose gradient moves by more than this between its dtype and
 # float64 is another one there.
 ANOTHER = 8.0
@@ -185,7 +187,8 @@ class Problem:
             return None
         eps = float(np.finfo(np.float64).eps)
         moved = [self._one_rounding_away(self.reference.pull_back, seed, True, eps) for seed in (1, 2)]
-        return self._with_noise(self.paths, self.in_other_precision, None, moved, lambda i: eps)
+        wanted = self._with_noise(self.paths, self.in_other_precision, None, moved, lambda i: eps)
+        return [leaf._replace(noise=max(leaf.noise, SERIES)) for leaf in wanted]
 
     def is_wide(self, side: Side) -> bool:
         """Whether all that a side computes in float64 is float64, and nothing is hidden from JAX."""
