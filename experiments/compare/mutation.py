@@ -11,10 +11,12 @@ import json
 import multiprocessing
 import platform
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import jax
 
 from experiments.compare.catalogue import CASES, SIZES, find
 from experiments.compare.checkers import ACCEPTED, CHECKERS, FOUND, NOT_RUN, REFUSED, has_torch
@@ -22,7 +24,7 @@ from experiments.compare.point import Point
 from experiments.run import device, prepare, progress, say, table
 from jaxnn.checks import InputError
 
-__all__ = ["Outcome", "campaign", "mutation", "outcome", "report"]
+__all__ = ["Outcome", "campaign", "mutation", "outcome_of", "report", "write"]
 
 
 class Outcome(NamedTuple):
@@ -56,23 +58,24 @@ def mutation(argv: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/mutants"), metavar="DIR",
                         help="where mutants.txt, .md and .json go (default: runs/mutants)")
     options = parser.parse_args(argv)
+    begin = time.perf_counter()
     try:
         out = prepare(options.out)
-        outcomes, seconds = campaign(options.ops, options.sizes, options.checkers, jobs=options.jobs)
+        outcomes: list[Outcome] = []
+        for outcome in campaign(options.ops, options.sizes, options.checkers, jobs=options.jobs):
+            outcomes.append(outcome)
+            outcomes.sort(key=lambda o: (options.ops.index(o.op), SIZES.index(o.size)))
+            write(out, outcomes, len(options.ops) * len(options.sizes), time.perf_counter() - begin)
     except InputError as error:
         parser.error(str(error))
-    text, markdown, record = report(outcomes, seconds)
-    say(text)
-    for name, content in (("mutants.txt", text), ("mutants.md", markdown),
-                          ("mutants.json", json.dumps(record, indent=1))):
-        (out / name).write_text(content + "\n", encoding="utf-8")
-    say(f"{out / 'mutants.json'}, .md and .txt, {seconds:.0f} s")
+    say((out / "mutants.txt").read_text(encoding="utf-8"))
+    say(f"{out / 'mutants.json'}, .md and .txt, {time.perf_counter() - begin:.0f} s")
     return 0
 
 
 def campaign(ops: Sequence[str], sizes: Sequence[str] = SIZES, checkers: Sequence[str] | None = None, *,
-             jobs: int = 1) -> tuple[list[Outcome], float]:
-    """The outcome for each op at each size, and the seconds it took.
+             jobs: int = 1) -> Iterator[Outcome]:
+    """The outcomes for each op at each size, as they come.
 
     Args:
       ops: names of the catalogue.
@@ -95,26 +98,23 @@ def campaign(ops: Sequence[str], sizes: Sequence[str] = SIZES, checkers: Sequenc
     if not has_torch() and any(name.startswith("gradcheck") for name in wanted):
         say("PyTorch is not installed: torch.autograd.gradcheck is left out; install jaxnn[parity] for it")
         wanted = [name for name in wanted if not name.startswith("gradcheck")]
-    begin = time.perf_counter()
     # The longest first, so that no process is left alone with one at the end.
     tasks = [(op, size, wanted) for size in sorted(sizes, key=SIZES.index, reverse=True) for op in ops]
-    done = iter(_each(tasks, jobs))
-    outcomes = [next(done) for _ in progress(range(len(tasks)), "op")]
-    outcomes.sort(key=lambda o: (list(ops).index(o.op), SIZES.index(o.size)))
-    return outcomes, time.perf_counter() - begin
+    done = _each(tasks, jobs)
+    return (next(done) for _ in progress(range(len(tasks)), "op"))
 
 
-def _each(tasks: list[tuple[str, str, list[str]]], jobs: int) -> Iterable[Outcome]:
+def _each(tasks: list[tuple[str, str, list[str]]], jobs: int) -> Iterator[Outcome]:
     if jobs == 1:
-        yield from (outcome(*task) for task in tasks)
+        yield from (outcome_of(*task) for task in tasks)
         return
     # Not by fork: JAX has threads.
     with concurrent.futures.ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        for done in concurrent.futures.as_completed([pool.submit(outcome, *task) for task in tasks]):
+        for done in concurrent.futures.as_completed([pool.submit(outcome_of, *task) for task in tasks]):
             yield done.result()
 
 
-def outcome(op: str, size: str, checkers: Sequence[str]) -> Outcome:
+def outcome_of(op: str, size: str, checkers: Sequence[str]) -> Outcome:
     """All checkers on all mutants of one op at one size."""
     point = Point(find(op), size)
     verdicts: dict[str, dict[str, str]] = {}
@@ -125,9 +125,9 @@ def outcome(op: str, size: str, checkers: Sequence[str]) -> Outcome:
             unchanged[checker.name] = checker.verdict(point, point.unchanged)
             verdicts[checker.name] = {m.mutation.name: checker.verdict(point, m) for m in point.mutants}
             seconds[checker.name] = time.perf_counter() - begin
-    kinds = {m.mutation.name: f"{m.mutation.place}: {m.mutation.kind.name.split(' with ')[0]}"
-             if m.mutation.place == "exchange" else f"{m.mutation.place}: {m.mutation.kind.name}"
-             for m in point.mutants}
+    kinds = {m.mutation.name: "exchanged with another leaf" if m.mutation.place == "exchange" else
+             f"{m.mutation.place}: {m.mutation.kind.name}" for m in point.mutants}
+    jax.clear_caches()  # the next op has other programs; those of all ops together take gigabytes
     return Outcome(op, size, kinds, list(point.mutants.equivalent), list(point.mutants.repeated), verdicts,
                    unchanged, seconds)
 
@@ -168,7 +168,15 @@ def _tally(checker: str, outcomes: Iterable[Outcome]) -> _Tally:
     return _Tally(verdicts, alarms, judged, beside, accepted, seconds)
 
 
-def report(outcomes: list[Outcome], seconds: float) -> tuple[str, str, dict[str, Any]]:
+def write(out: Path, outcomes: list[Outcome], planned: int, seconds: float) -> None:
+    """mutants.txt, .md and .json of the outcomes so far."""
+    text, markdown, record = report(outcomes, planned, seconds)
+    for name, content in (("mutants.txt", text), ("mutants.md", markdown),
+                          ("mutants.json", json.dumps(record, indent=1))):
+        (out / name).write_text(content + "\n", encoding="utf-8")
+
+
+def report(outcomes: list[Outcome], planned: int, seconds: float) -> tuple[str, str, dict[str, Any]]:
     """The outcomes as text, as Markdown and as a record for JSON."""
     checkers = [c for c in CHECKERS if c.name in outcomes[0].verdicts]
     sizes = [size for size in SIZES if any(o.size == size for o in outcomes)]
@@ -197,7 +205,9 @@ def report(outcomes: list[Outcome], seconds: float) -> tuple[str, str, dict[str,
         notes = [*(f"{c.name}: {c.note}" for c in checkers),
                  "refused: not linear in dy, said when the rule is lifted",
                  "beside one: found where the right backward pass is found wrong too, a false alarm"]
-        parts = [f"{heading}{mutants:,} wrong backward passes of {ops} ops and networks, float32", left_out,
+        unfinished = f"; {len(outcomes)} of {planned} done" if len(outcomes) < planned else ""
+        parts = [f"{heading}{mutants:,} wrong backward passes of {ops} ops and networks, float32{unfinished}",
+                 left_out,
                  layout(head, rows), "\n".join(f"- {note}" for note in notes)]
         for c in checkers:
             t = tallies[c.name]
@@ -211,6 +221,7 @@ def report(outcomes: list[Outcome], seconds: float) -> tuple[str, str, dict[str,
     versions = {name: _version(name) for name in ("jax", "jaxlib", "chex", "torch", "numpy")}
     record = {
         "command": "python -m experiments compare --mutants", "seconds": round(seconds, 1),
+        "done": len(outcomes), "planned": planned,
         "device": device(), "versions": {"python": platform.python_version(), **versions},
         "mutants": mutants, "kinds": dict(kinds),
         "checkers": {c.name: {

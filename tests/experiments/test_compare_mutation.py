@@ -121,10 +121,10 @@ def test_the_tables(written, record):
 
 def test_without_pytorch_it_says_so(monkeypatch, capsys):
     monkeypatch.setattr(mutation, "has_torch", lambda: False)
-    monkeypatch.setattr(mutation, "outcome", lambda op, size, names: mutation.Outcome(
+    monkeypatch.setattr(mutation, "outcome_of", lambda op, size, names: mutation.Outcome(
         op, size, {}, [], [], {n: {} for n in names}, {}, {}))
-    outcomes, _ = mutation.campaign(["dense"], ["small"])
-    assert not any(name.startswith("gradcheck") for name in outcomes[0].verdicts)
+    (outcome,) = mutation.campaign(["dense"], ["small"])
+    assert not any(name.startswith("gradcheck") for name in outcome.verdicts)
     assert "PyTorch is not installed: torch.autograd.gradcheck is left out" in capsys.readouterr().out
 
 
@@ -167,3 +167,20 @@ def test_a_whole_jacobian_is_left_out_where_it_is_large(torch):
     point = Point(find("tanh"), "large")
     assert checkers.by_gradcheck(point, point.unchanged, fast_mode=False) == checkers.NOT_RUN
     assert checkers.by_gradcheck(point, point.unchanged, fast_mode=True) == ACCEPTED
+
+
+def test_what_is_done_is_written_before_the_end(tmp_path):
+    """An interrupted campaign leaves its tables behind."""
+    kinds = {"x: zero": "gradient: zero", "x: half": "gradient: half"}
+    verdicts = {"chex": {"x: zero": FOUND, "x: half": ACCEPTED}}
+    done = mutation.Outcome("relu", "small", kinds, [], [], verdicts, {"chex": FOUND}, {"chex": 1.0})
+    mutation.write(tmp_path, [done], 3, 1.0)
+    text = (tmp_path / "mutants.txt").read_text()
+    assert "2 wrong backward passes of 1 ops and networks, float32; 1 of 3 done" in text
+    assert "false alarms of chex: relu, small" in text
+    row = next(line for line in text.splitlines() if line.startswith("chex "))
+    assert row.split()[:4] == ["chex", "1", "of", "2"]  # found
+    checker = json.loads((tmp_path / "mutants.json").read_text())["checkers"]["chex"]
+    assert checker["found_beside_a_false_alarm"] == checker["accepted"] == 1
+    assert checker["accepted_mutants"] == [
+        {"op": "relu", "size": "small", "mutant": "x: half", "kind": "gradient: half"}]
