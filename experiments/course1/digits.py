@@ -103,8 +103,8 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
         batch_costs = []
         for first in range(0, n_batches * batch_size, batch_size):
             batch = slice(first, first + batch_size)
-            now, cost = step(now, images[batch], y[drawn[batch]])
-            batch_costs.append(cost)
+            now, info = step(now, images[batch], y[drawn[batch]])
+            batch_costs.append(info.cost)
         costs.append(float(np.mean(batch_costs)))
         dev_errors.append(1 - accuracy(predict(model, now, x[parts.dev]), y[parts.dev]))
         if epoch % 10 == 0 or epoch == knobs.epochs - 1:

@@ -4,6 +4,7 @@ Some are generated (`planar_flower`, `noisy_moons`), some come with scikit-learn
 and the course's photographs are read from files you provide (`load_cat`). Nothing is downloaded.
 """
 
+from jaxnn.data.batches import Batches
 from jaxnn.data.checks import check_examples
 from jaxnn.data.directory import MissingData, data_directory, find
 from jaxnn.data.hdf5 import BadFile, Field, read_hdf5
@@ -20,6 +21,7 @@ from jaxnn.data.tables import BreastCancer, Digits, load_breast_cancer, load_dig
 
 __all__ = [
     "BadFile",
+    "Batches",
     "BreastCancer",
     "CatPhotographs",
     "Digits",

@@ -1,0 +1,123 @@
+"""What a run leaves to read: metrics as JSON lines, to TensorBoard, and to the terminal."""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from jaxnn.data.extra import import_extra
+
+__all__ = ["Log", "Progress", "TensorBoard", "read_lines"]
+
+
+def read_lines(path: str | Path) -> list[dict[str, Any]]:
+    """The records of a log; a last line that a kill has torn is left out.
+
+    Raises:
+      ValueError: a line before the last is no record.
+    """
+    lines = Path(path).read_bytes().split(b"\n")
+    records = []
+    for i, line in enumerate(lines[:-1]):  # behind the last newline is nothing, or a torn line
+        try:
+            records.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(f"read_lines expects a JSON record on each line of {path}; line {i + 1} is "
+                             f"{line[:60]!r}; delete it") from error
+    return records
+
+
+class Log:
+    """A file of JSON lines, one record each, flushed so that a kill tears at most the last.
+
+    What is there from step `after` on is cut off first: a run that goes on from an older checkpoint
+    writes those steps again. `records` are those that stay.
+    """
+
+    def __init__(self, path: Path, after: int = -1):
+        self.records = [r for r in read_lines(path) if r["step"] <= after] if path.exists() else []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(path.name + ".writing")
+        beside.write_bytes(b"".join(map(_line, self.records)))
+        os.replace(beside, path)
+        self._file = open(path, "ab", buffering=0)
+
+    def write(self, record: dict[str, Any]) -> None:
+        self._file.write(_line(record))
+        self.records.append(record)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _line(record: dict[str, Any]) -> bytes:
+    # JSON has no NaN: what is not finite is written as null.
+    plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+    return json.dumps(plain).encode() + b"\n"
+
+
+class TensorBoard:
+    """The numbers of each record as scalars, for TensorBoard. Needs tensorboardX."""
+
+    def __init__(self, directory: Path):
+        self._writer = import_extra("tensorboardX", "TensorBoard", "tensorboard").SummaryWriter(str(directory))
+
+    def write(self, record: dict[str, Any]) -> None:
+        for name, value in record.items():
+            if name != "step" and isinstance(value, int | float):
+                self._writer.add_scalar(name, value, record["step"])
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Progress:
+    """A bar on a terminal that has tqdm, and a plain line for each record everywhere."""
+
+    def __init__(self, steps: int, done: int, *, shown: bool):
+        self._steps, self._shown, self._bar = steps, shown, None
+        if shown and sys.stderr.isatty():
+            try:
+                from tqdm import tqdm
+            except ImportError:
+                return
+            self._bar = tqdm(total=steps, initial=done, unit="step", leave=False, dynamic_ncols=True)
+
+    def advance(self, n_steps: int) -> None:
+        if self._bar is not None:
+            self._bar.update(n_steps)
+
+    def say(self, text: str) -> None:
+        if not self._shown:
+            return
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stdout)
+        else:
+            print(text, flush=True)
+
+    def record(self, record: dict[str, Any], hidden: Iterable[str], seconds_left: float | None) -> None:
+        parts = [f"step {record['step']:{len(str(self._steps))}d}/{self._steps}"]
+        for name, value in record.items():
+            if name in hidden or name == "step" or value is None:
+                continue
+            number = f"{value:.4g}" if isinstance(value, float) else str(value)
+            parts.append(f"{name.replace('_', ' ')} {number}")
+        if record.get("examples_per_second"):
+            parts.append(f"{record['examples_per_second']:,.0f} examples/s")
+        if seconds_left is not None:
+            parts.append(f"{clock(seconds_left)} left")
+        self.say("   ".join(parts))
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
