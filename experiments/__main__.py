@@ -4,6 +4,8 @@
     python -m experiments run NAME [--out DIR] [--data-dir DIR] [knobs ...]
     python -m experiments compare [NAME] [--size SIZE] [--batch N] [--under ...] [--dtypes ...] [--cost]
     python -m experiments compare --mutants ...
+    python -m experiments faults kill|corrupt|failing [-n N]
+    python -m experiments scale curves|collectives|measure|predict
     python -m experiments bench [NAME ...] [--rounds N] [--out DIR]
 """
 
@@ -18,8 +20,10 @@ from types import ModuleType
 
 from experiments.benchmarks.bench import bench
 from experiments.compare.command import compare
+from experiments.faults.command import faults
 from experiments.knobs import add_options, from_options
 from experiments.run import prepare, say, write_metrics
+from experiments.scale.command import scale
 from jaxnn.checks import InputError
 from jaxnn.data import BadFile, MissingData, data_directory
 
@@ -71,7 +75,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
-    "list": list_experiments, "run": run, "compare": compare, "bench": bench}
+    "list": list_experiments, "run": run, "compare": compare, "faults": faults, "scale": scale, "bench": bench}
 
 
 def question(experiment: ModuleType) -> str:

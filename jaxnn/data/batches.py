@@ -84,7 +84,7 @@ class Batches:
         if self._on_device:
             gathered: tuple[Any, Any] = _gather(self._set, indices)
             return gathered
-        return jax.tree.map(lambda a: a[indices], self._set)  # type: ignore[no-any-return]
+        return jax.tree.map(lambda a: a[indices], self._set)
 
     def _order_of(self, epoch: int) -> np.ndarray:
         return np.asarray(jax.random.permutation(self._key(0, epoch), self.n_examples))

@@ -270,7 +270,7 @@ def _read_leaf(path: Path, entry: dict[str, Any]) -> Any:
     if hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise BadCheckpoint(f"{path}: {entry['file']} ('{entry['path']}') is not what was written")
     dtype = jnp.dtype(entry["dtype"])
-    array = np.frombuffer(data, dtype.newbyteorder("<")).reshape(entry["shape"])
+    array: Any = np.frombuffer(data, dtype.newbyteorder("<")).reshape(entry["shape"])
     return jax.random.wrap_key_data(array, impl=entry["key"]) if "key" in entry else array
 
 
@@ -291,14 +291,20 @@ def _expect_versions(path: Path, manifest: dict[str, Any], other_versions: bool)
 
 def _as(like: Any, leaves: dict[str, Any], path: Path) -> Any:
     """The leaves in the structure of `like`, where its leaves lie."""
+    expect_like(like, leaves, path)
     wanted = _paths(like)
+    return jax.tree.unflatten(jax.tree.structure(like), [_placed(leaves[p], w) for p, w in wanted.items()])
+
+
+def expect_like(like: Any, tree: Any, path: Path) -> None:
+    """Raises InputError, with every leaf that differs, unless both have the same paths, shapes and dtypes."""
+    wanted, leaves = _paths(like), tree if isinstance(tree, dict) else _paths(tree)
     missing, extra = sorted(wanted.keys() - leaves.keys()), sorted(leaves.keys() - wanted.keys())
     other = [f"'{p}' is {_kind(leaves[p])}, not {_kind(w)}" for p, w in wanted.items()
              if p in leaves and _kind(leaves[p]) != _kind(w)]
     told = [*(f"'{p}' is missing" for p in missing), *(f"'{p}' is extra" for p in extra), *other]
     expect(not told, "load", f"a checkpoint like the tree it is to fill; {path}", ", ".join(told),
            "build the model and the optimizer it was saved with")
-    return jax.tree.unflatten(jax.tree.structure(like), [_placed(leaves[p], w) for p, w in wanted.items()])
 
 
 def _placed(leaf: Any, like: Any) -> Any:

@@ -43,7 +43,7 @@ class Log:
         beside = path.with_name(path.name + ".writing")
         beside.write_bytes(b"".join(map(_line, self.records)))
         os.replace(beside, path)
-        self._file = open(path, "ab", buffering=0)
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115
 
     def write(self, record: dict[str, Any]) -> None:
         self._file.write(_line(record))

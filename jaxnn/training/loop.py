@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 
 from jaxnn.checks import InputError, expect
 from jaxnn.training import checkpoint
+from jaxnn.training.distributed import ProcessLost
 from jaxnn.training.log import Log, Progress, TensorBoard
 from jaxnn.training.mesh import place
 from jaxnn.training.step import Step, StepInfo, TrainState, batch_size
@@ -72,7 +73,7 @@ def fit(state: TrainState, step: Step, batches: Callable[[int], tuple[Any, Any]]
         directory: str | Path | None = None, save_every: int | None = None, keep: int = 3, resume: bool = True,
         configuration: dict[str, Any] | None = None, other_versions: bool = False,
         tensorboard: bool = False, progress: bool = True, max_skipped: int = 10,
-        steps_per_dispatch: int = 1, mesh: Mesh | None = None) -> tuple[TrainState, History]:
+        steps_per_dispatch: int = 1, mesh: Mesh | None = None, checkpoints: Any = checkpoint) -> tuple[TrainState, History]:
     """Trains until `steps` steps are done, of this call and those before it.
 
     Args:
@@ -93,21 +94,29 @@ def fit(state: TrainState, step: Step, batches: Callable[[int], tuple[Any, Any]]
       max_skipped: steps in a row that are not finite after which training ends.
       steps_per_dispatch: steps compiled into one program, for short ones; it divides every and save_every.
       mesh: spread each batch over its axis "data"; see `jaxnn.training.mesh`.
+      checkpoints: the module that writes them, `jaxnn.training.orbax_checkpoint` for many hosts.
     Raises:
       InputError: an argument is not as above, before any time is spent.
       Interrupted: on SIGTERM or Ctrl-C, with the state of the step it came to saved.
       Diverged: max_skipped steps in a row were not finite; the last good state is saved.
+      ProcessLost: another process of the run has ended.
       OSError: the last checkpoint cannot be written. One before that is only warned of.
     """
     save_every = every if save_every is None else save_every
     _check(step, steps, every, save_every, keep, watch, mode, patience, max_skipped, steps_per_dispatch,
            directory, tensorboard)
-    run = _Run(state, step, batches, steps, metrics, watch, mode, keep, configuration, mesh,
+    run = _Run(state, step, batches, steps, metrics, watch, mode, keep, configuration, mesh, checkpoints,
                None if directory is None else Path(directory), max_skipped)
     run.open(resume, other_versions, tensorboard, progress)
     try:
         with StopRequests() as requests:
             return run.train(requests, every, save_every, patience, steps_per_dispatch)
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        kept = "nothing was saved" if directory is None else f"start it again and it goes on from {directory}"
+        raise ProcessLost(f"another process of this run has ended, near step {run.at}; {kept}, on however many "
+                          f"processes there are then ({str(error).splitlines()[0]})") from error
     finally:
         run.close()
 
@@ -117,10 +126,10 @@ class _Run:
 
     def __init__(self, state: TrainState, step: Step, batches: Callable, steps: int, metrics: Callable | None,
                  watch: str | None, mode: str, keep: int, configuration: dict[str, Any] | None,
-                 mesh: Mesh | None, directory: Path | None, max_skipped: int):
+                 mesh: Mesh | None, checkpoints: Any, directory: Path | None, max_skipped: int):
         self.state, self.step, self.batches, self.steps = state, step, batches, steps
         self.metrics, self.watch, self.sign, self.keep = metrics, watch, 1 if mode == "min" else -1, keep
-        self.configuration, self.mesh, self.directory = configuration, mesh, directory
+        self.configuration, self.mesh, self.checkpoints, self.directory = configuration, mesh, checkpoints, directory
         self.max_skipped = max_skipped
         self.is_first = jax.process_index() == 0  # the one process that writes
         self.at, self.window, self.skipped, self.in_a_row, self.since_best = 0, list[float](), 0, 0, 0
@@ -136,13 +145,13 @@ class _Run:
 
     def open(self, resume: bool, other_versions: bool, tensorboard: bool, progress: bool) -> None:
         self.at = int(self.state.step)
-        going_on = self.directory is not None and bool(checkpoint.steps_in(self.directory))
+        going_on = self.directory is not None and bool(self.checkpoints.steps_in(self.directory))
         expect(resume or not going_on, "fit", "a directory without a run, as resume=False asks",
                f"{self.directory} with checkpoints", "name another one")
         if going_on:
             self._restore(other_versions)
         if self.directory is not None:
-            checkpoint.prepare(self.directory)
+            self.checkpoints.prepare(self.directory)
             if self.is_first:
                 log = Log(self.directory / "metrics.jsonl", self.at if going_on else -1)
                 self.records, self.writers = log.records, [log]
@@ -154,7 +163,7 @@ class _Run:
 
     def _restore(self, other_versions: bool) -> None:
         assert self.directory is not None
-        loaded = checkpoint.load(self.directory, self.state, other_versions=other_versions)
+        loaded = self.checkpoints.load(self.directory, self.state, other_versions=other_versions)
         now, was = self.configuration or {}, loaded.extra["configuration"]
         differ = [f"{name} was {was.get(name, 'absent')!r}, is {now.get(name, 'absent')!r}"
                   for name in {**was, **now} if was.get(name) != now.get(name)]
@@ -165,7 +174,7 @@ class _Run:
         self.window, self.skipped, self.in_a_row, self.since_best = (
             loaded.extra[name] for name in ("window", "skipped", "in_a_row", "since_best"))
         if loaded.extra["best"] is not None:
-            kept = checkpoint.load(self.directory / "best", _net(self.state), step=loaded.extra["best"],
+            kept = self.checkpoints.load(self.directory / "best", _net(self.state), step=loaded.extra["best"],
                                    other_versions=other_versions)
             self.best = Best(kept.step, kept.extra["value"], *kept.tree)
 
@@ -188,7 +197,7 @@ class _Run:
                 self._settle()
                 self._record()
                 ended = ended or (patience is not None and self.since_best >= patience)
-            stop = requests.at(self.at)
+            stop = requests.asked()
             if ended or stop or self.at % save_every == 0:
                 self._settle()
                 self._save(must=ended or bool(stop))
@@ -323,11 +332,11 @@ class _Run:
                  "in_a_row": self.in_a_row, "since_best": self.since_best,
                  "best": None if self.best is None else self.best.step}
         try:
-            if self.best is not None and self.best.step not in checkpoint.steps_in(self.directory / "best"):
+            if self.best is not None and self.best.step not in self.checkpoints.steps_in(self.directory / "best"):
                 # One more than checkpoints: each refers to one, and so does the next while it is written.
-                checkpoint.save(self.directory / "best", self.best.step, _net(self.best),
+                self.checkpoints.save(self.directory / "best", self.best.step, _net(self.best),
                                 extra={"value": self.best.value}, keep=self.keep + 1)
-            checkpoint.save(self.directory, self.at, self.state, extra=extra, keep=self.keep)
+            self.checkpoints.save(self.directory, self.at, self.state, extra=extra, keep=self.keep)
         except OSError as error:
             if must:
                 raise

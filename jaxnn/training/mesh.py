@@ -10,7 +10,7 @@ communication, and the mean over the batch stays the mean over the whole batch.
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -18,7 +18,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxnn.checks import expect
 
-__all__ = ["make_mesh", "place", "shard", "sharding_of"]
+__all__ = ["Layout", "make_mesh", "place", "shard", "sharding_of"]
 
 
 def make_mesh(data: int | None = None, model: int = 1) -> Mesh:
@@ -29,7 +29,7 @@ def make_mesh(data: int | None = None, model: int = 1) -> Mesh:
     """
     n = jax.device_count()
     for name, size in (("data", data), ("model", model)):
-        expect(size is None and name == "data" or isinstance(size, int) and size > 0, "make_mesh",
+        expect((size is None and name == "data") or (isinstance(size, int) and size > 0), "make_mesh",
                f"{name}, a positive number of devices", repr(size))
     if data is None:
         expect(n % model == 0, "make_mesh", f"model, a divisor of the {n} devices", str(model))
@@ -56,6 +56,31 @@ def sharding_of(shape: tuple[int, ...], mesh: Mesh, *, fully: bool) -> NamedShar
 def shard(tree: Any, mesh: Mesh, *, fully: bool = False) -> Any:
     """The tree, such as a TrainState, on the devices of the mesh: copied, or with `fully` in pieces."""
     return jax.tree.map(lambda a: _put(a, sharding_of(np.shape(a), mesh, fully=fully)), tree)
+
+
+class Layout(NamedTuple):
+    """Where the parameters lie, and where a step wants them: in one piece along "data", for there each
+    device has examples of its own. The gradients go back to where the parameters lie."""
+
+    own: Any
+    whole: Any
+
+    @classmethod
+    def of(cls, params: Any) -> "Layout":
+        own = jax.tree.map(lambda a: a.sharding, params)
+        return cls(own, jax.tree.map(_whole_along_data, own))
+
+    def gathered(self, params: Any) -> Any:
+        return jax.lax.with_sharding_constraint(params, self.whole)
+
+    def cut(self, grads: Any) -> Any:
+        return jax.lax.with_sharding_constraint(grads, self.own)
+
+
+def _whole_along_data(sharding: Any) -> Any:
+    if not isinstance(sharding, NamedSharding):
+        return sharding
+    return NamedSharding(sharding.mesh, PartitionSpec(*[None if name == "data" else name for name in sharding.spec]))
 
 
 def place(batch: Any, mesh: Mesh | None, *, axis: int = 0) -> Any:

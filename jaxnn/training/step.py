@@ -19,6 +19,7 @@ import optax
 from jaxnn.checks import expect
 from jaxnn.hand_derived import EXAMPLES, Op
 from jaxnn.layers import Layer, over_examples
+from jaxnn.training.mesh import Layout
 from jaxnn.training.precision import PRECISIONS, LossScaled, adjusted, cast_floats, scale_of
 from jaxnn.training.tracing import Traces, expect_same_tree, is_finite, mixes_examples
 
@@ -121,6 +122,10 @@ class Step:
         dispatch: for steps so short that Python's share in them shows."""
         return self._jitted("many", state)(state, x, labels)
 
+    def lower(self, state: TrainState, x: Any, labels: Any) -> jax.stages.Lowered:
+        """The step's program, to be looked at: what it computes, keeps and sends."""
+        return self._jitted("one", state).lower(state, x, labels, batch_size(x, labels))
+
     def cost_and_gradient(self, state: TrainState, x: Any, labels: Any) -> tuple[jax.Array, Any]:
         """The cost and its gradient by the parameters, as the step computes them; state is kept."""
         (cost, _), grads = jax.jit(self._gradient)(state, x, labels, batch_size(x, labels))
@@ -133,10 +138,10 @@ class Step:
                      if not isinstance(leaf, jax.core.Tracer))
         key = kind, tuple(leaf.sharding for leaf in leaves) if spread else None
         if key not in self._compiled:
-            function = self._one if kind == "one" else self._many
+            layout = Layout.of(state.params) if spread else None
+            function: Any = functools.partial(self._one if kind == "one" else self._many, layout)
             where = (jax.tree.map(lambda a: a.sharding, state), None) if spread else None
-            self._compiled[key] = jax.jit(function, donate_argnums=0,
-                                          **({"out_shardings": where} if spread else {}))
+            self._compiled[key] = jax.jit(function, donate_argnums=0, out_shardings=where)
         return self._compiled[key]
 
     def _filled(self, x: Any, labels: Any, size: int, state: TrainState) -> tuple[Any, Any]:
@@ -148,17 +153,19 @@ class Step:
         repeat = lambda a: jnp.concatenate([a, jnp.repeat(a[-1:], missing, axis=0)])  # noqa: E731
         return jax.tree.map(repeat, x), jax.tree.map(repeat, labels)
 
-    def _one(self, state: TrainState, x: Any, labels: Any, n: Any) -> tuple[TrainState, StepInfo]:
+    def _one(self, layout: Any, state: TrainState, x: Any, labels: Any, n: Any) -> tuple[TrainState, StepInfo]:
         self.traces.note("step", state=state, x=x, labels=labels)
-        return self._step(state, x, labels, n)
+        return self._step(layout, state, x, labels, n)
 
-    def _many(self, state: TrainState, x: Any, labels: Any) -> tuple[TrainState, StepInfo]:
+    def _many(self, layout: Any, state: TrainState, x: Any, labels: Any) -> tuple[TrainState, StepInfo]:
         self.traces.note("step.many", state=state, x=x, labels=labels)
         sizes = batch_size(jax.tree.map(lambda a: a[0], x), jax.tree.map(lambda a: a[0], labels))
-        return jax.lax.scan(lambda s, batch: self._step(s, *batch, sizes), state, (x, labels))
+        return jax.lax.scan(lambda s, batch: self._step(layout, s, *batch, sizes), state, (x, labels))
 
-    def _step(self, now: TrainState, x: Any, labels: Any, n: Any) -> tuple[TrainState, StepInfo]:
-        (cost, state), scaled = self._gradient(now, x, labels, n)
+    def _step(self, layout: Any, now: TrainState, x: Any, labels: Any, n: Any) -> tuple[TrainState, StepInfo]:
+        whole = now if layout is None else now._replace(params=layout.gathered(now.params))
+        (cost, state), scaled = self._gradient(whole, x, labels, n)
+        scaled = scaled if layout is None else layout.cut(scaled)
         scale = scale_of(now.opt_state)
         updates, opt_state = self._update(scaled, now.opt_state, now.params, value=cost)
         expect_same_tree("make_step", "an optimizer whose updates are like the parameters", now.params, updates)

@@ -7,6 +7,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 import jax
+from jax.experimental import multihost_utils
 
 __all__ = ["Interrupted", "StopRequests"]
 
@@ -33,6 +34,7 @@ class StopRequests:
     def __init__(self) -> None:
         self._name: str | None = None
         self._before: dict[int, Any] = {}
+        self._times = 0
 
     def __enter__(self) -> "StopRequests":
         if threading.current_thread() is threading.main_thread():  # Python allows it nowhere else
@@ -53,10 +55,10 @@ class StopRequests:
             if jax.process_count() > 1:
                 os.kill(os.getpid(), signal.SIGTERM)  # which JAX hears, and passes on
 
-    def at(self, step: int) -> str | None:
-        """The name of the signal after which to stop at this step; the same in all processes."""
+    def asked(self) -> str | None:
+        """The name of the signal after which to stop now. To be called as often by all processes: it is
+        the same call at which all of them get it."""
+        self._times += 1
         if jax.process_count() > 1:
-            from jax.experimental import multihost_utils
-
-            return "SIGTERM" if multihost_utils.reached_preemption_sync_point(step) else None
+            return "SIGTERM" if multihost_utils.reached_preemption_sync_point(self._times) else None
         return self._name

@@ -53,15 +53,16 @@ def _path(keystr: str) -> str:
 
 def expect_same_tree(who: str, wanted: str, before: Any, after: Any) -> None:
     """Raises InputError unless both trees have one structure, and leaves of the same shapes and dtypes."""
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (before, after)]
     told: list[dict[str, Any]] = [
         {jax.tree_util.keystr(path, simple=True, separator="/"): (jnp.shape(leaf), jnp.result_type(leaf))
          for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]} for tree in (before, after)]
-    if told[0] == told[1] and jax.tree.structure(before) == jax.tree.structure(after):
+    if told[0] == told[1] and structures[0] == structures[1]:
         return
     differ = [f"'{p}' is {_told(told[1].get(p))} in place of {_told(told[0].get(p))}"
               for p in {**told[0], **told[1]} if told[0].get(p) != told[1].get(p)]
-    expect(False, who, wanted, ", ".join(differ[:5]) or f"{jax.tree.structure(after)} in place of "
-           f"{jax.tree.structure(before)}", "return what optax's own transformations do")
+    expect(False, who, wanted, ", ".join(differ[:5]) or f"{structures[1]} in place of {structures[0]}",
+           "return what optax's own transformations do")
 
 
 def _told(leaf: Any) -> str:

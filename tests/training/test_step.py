@@ -154,8 +154,8 @@ def test_regression():
     state = start(net, optimizer, (2,), KEY)
     target = X @ jnp.asarray([[2.0], [-1.0]]) + 0.5
     for _ in range(200):
-        state, cost = step(state, X, target)
-    assert float(cost) < 1e-6
+        state, info = step(state, X, target)
+    assert float(info.cost) < 1e-6
     np.testing.assert_allclose(state.params[0]["weight"], [[2.0, -1.0]], atol=1e-3)
 
 

@@ -1,0 +1,130 @@
+"""Killed with -9 at random moments and started again: is it the run that was never interrupted?
+
+Of each kind an uninterrupted run keeps its state at every step. Others are killed and started again until
+they end; after each kill the newest good checkpoint is compared with the uninterrupted run's state at its
+step, bit for bit: parameters, optimiser state, running statistics, key, step.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.faults.runs import KINDS, STEPS
+from experiments.run import say, table
+from jaxnn.training import checkpoint
+
+__all__ = ["Killed", "kill"]
+
+SAVE_EVERY = 2
+ROOT = Path(__file__).parents[2]
+
+
+class Killed(NamedTuple):
+    """One kill: the checkpoint's step after it (None: there was none yet), whether it hit a save, and
+    whether that checkpoint is the uninterrupted run's, bit for bit."""
+
+    kind: str
+    step: int | None
+    in_save: bool
+    is_equal: bool
+
+
+def kill(n: int, seed: int, jobs: int = 2, steps: int = STEPS, kinds: tuple[str, ...] = tuple(KINDS)) -> list[Killed]:
+    """n kills, dealt over the kinds, and the table of what came of them."""
+    shares = [(name, n // len(kinds) + (i < n % len(kinds))) for i, name in enumerate(kinds)]
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
+        results = list(pool.map(
+            lambda i: _kind(*shares[i], Path(folder) / str(i), seed + i, steps), range(len(shares))))
+    killed = [k for result in results for k in result]
+    rows = []
+    for name in (*kinds, "all"):
+        of_kind = [k for k in killed if name in (k.kind, "all")]
+        rows.append((name, len(of_kind), sum(k.in_save for k in of_kind), sum(k.step is None for k in of_kind),
+                     f"{sum(k.is_equal for k in of_kind)} of {len(of_kind)}"))
+    say(table(("killed with -9", "kills", "in a save", "before any", "equal bit for bit"), rows))
+    return killed
+
+
+def _kind(name: str, n: int, folder: Path, seed: int, steps: int) -> list[Killed]:
+    chance, whole, killed = random.Random(seed), folder / "whole", list[Killed]()
+    _run(name, whole, steps, keep=steps).wait()
+    run = 0
+    while len(killed) < n:
+        directory = folder / f"run_{run}"
+        ended = False
+        while len(killed) < n and not ended:
+            process = _run(name, directory, steps, keep=3)
+            ended = not _interrupt(process, directory, chance)
+            in_save = any(directory.glob("**/.writing_*"))
+            if not ended:
+                step, is_equal = _compare(directory, whole)
+                killed.append(Killed(name, step, in_save, is_equal))
+        run += 1
+    return killed
+
+
+def _run(name: str, directory: Path, steps: int, keep: int) -> Any:
+    command = [sys.executable, "-m", "experiments.faults.runs", name, str(directory), "--steps", str(steps),
+               "--save-every", str(1 if keep == steps else SAVE_EVERY), "--keep", str(keep)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                            env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(_cache(directory)),
+                                              "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"})
+
+
+def _cache(directory: Path) -> Path:
+    """Where the runs of a kind find what one of them has compiled."""
+    return directory.parent / "compiled"
+
+
+def _interrupt(process: Any, directory: Path, chance: random.Random) -> bool:
+    """Kills the process somewhere in its training, now and then as it starts; False if it was through."""
+    log = directory / "metrics.jsonl"
+    before = _size(log)
+    if chance.random() < 0.05:
+        time.sleep(chance.uniform(0, 2))
+    else:
+        # Its first new line says that it trains.
+        while process.poll() is None and (_size(log) <= before or log.read_bytes().count(b"\n") < 2):
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, 0.4))
+    process.send_signal(signal.SIGKILL)
+    status, errors = process.wait(), process.stderr.read().decode()
+    if status not in (0, -signal.SIGKILL):
+        raise RuntimeError(f"a run ended by itself with status {status}:\n{errors}")
+    return bool(status == -signal.SIGKILL)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _compare(directory: Path, whole: Path) -> tuple[int | None, bool]:
+    if not directory.is_dir() or not checkpoint.steps_in(directory):
+        return None, True  # nothing was saved yet, so nothing is lost that was
+    newest = checkpoint.load(directory)
+    wanted = checkpoint.load(whole, step=newest.step)
+    return newest.step, newest.tree.keys() == wanted.tree.keys() and all(
+        _same(leaf, wanted.tree[path]) for path, leaf in newest.tree.items())
+
+
+def _same(a: Any, b: Any) -> bool:
+    a, b = (np.asarray(x if isinstance(x, np.ndarray | int | float) else _key_data(x)) for x in (a, b))
+    return bool(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes())
+
+
+def _key_data(key: Any) -> Any:
+    import jax
+
+    return jax.random.key_data(key)

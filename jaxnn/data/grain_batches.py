@@ -1,0 +1,54 @@
+"""Batches of a set larger than memory, by Grain: read ahead by its threads, still a function of the step.
+
+    batches = GrainBatches(source, 64, seed=0)          # source[i] -> (x, label) of one example, and len(source)
+    state, history = fit(state, step, batches, steps=batches.steps(epochs=10))
+"""
+
+import operator
+from collections.abc import Iterator
+from typing import Any
+
+from jaxnn.checks import expect
+from jaxnn.data.extra import import_extra
+
+__all__ = ["GrainBatches"]
+
+
+class GrainBatches:
+    """Batches drawn from a random-access source. Every epoch is in an order of its own; the rest of one
+    fills a batch with the beginning of the next.
+
+    Args:
+      source: `source[i]` gives (x, label) of one example, as NumPy arrays; `len(source)` how many there are.
+      batch_size: examples in a batch.
+      seed: of the order.
+      threads, ahead: that read, and batches read in advance, while the steps are taken in turn.
+    Raises:
+      ModuleNotFoundError: Grain is not installed.
+    """
+
+    def __init__(self, source: Any, batch_size: int, *, seed: int = 0, threads: int = 4, ahead: int = 4):
+        self._grain = import_extra("grain", "GrainBatches", "grain")
+        self.n_examples, self.batch_size = len(source), batch_size
+        expect(isinstance(batch_size, int) and 1 <= batch_size <= self.n_examples, "GrainBatches",
+               f"batch_size in 1 .. {self.n_examples}, the number of examples", repr(batch_size))
+        self._batches = self._grain.MapDataset.source(source).seed(seed).shuffle().repeat().batch(batch_size)
+        self._options = self._grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead * batch_size)
+        self._next, self._reader = -1, iter(())
+
+    def __call__(self, step: int) -> tuple[Any, Any]:
+        """(x, labels) of the step."""
+        step = operator.index(step)
+        expect(step >= 0, "GrainBatches", "a step that is not negative", str(step))
+        if step != self._next:
+            self._reader = self._from(step)
+        self._next = step + 1
+        batch: tuple[Any, Any] = next(self._reader)
+        return batch
+
+    def steps(self, epochs: float) -> int:
+        """The steps in which the set is seen so often, rounded up."""
+        return -int(-epochs * self.n_examples // self.batch_size)
+
+    def _from(self, step: int) -> Iterator[Any]:
+        return iter(self._batches[step:].to_iter_dataset(self._options))

@@ -1,0 +1,136 @@
+"""Short trials before a long run: does it run, can it learn at all, and how large may the steps be?"""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxnn.checks import expect
+from jaxnn.hand_derived import Op
+from jaxnn.layers import Layer
+from jaxnn.training.step import Step, TrainState, make_step, start
+
+__all__ = ["DryRun", "RateRange", "dry_run", "learning_rate_range", "overfit_one_batch"]
+
+
+class DryRun(NamedTuple):
+    """What two steps told. unmoved: paths of parameters that they left as they were."""
+
+    costs: tuple[float, float]
+    compile_seconds: float
+    step_seconds: float
+    n_parameters: int
+    unmoved: list[str]
+
+
+def dry_run(state: TrainState, step: Step, batches: Callable[[int], tuple[Any, Any]], *,
+            metrics: Callable[[Any, Any], dict[str, Any]] | None = None) -> DryRun:
+    """Takes two steps, and the metrics, on a copy of the state, which stays as it is.
+
+    Raises:
+      FloatingPointError: a step was not applied, because its cost, gradient or update is not finite.
+    """
+    # Not the parameters' own buffers: the step takes those it is given.
+    now = jax.tree.map(lambda a: a.copy(), state)
+    infos, seconds = [], []
+    for i in range(2):
+        begin = time.perf_counter()
+        now, info = step(now, *batches(int(state.step) + i))
+        infos.append(jax.device_get(info))
+        seconds.append(time.perf_counter() - begin)
+    if metrics is not None:
+        metrics(now.params, now.state)
+    for i, info in enumerate(infos):
+        if not info.applied:
+            raise FloatingPointError(f"dry_run: step {int(state.step) + i} is not finite: cost {info.cost:.4g}, "
+                                     f"‖gradient‖ {info.gradient_norm:.4g}; look_inside says where")
+    before, after = (dict(jax.tree_util.tree_flatten_with_path(s.params)[0]) for s in (state, now))
+    unmoved = [jax.tree_util.keystr(path, simple=True, separator="/") for path, leaf in before.items()
+               if bool(jnp.all(leaf == after[path]))]
+    return DryRun((float(infos[0].cost), float(infos[1].cost)), max(seconds[0] - seconds[1], 0.0), seconds[1],
+                  sum(leaf.size for leaf in before.values()), unmoved)
+
+
+def overfit_one_batch(state: TrainState, step: Step, x: Any, labels: Any, *, steps: int = 500,
+                      below: float = 0.01) -> np.ndarray:
+    """The costs, step by step, of training on one batch alone, on a copy of the state, until one is below.
+
+    A network that cannot learn a few examples by heart has a fault: in its labels, its loss, or its size.
+    """
+    expect(steps > 0 and below > 0, "overfit_one_batch", "steps and below above 0", f"{steps} and {below}")
+    now, costs = jax.tree.map(lambda a: a.copy(), state), list[float]()
+    for _ in range(steps):
+        now, info = step(now, x, labels)
+        costs.append(float(info.cost))
+        if costs[-1] < below:
+            break
+    return np.array(costs)
+
+
+class RateRange(NamedTuple):
+    """The cost at each learning rate; steepest: where it falls most per factor, a good first guess;
+    diverges: the first rate at which it is four times its best, infinity if none is."""
+
+    rates: np.ndarray
+    costs: np.ndarray
+    steepest: float
+    diverges: float
+
+    def plot(self) -> Any:
+        """A matplotlib figure."""
+        from matplotlib.figure import Figure
+
+        figure = Figure((6, 4), layout="constrained")
+        axes = figure.subplots()
+        axes.semilogx(self.rates, self.costs, linewidth=1.5)
+        axes.axvline(self.steepest, color="tab:green", linestyle="--", label=f"steepest, {self.steepest:.2g}")
+        if np.isfinite(self.diverges):
+            axes.axvline(self.diverges, color="tab:red", linestyle="--", label=f"diverges, {self.diverges:.2g}")
+        finite = self.costs[np.isfinite(self.costs)]
+        axes.set(xlabel="learning rate", ylabel="cost / nats", title="Learning-rate range test",
+                 ylim=(0, 1.5 * finite[0]))
+        axes.legend()
+        return figure
+
+
+def learning_rate_range(layer: Layer, loss: Op, optimizer: Callable[[Any], optax.GradientTransformation],
+                        batches: Callable[[int], tuple[Any, Any]], shape: Any, key: Any, *, low: float = 1e-6,
+                        high: float = 10.0, steps: int = 100) -> RateRange:
+    """Trains while the learning rate grows from low to high by the same factor each step.
+
+    Args:
+      optimizer: a learning rate, or a schedule of it, -> an optax transformation: `optax.adam` say.
+    Source: Smith (2017), Cyclical learning rates for training neural networks, section 3.3.
+    """
+    expect(0 < low < high < np.inf and steps >= 10, "learning_rate_range", "0 < low < high and at least 10 steps",
+           f"{low}, {high}, {steps}")
+    growth = np.log(high / low)
+    chosen = optimizer(lambda count: low * jnp.exp(growth * count / (steps - 1)))
+    state, step = start(layer, chosen, shape, key), make_step(layer, loss, chosen)
+    rates, costs = low * np.exp(growth * np.arange(steps) / (steps - 1)), list[float]()
+    for s in range(steps):
+        state, info = step(state, *batches(s))
+        costs.append(float(info.cost))
+        if not np.isfinite(costs[-1]) or costs[-1] > 4 * min(costs):
+            break
+    tried = rates[:len(costs)]
+    smooth = _smoothed(np.array(costs))
+    slope = np.gradient(smooth, np.log(tried))
+    over = not np.isfinite(costs[-1]) or costs[-1] > 4 * min(costs)
+    # The fall must lie before the best cost: behind it the cost only swings.
+    best = int(np.nanargmin(np.where(np.isfinite(smooth), smooth, np.inf)))
+    steepest = float(tried[int(np.argmin(slope[:best + 1]))])
+    return RateRange(tried, np.array(costs), steepest, float(tried[-1]) if over else np.inf)
+
+
+def _smoothed(costs: np.ndarray, keep: float = 0.8) -> np.ndarray:
+    """An average that forgets, without its bias at the beginning (as Adam's moments are corrected)."""
+    average, smooth = 0.0, []
+    for i, cost in enumerate(costs, 1):
+        average = keep * average + (1 - keep) * cost
+        smooth.append(average / (1 - keep**i))
+    return np.array(smooth)
