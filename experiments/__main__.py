@@ -35,6 +35,10 @@ EXPERIMENTS = {
     "planar": "experiments.course1.planar",
     "deep-network": "experiments.course1.deep_network",
     "vectorization": "experiments.course1.vectorization",
+    "initialization": "experiments.course2.initialization",
+    "regularization": "experiments.course2.regularization",
+    "gradient-checking": "experiments.course2.gradient_checking",
+    "optimizers": "experiments.course2.optimizers",
 }
 EXPECTED = (InputError, MissingData, BadFile, ModuleNotFoundError)  # errors whose message says it all
 

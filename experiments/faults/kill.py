@@ -56,7 +56,7 @@ def kill(n: int, seed: int, jobs: int = 2, steps: int = STEPS, kinds: tuple[str,
 
 def _kind(name: str, n: int, folder: Path, seed: int, steps: int) -> list[Killed]:
     chance, whole, killed = random.Random(seed), folder / "whole", list[Killed]()
-    _run(name, whole, steps, keep=steps).wait()
+    _end(_run(name, whole, steps, keep=steps))
     run = 0
     while len(killed) < n:
         directory = folder / f"run_{run}"
@@ -75,7 +75,7 @@ def _kind(name: str, n: int, folder: Path, seed: int, steps: int) -> list[Killed
 def _run(name: str, directory: Path, steps: int, keep: int) -> Any:
     command = [sys.executable, "-m", "experiments.faults.runs", name, str(directory), "--steps", str(steps),
                "--save-every", str(1 if keep == steps else SAVE_EVERY), "--keep", str(keep)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                             env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(_cache(directory)),
                                               "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"})
 
@@ -97,10 +97,14 @@ def _interrupt(process: Any, directory: Path, chance: random.Random) -> bool:
             time.sleep(0.001)
         time.sleep(chance.uniform(0, 0.4))
     process.send_signal(signal.SIGKILL)
-    status, errors = process.wait(), process.stderr.read().decode()
-    if status not in (0, -signal.SIGKILL):
-        raise RuntimeError(f"a run ended by itself with status {status}:\n{errors}")
-    return bool(status == -signal.SIGKILL)
+    return _end(process) == -signal.SIGKILL
+
+
+def _end(process: Any) -> int:
+    errors = process.communicate()[1]
+    if process.returncode not in (0, -signal.SIGKILL):
+        raise RuntimeError(f"a run ended by itself with status {process.returncode}:\n{errors}")
+    return int(process.returncode)
 
 
 def _size(path: Path) -> int:

@@ -51,6 +51,6 @@ def report(counts: tuple[int, ...], *, flops: float, n_bytes: float, rate: float
     found = [predict(n, flops=flops, n_bytes=n_bytes, rate=rate, link=link, latency=latency, overlap=overlap)
              for n in counts]
     say(table(("devices", "compute / ms", "communication / ms", "step / ms", "efficiency"), [
-        (n, f"{1e3 * p.compute:.2f}", f"{1e3 * p.communication:.2f}", f"{1e3 * p.step:.2f}", f"{100 * p.efficiency:.0f} %")
+        (n, *(f"{1e3 * seconds:.2f}" for seconds in p[:3]), f"{100 * p.efficiency:.0f} %")
         for n, p in zip(counts, found, strict=True)]))
     return found

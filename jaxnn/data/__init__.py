@@ -7,6 +7,7 @@ and the course's photographs are read from files you provide (`load_cat`). Nothi
 from jaxnn.data.batches import Batches
 from jaxnn.data.checks import check_examples
 from jaxnn.data.directory import MissingData, data_directory, find
+from jaxnn.data.football import FootballField, load_football
 from jaxnn.data.hdf5 import BadFile, Field, read_hdf5
 from jaxnn.data.images import CatPhotographs, load_cat, pixels_to_rows
 from jaxnn.data.planar import (
@@ -26,6 +27,7 @@ __all__ = [
     "CatPhotographs",
     "Digits",
     "Field",
+    "FootballField",
     "MissingData",
     "Split",
     "blobs",
@@ -36,6 +38,7 @@ __all__ = [
     "load_breast_cancer",
     "load_cat",
     "load_digits",
+    "load_football",
     "noisy_circles",
     "noisy_moons",
     "pixels_to_rows",

@@ -1,9 +1,12 @@
 """Training: one pure jit-compiled step, whatever it trains, and a loop that loses no work."""
 
 from jaxnn.training.checkpoint import BadCheckpoint, load, save
+from jaxnn.training.distributed import ProcessLost, connect
 from jaxnn.training.log import read_lines
-from jaxnn.training.loop import Best, Diverged, History, fit
+from jaxnn.training.loop import Best, Diverged, History, NotSaved, fit
 from jaxnn.training.mesh import make_mesh, shard
 from jaxnn.training.precision import loss_scaled
 from jaxnn.training.step import Step, StepInfo, TrainState, evaluate, make_step, start
 from jaxnn.training.stopping import Interrupted
+from jaxnn.training.tracing import Retraced
+from jaxnn.training.trials import dry_run, learning_rate_range, overfit_one_batch

@@ -73,7 +73,8 @@ def fit(state: TrainState, step: Step, batches: Callable[[int], tuple[Any, Any]]
         directory: str | Path | None = None, save_every: int | None = None, keep: int = 3, resume: bool = True,
         configuration: dict[str, Any] | None = None, other_versions: bool = False,
         tensorboard: bool = False, progress: bool = True, max_skipped: int = 10,
-        steps_per_dispatch: int = 1, mesh: Mesh | None = None, checkpoints: Any = checkpoint) -> tuple[TrainState, History]:
+        steps_per_dispatch: int = 1, mesh: Mesh | None = None,
+        checkpoints: Any = checkpoint) -> tuple[TrainState, History]:
     """Trains until `steps` steps are done, of this call and those before it.
 
     Args:

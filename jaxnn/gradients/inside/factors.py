@@ -192,7 +192,7 @@ def squared_norms(record: Record, params: Any, n_examples: int) -> Any:
     def squared(own: Any) -> list[Any]:
         return [None if f is None else f.squared() for f in factors_of(own)]
 
-    if turn >= n_examples:
+    if turn >= n_examples:  # noqa: SIM108
         mapped = jax.vmap(squared)(batch)
     else:
         mapped = lax.map(squared, batch, batch_size=max(turn, 1))

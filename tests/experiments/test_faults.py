@@ -1,0 +1,78 @@
+"""The campaigns of faults, small: a few of each, by the same code as the commands."""
+
+import pytest
+
+from experiments.__main__ import main
+from experiments.faults import corrupt as corruption
+from experiments.faults import failing as failures
+from experiments.faults import kill as killing
+from jaxnn.training import checkpoint
+
+
+def test_killed_runs_go_on_bit_for_bit(capsys):
+    killed = killing.kill(3, seed=1, jobs=1, steps=60, kinds=("dense, dropout, Adam",))
+    assert len(killed) == 3 and all(k.is_equal for k in killed)
+    assert any(k.step is not None for k in killed), "some were killed behind a checkpoint"
+    assert "3 of 3" in capsys.readouterr().out
+
+
+def test_a_difference_would_be_seen(tmp_path):
+    state = {"a": 1.0}
+    for folder, value in (("one", 1.0), ("other", 2.0)):
+        checkpoint.save(tmp_path / folder, 5, state | {"a": value})
+    assert killing._compare(tmp_path / "one", tmp_path / "one") == (5, True)
+    assert killing._compare(tmp_path / "one", tmp_path / "other") == (5, False)
+
+
+def test_no_damage_loads_silently(capsys):
+    outcomes = corruption.corrupt(70, seed=1)
+    assert sum(outcomes.values()) == 70
+    assert {outcome for _, outcome in outcomes} == {"said, the older loaded"}
+    assert "all " in capsys.readouterr().out
+
+
+def test_a_silent_load_would_be_counted(tmp_path, monkeypatch, capsys):
+    """Without the hashes damage goes unseen, and the table says so."""
+    class Same:
+        def __eq__(self, other):
+            return True
+
+        def encode(self):
+            return self
+
+        def __ne__(self, other):
+            return False
+
+    class Digest:
+        def hexdigest(self):
+            return Same()
+
+    real = checkpoint.hashlib
+    monkeypatch.setattr(corruption, "DAMAGES", {"a bit flipped": corruption.flip})
+    saved = checkpoint._read_leaf
+
+    def unverified(path, entry):
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, "hashlib", type("hashlib", (), {"sha256": staticmethod(lambda data: Digest())}))
+            return saved(path, entry)
+
+    monkeypatch.setattr(checkpoint, "_read_leaf", unverified)
+    outcomes = corruption.corrupt(40, seed=0)
+    assert outcomes["a bit flipped", "loaded silently"] > 0
+    assert real is checkpoint.hashlib
+
+
+def test_every_call_that_fails_leaves_a_good_checkpoint(capsys):
+    outcomes = failures.failing()
+    assert all(is_whole for *_, is_whole in outcomes)
+    assert {call for _, call, _ in outcomes} == set(failures.CALLS), "each was made to fail"
+
+
+def test_the_command(capsys, monkeypatch):
+    assert main(["faults", "corrupt", "-n", "7"]) == 0
+    assert "0 lost" in capsys.readouterr().out
+    monkeypatch.setattr("experiments.faults.command.kill",
+                        lambda n, seed, jobs: [killing.Killed("k", 1, False, False)])
+    assert main(["faults", "kill", "-n", "1"]) == 1
+    with pytest.raises(SystemExit):
+        main(["faults", "kill", "-n", "0"])

@@ -1,0 +1,320 @@
+"""The loop: what it returns, prints and saves, and that ending early loses nothing."""
+
+import json
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxnn import ops
+from jaxnn.data import Batches
+from jaxnn.layers import BatchNorm, Dense, Dropout, Sequential
+from jaxnn.training import (
+    BadCheckpoint,
+    Diverged,
+    Interrupted,
+    checkpoint,
+    evaluate,
+    fit,
+    load,
+    loss_scaled,
+    make_step,
+    read_lines,
+    start,
+)
+from jaxnn.training.loop import NotSaved
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((90, 4)).astype(np.float32)
+Y = (X[:, 0] * X[:, 1] > 0).astype(np.int32)
+NET = Sequential(Dense(8), BatchNorm(), ops.relu, Dropout(0.1), Dense(2))
+OPTIMIZER = optax.adam(0.02)
+STEP = make_step(NET, ops.softmax_cross_entropy, OPTIMIZER)
+
+
+def begin():
+    return start(NET, OPTIMIZER, (4,), jax.random.key(0))
+
+
+def error(params, state):
+    return {"error": jnp.mean(evaluate(NET, params, state, X).argmax(-1) != Y)}
+
+
+def train(steps=30, step=STEP, batches=None, state=None, **options):
+    options = {"metrics": error, "every": 10, "progress": False} | options
+    return fit(begin() if state is None else state, step, batches or Batches(X, Y, 32), steps=steps, **options)
+
+
+def equal(a, b):
+    plain = lambda s: jax.tree.leaves(s._replace(key=jax.random.key_data(s.key)))  # noqa: E731
+    return all(np.asarray(p).tobytes() == np.asarray(q).tobytes() for p, q in zip(plain(a), plain(b), strict=True))
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return train()
+
+
+def without_times(records):
+    return [{k: v for k, v in r.items() if "second" not in k} for r in records]
+
+
+def test_history(whole):
+    state, history = whole
+    assert int(state.step) == 30
+    assert [r["step"] for r in history.records] == [0, 10, 20, 30]
+    assert "cost" not in history.records[0], "nothing was trained before it"
+    assert history.records[3]["cost"] < history.records[1]["cost"]
+    np.testing.assert_array_equal(np.isnan(history.column("cost")), [True, False, False, False])
+    assert history.records[1]["compile_seconds"] > 0 and history.records[1]["examples_per_second"] > 0
+    assert (history.stopped, history.skipped, history.best) == ("steps", 0, None)
+
+
+def test_by_hand(whole):
+    """It is the steps, one after another, and the mean cost of those since the last record."""
+    state, batches, costs = begin(), Batches(X, Y, 32), []
+    for s in range(30):
+        state, info = STEP(state, *batches(s))
+        costs.append(float(info.cost))
+    assert equal(state, whole[0])
+    assert [r.get("cost") for r in whole[1].records[1:]] == [np.mean(costs[i:i + 10]) for i in (0, 10, 20)]
+
+
+@pytest.mark.parametrize("options", [{"steps_per_dispatch": 5},
+                                     {"batches": lambda s: Batches(X, Y, 32)(s)}])
+def test_other_ways_to_the_same_end(whole, options):
+    state, history = train(**options)
+    assert equal(state, whole[0])
+    assert without_times(history.records) == without_times(whole[1].records)
+
+
+@pytest.mark.parametrize("at", [10, 17, 20])
+def test_gone_on_with(whole, tmp_path, at):
+    """From a checkpoint, and from one between two records: the same state and the same records."""
+    train(at, directory=tmp_path, save_every=7, watch="error")
+    state, history = train(directory=tmp_path, save_every=7, watch="error")
+    assert equal(state, whole[0])
+    mine = {r["step"]: r for r in without_times(history.records)}
+    for record in without_times(whole[1].records):
+        if record["step"] != 20 or at != 17:  # the mean cost of a window that a record at its end has cut
+            assert mine[record["step"]] == record
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == history.records
+    again, _ = train(directory=tmp_path, save_every=7, watch="error")
+    assert equal(again, state), "a run that is done stays as it is"
+
+
+def test_going_on_from_the_one_before(whole, tmp_path):
+    """The newest checkpoint is damaged and the log's last line torn."""
+    train(20, directory=tmp_path)
+    next((tmp_path / "step_00000020").glob("*.bin")).write_bytes(b"")
+    with open(tmp_path / "metrics.jsonl", "a") as log:
+        log.write('{"step": 20, "co')
+    with pytest.warns(checkpoint.DamagedCheckpoint, match="taking step 10 instead"):
+        state, history = train(directory=tmp_path)
+    assert equal(state, whole[0])
+    assert without_times(history.records) == without_times(whole[1].records)
+    assert [r["step"] for r in read_lines(tmp_path / "metrics.jsonl")] == [0, 10, 20, 30]
+
+
+def test_the_best_is_kept_and_patience_ends(tmp_path):
+    values = iter([5.0, 3.0, 4.0, 3.5, 9.0, 1.0])
+    _, history = train(100, metrics=lambda p, s: {"error": next(values)}, watch="error", patience=3,
+                       directory=tmp_path)
+    assert (history.stopped, history.best.step, history.best.value) == ("patience", 10, 3.0)
+    assert history.records[-1]["step"] == 40
+    kept = load(tmp_path / "best", (history.best.params, history.best.state))
+    assert kept.step == 10 and kept.extra == {"value": 3.0}
+    after_ten, _ = train(10)
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, kept.tree[0], after_ten.params)))
+
+
+def test_the_best_survives_going_on(tmp_path):
+    values = iter([1.0, 3.0, 9.0, 2.0, 8.0])
+    options = {"metrics": lambda p, s: {"accuracy": next(values)}, "watch": "accuracy", "mode": "max",
+               "directory": tmp_path}
+    train(20, **options)
+    _, history = train(40, **options)
+    assert (history.best.step, history.best.value) == (20, 9.0)
+
+
+def test_ctrl_c_and_sigterm_save_and_end_quietly(whole, tmp_path):
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        def batches(s, number=number, sent=[]):  # noqa: B006
+            if s == 13 and not sent:
+                sent.append(os.kill(os.getpid(), number))
+            return Batches(X, Y, 32)(s)
+
+        directory = tmp_path / str(status)
+        with pytest.raises(Interrupted) as caught:
+            train(batches=batches, directory=directory)
+        assert caught.value.code == status
+        assert int(caught.value.state.step) == 14 and checkpoint.steps_in(directory)[-1] == 14
+        state, _ = train(batches=batches, directory=directory)
+        assert equal(state, whole[0])
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def poisoned(at, value=np.nan):
+    def batches(s):
+        x, y = Batches(X, Y, 32)(s)
+        return (x.at[3, 1].set(value), y) if s in at else (x, y)
+
+    batches.indices = Batches(X, Y, 32).indices
+    return batches
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_is_told(capsys):
+    state, history = train(12, batches=poisoned({5}), progress=True)
+    assert history.skipped == 1 and int(state.step) == 12
+    said = capsys.readouterr().out
+    name = Batches(X, Y, 32).indices(5)[3]
+    assert f"step 5 was not applied: cost nan, ‖gradient‖ nan; x is not finite in 1 of the batch's 32 examples, " \
+           f"number {name} of the set; first not finite: 1 NaN of 128 in x; the first layer to give such a value " \
+           f"is '0' (Dense)" in said
+    assert np.isfinite(history.column("cost")[1:]).all(), "the mean is over the steps that were applied"
+    expected = begin()
+    for s in range(12):
+        if s == 5:
+            expected = expected._replace(step=expected.step + 1)
+        else:
+            expected, _ = STEP(expected, *Batches(X, Y, 32)(s))
+    assert equal(state, expected)
+
+
+@pytest.mark.parametrize("many", [1, 5])
+def test_too_many_in_a_row_end_it_with_the_last_good_state_saved(tmp_path, many):
+    with pytest.raises(Diverged, match=r"4 steps in a row were not finite; the last good state is saved in") as caught:
+        train(batches=poisoned(range(7, 30)), directory=tmp_path, max_skipped=4, steps_per_dispatch=many)
+    good = begin()
+    for s in range(7):
+        good, _ = STEP(good, *Batches(X, Y, 32)(s))
+    saved = load(tmp_path, good).tree
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, saved.params, good.params)))
+    assert caught.value.history.skipped == 4
+
+
+def test_the_layer_that_went_bad_first_is_named():
+    net = Sequential(Dense(4), Dense(4), ops.relu, Dense(2))
+    state, step = start(net, OPTIMIZER, (4,), jax.random.key(0)), make_step(net, ops.softmax_cross_entropy, OPTIMIZER)
+    params = list(state.params)
+    params[1] = {**params[1], "bias": params[1]["bias"].at[2].set(np.inf)}
+    with pytest.raises(Diverged, match=r"parameter '1/bias' is not finite; first not finite: '1' \(Dense\), 1 inf"):
+        train(step=step, state=state._replace(params=tuple(params)), metrics=None, max_skipped=2)
+
+
+def test_a_learning_rate_that_becomes_nan():
+    schedule = optax.join_schedules([optax.constant_schedule(0.1), optax.constant_schedule(float("nan"))], [3])
+    optimizer = optax.sgd(schedule)
+    step = make_step(NET, ops.softmax_cross_entropy, optimizer)
+    with pytest.raises(Diverged, match="look at the optimizer, and its learning rate"):
+        train(step=step, state=start(NET, optimizer, (4,), jax.random.key(0)), max_skipped=2)
+
+
+def test_a_loss_scale_that_overflows_is_lowered_and_no_fault(capsys):
+    net, optimizer = Sequential(Dense(8), ops.relu, Dense(2)), loss_scaled(optax.adam(0.02), 2.0**24)
+    step = make_step(net, ops.softmax_cross_entropy, optimizer, precision="float16")
+    _, history = train(step=step, state=start(net, optimizer, (4,), jax.random.key(0)), metrics=None, progress=True)
+    assert 0 < history.skipped < 10
+    assert "the loss scale is now" in capsys.readouterr().out
+    assert history.records[-1]["cost"] < 0.69
+
+
+def test_a_write_that_fails_is_warned_of_and_tried_again(tmp_path, monkeypatch):
+    real, failing = os.fsync, iter([OSError(28, "No space left on device")] + [None] * 10**6)
+
+    def fsync(file):
+        trouble = next(failing)
+        if trouble:
+            raise trouble
+        return real(file)
+
+    monkeypatch.setattr(checkpoint.os, "fsync", fsync)
+    with pytest.warns(NotSaved, match="step 10 could not be saved .*No space left.*training goes on"):
+        train(directory=tmp_path)
+    assert checkpoint.steps_in(tmp_path) == [20, 30]
+
+    monkeypatch.setattr(checkpoint.os, "fsync", lambda file: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.warns(NotSaved), pytest.raises(OSError, match="No space left"):
+        train(40, directory=tmp_path, save_every=5)
+    monkeypatch.undo()
+    assert load(tmp_path, begin()).step == 30, "the last must be saved, or it is an error; the old one is there"
+
+
+def test_a_metric_that_raises(tmp_path):
+    def broken(params, state):
+        raise ZeroDivisionError("no dev examples")
+
+    with pytest.raises(ValueError, match="measured before the first step too; got ZeroDivisionError: no dev examples"):
+        train(metrics=broken)
+    with pytest.raises(ValueError, match=r"'error' is an array of shape \(2,\), not a number"):
+        train(metrics=lambda p, s: {"error": np.ones(2)})
+    calls = iter(range(10))
+    later = lambda p, s: error(p, s) if next(calls) < 1 else broken(p, s)  # noqa: E731
+    with pytest.raises(RuntimeError, match="metrics raised at step 10: no dev examples; the state is saved in"):
+        train(metrics=later, directory=tmp_path)
+    assert checkpoint.steps_in(tmp_path) == [10]
+
+
+def test_lines(capsys):
+    train(progress=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("step  0/30   error 0.")
+    first = next(line for line in lines if line.startswith("step 10/30"))
+    for part in ("cost 0.", "gradient norm ", "error 0.", " examples/s   0:0"):
+        assert part in first
+    assert lines[-1].startswith("step 30/30") and "left" not in lines[-1]
+
+
+def test_tensorboard(tmp_path):
+    pytest.importorskip("tensorboardX", reason="tensorboardX is not installed")
+    train(20, directory=tmp_path, tensorboard=True)
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    assert b"gradient_norm" in events.read_bytes()
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"steps": 0}, "steps, a positive integer; got 0"),
+    ({"every": -1}, "every, a positive integer"),
+    ({"patience": 0, "watch": "error"}, "patience, a positive integer"),
+    ({"patience": 3}, "a metric to watch, for patience"),
+    ({"watch": "cots"}, r"watch, one of the metrics \['compile_seconds', 'error', .*got 'cots'"),
+    ({"mode": "down"}, "mode 'min' or 'max'"),
+    ({"keep": 1}, "keep, at least 2"),
+    ({"steps_per_dispatch": 3}, "every and save_every that steps_per_dispatch=3 divides"),
+    ({"step": lambda s, x, y: s}, "a step made by make_step; got function"),
+    ({"tensorboard": True}, "a directory, for TensorBoard"),
+    ({"batches": lambda s: (X[:4], Y[:3])}, "as many labels as there are examples, 4"),
+])
+def test_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        train(**options)
+
+
+def test_a_directory_that_will_not_do(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ValueError, match="a directory; got the file"):
+        train(directory=tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "x"
+    run = tmp_path / "run"
+    train(10, directory=run, configuration={"rate": 0.02, "seed": 1})
+    before = sorted(p.name for p in run.iterdir())
+    with pytest.raises(ValueError, match="a directory without a run, as resume=False asks"):
+        train(directory=run, resume=False)
+    with pytest.raises(ValueError, match=r"the configuration that .* was begun with; got rate was 0.02, is 0.1"):
+        train(directory=run, configuration={"rate": 0.1, "seed": 1})
+    with pytest.raises(ValueError, match="steps of at least the 10 that are done; got 5"):
+        train(5, directory=run, configuration={"rate": 0.02, "seed": 1})
+    net = Sequential(Dense(8), ops.relu, Dense(2))
+    with pytest.raises(ValueError, match=r"'params/2/bias' is missing"):
+        train(directory=run, state=start(net, OPTIMIZER, (4,), jax.random.key(0)),
+              step=make_step(net, ops.softmax_cross_entropy, OPTIMIZER), metrics=None,
+              configuration={"rate": 0.02, "seed": 1})
+    assert sorted(p.name for p in run.iterdir()) == before
+    for path in run.glob("step_*/manifest.sha256"):
+        path.write_text("0" * 64)
+    with pytest.raises(BadCheckpoint, match="no good checkpoint in"):
+        train(directory=run, configuration={"rate": 0.02, "seed": 1})

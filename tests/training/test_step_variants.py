@@ -1,0 +1,195 @@
+"""The step's switches: whose gradients, how precise, in how many parts, and batches that are not full."""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxnn import hand_derived, ops
+from jaxnn.layers import BatchNorm, Dense, Dropout, Sequential
+from jaxnn.training import evaluate, loss_scaled, make_step, start
+from jaxnn.training.tracing import Retraced, mixes_examples
+from tests.compare import assert_close
+
+KEY = jax.random.key(0)
+RNG = np.random.default_rng(0)
+X = jnp.asarray(RNG.standard_normal((24, 3)), jnp.float32)
+Y = jnp.asarray(RNG.integers(0, 2, 24), jnp.int32)
+NET = Sequential(Dense(6), ops.tanh, Dropout(0.3), Dense(2))
+LOSS = ops.softmax_cross_entropy
+OPTIMIZER = optax.sgd(0.5)
+
+
+def begin(net=NET, optimizer=OPTIMIZER):
+    return start(net, optimizer, (3,), KEY)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """(cost, gradient) of the whole batch."""
+    return make_step(NET, LOSS, OPTIMIZER).cost_and_gradient(begin(), X, Y)
+
+
+@pytest.mark.parametrize("options", [{"gradients": "autodiff"}, {"accumulate": 3}, {"accumulate": 24}],
+                         ids=["autodiff", "in 3 parts", "in 24 parts"])
+def test_the_same_gradient(plain, options):
+    """Dropout included: every example keeps its own mask."""
+    assert_close(make_step(NET, LOSS, OPTIMIZER, **options).cost_and_gradient(begin(), X, Y), plain, 16)
+
+
+def test_side_by_side():
+    """Trained by the rules derived by hand and by autodiff, the costs stay together."""
+    costs = []
+    for gradients in ("hand-derived", "autodiff"):
+        state, step = begin(), make_step(NET, LOSS, OPTIMIZER, gradients=gradients)
+        state, infos = step.many(state, jnp.stack([X] * 30), jnp.stack([Y] * 30))
+        costs.append(infos.cost)
+    np.testing.assert_allclose(*costs, rtol=1e-5)
+    assert costs[0][-1] < costs[0][0]
+
+
+def test_a_batch_that_is_not_full_weighs_what_it_is():
+    step = make_step(NET, LOSS, OPTIMIZER)
+    state, _ = step(begin(), X, Y)
+    params = jax.tree.map(np.array, state.params)
+    key = jax.random.fold_in(state.key, state.step)
+
+    def cost(params):
+        keys = jax.random.split(key, 24)[:10]
+        logits, _ = jax.vmap(lambda x, k: NET.reference(params, state.state, x, k, train=True))(X[:10], keys)
+        return jnp.mean(jax.vmap(LOSS.reference)(logits, Y[:10]))
+
+    value, grads = jax.jit(jax.value_and_grad(cost))(params)
+    state, info = step(state, X[:10], Y[:10])
+    assert_close(info.cost, value, 16)
+    assert_close(state.params, jax.tree.map(lambda p, g: p - 0.5 * g, params, grads), 64)
+    assert len(step.traces) == 1, "it was compiled once"
+
+
+def test_traced_again_it_says_what_changed():
+    step = make_step(NET, LOSS, OPTIMIZER)
+    state, _ = step(begin(), X[:10], Y[:10])
+    with pytest.warns(Retraced, match=r"step is compiled again: labels was int32\[10\], is int32\[24\]; x was float32"):
+        state, _ = step(state, X, Y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        step(state, X, Y)
+
+
+def test_where_examples_mix_nothing_is_filled_up():
+    """Batch norm would take the filling into its mean."""
+    net = Sequential(Dense(4), BatchNorm(), Dense(2))
+    assert mixes_examples(net, begin(net), X) and not mixes_examples(NET, begin(), X)
+    step = make_step(net, LOSS, OPTIMIZER)
+    state, _ = step(begin(net), X, Y)
+    with pytest.warns(Retraced):
+        _, info = step(jax.tree.map(lambda a: a.copy(), state), X[:10], Y[:10])
+    expected, _ = make_step(net, LOSS, OPTIMIZER).cost_and_gradient(state, X[:10], Y[:10])
+    assert_close(info.cost, expected, 4)
+
+
+def test_bfloat16_computes_so_and_keeps_float32():
+    net = Sequential(Dense(6), BatchNorm(), ops.tanh, Dense(2))
+    state, step = begin(net), make_step(net, LOSS, OPTIMIZER, precision="bfloat16")
+    text = step.lower(state, X, Y).as_text()
+    assert "bf16" in text and "dot_general" in text
+    assert not any("dot_general" in line and "f32" in line.replace("bf16", "") for line in text.splitlines())
+    dtypes = jax.tree.map(lambda a: a.dtype, state)
+    state, info = step(state, X, Y)
+    assert jax.tree.map(lambda a: a.dtype, state) == dtypes
+    assert info.cost.dtype == jnp.float32
+    whole, _ = make_step(net, LOSS, OPTIMIZER).cost_and_gradient(begin(net), X, Y)
+    assert float(info.cost) != float(whole) and abs(float(info.cost) - float(whole)) < 0.02
+
+
+def test_float16_needs_its_loss_scale():
+    """Gradients of 1e-9 are lost without, and right with it."""
+
+    @hand_derived
+    def small(logits, labels):
+        y, cache = LOSS.forward(logits, labels)
+        return 1e-6 * y, cache
+
+    small.defbackward(lambda cache, dy: LOSS.backward(cache, 1e-6 * dy))
+    optimizer = loss_scaled(OPTIMIZER, 2.0**15, interval=3)
+    step = make_step(NET, small, optimizer, precision="float16")
+    state = begin(optimizer=optimizer)
+    _, grads = step.cost_and_gradient(state, X, Y)
+    _, wanted = make_step(NET, small, OPTIMIZER).cost_and_gradient(begin(), X, Y)
+    assert_close(grads, wanted, 2.0**-9 / 2.0**-23)  # some roundings of float16
+    unscaled = state._replace(opt_state=state.opt_state._replace(scale=jnp.ones(())))
+    _, lost = step.cost_and_gradient(unscaled, X, Y)
+    error = optax.tree.norm(jax.tree.map(jnp.subtract, lost, wanted)) / optax.tree.norm(wanted)
+    assert error > 0.3, "its elements are a few of the smallest numbers of float16"
+    scales = []
+    for _ in range(7):
+        state, info = step(state, X, Y)
+        assert info.applied
+        scales.append(float(state.opt_state.scale))
+    assert scales == [2.0**15] * 2 + [2.0**16] * 3 + [2.0**17] * 2
+
+
+def test_optax_brings_the_rest():
+    """Clipping, weight decay, schedules, averages, and what needs the cost."""
+    optimizer = optax.chain(optax.clip_by_global_norm(0.1), optax.adamw(optax.cosine_decay_schedule(0.1, 10)),
+                            optax.ema(0.9), optax.contrib.reduce_on_plateau(patience=2))
+    state, step = begin(optimizer=optimizer), make_step(NET, LOSS, optimizer)
+    for _ in range(3):
+        state, info = step(state, X, Y)
+    assert info.applied
+
+
+def test_an_optimizer_that_keeps_the_parameters_in_its_state():
+    """A buffer cannot be donated twice."""
+    keeps = optax.GradientTransformation(lambda params: params, lambda g, s, p=None: (g, s))
+    state, _ = make_step(NET, LOSS, keeps)(begin(optimizer=keeps), X, Y)
+    assert int(state.step) == 1
+
+
+def test_evaluate_in_pieces():
+    state = begin()
+    whole = evaluate(NET, state.params, state.state, X)
+    assert_close(evaluate(NET, state.params, state.state, X, batch_size=10), whole, 4)
+    with pytest.raises(ValueError, match="batch_size, a positive integer"):
+        evaluate(NET, state.params, state.state, X, batch_size=0)
+
+
+def changes_tree(params_too):
+    def update(grads, state, params=None):
+        return (grads[0] if params_too else grads), {"count": jnp.zeros(())}
+
+    return optax.GradientTransformation(lambda params: (), update)
+
+
+@pytest.mark.parametrize(("call", "words"), [
+    (lambda: make_step(NET, lambda z, y: z, OPTIMIZER), "a loss that is an op .*got function"),
+    (lambda: make_step(ops.relu, LOSS, OPTIMIZER), "expects a layer"),
+    (lambda: make_step(NET, LOSS, OPTIMIZER, gradients="numeric"), "'hand-derived' or 'autodiff'"),
+    (lambda: make_step(NET, LOSS, OPTIMIZER, precision="float8"), "precision among"),
+    (lambda: make_step(NET, LOSS, OPTIMIZER, precision="float16"), r"use loss_scaled\(optimizer\)"),
+    (lambda: make_step(NET, LOSS, OPTIMIZER, accumulate=0), "accumulate, a positive integer"),
+    (lambda: make_step(NET, LOSS, OPTIMIZER, accumulate=5)(begin(), X, Y), "a batch that accumulate=5 divides"),
+    (lambda: begin(optimizer=optax.sgd(float("nan"))), "look at its learning rate"),
+    (lambda: begin(optimizer=changes_tree(True)), "an optimizer whose updates are like the parameters"),
+    (lambda: make_step(NET, LOSS, changes_tree(False))(begin(optimizer=changes_tree(False)), X, Y),
+     "an optimizer whose state keeps its structure; got 'count' is float32"),
+    (lambda: make_step(Sequential(Dense(2)), ops.relu, OPTIMIZER), "a loss that is an op of"),
+    (lambda: loss_scaled(OPTIMIZER, 3.0), "a power of two"),
+    (lambda: loss_scaled(OPTIMIZER, interval=0), "interval, a positive integer"),
+])
+def test_refused(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+def test_a_loss_that_is_no_number():
+    @hand_derived
+    def each(logits, labels):
+        return logits - labels, None
+
+    each.defbackward(lambda cache, dy: (dy, None))
+    with pytest.raises(ValueError, match=r"a loss with one number, of shape \(\), for each example.*got \(2,\)"):
+        make_step(NET, each, OPTIMIZER)(begin(), X, Y)
