@@ -24,12 +24,12 @@ import optax
 
 from experiments import figures
 from experiments.knobs import Configuration, knob
-from experiments.run import percent, progress, say
+from experiments.run import percent, say
 from jaxnn import Dense, Dropout, Flatten, Sequential, compare_gradients, over_examples, relu, summary
 from jaxnn import softmax_cross_entropy as loss
-from jaxnn.data import load_digits, split
+from jaxnn.data import Batches, load_digits, split
 from jaxnn.metrics import accuracy, confusion_matrix
-from jaxnn.training import evaluate, make_step, start
+from jaxnn.training import evaluate, fit, make_step, start
 
 N_CLASSES = 10
 
@@ -78,46 +78,38 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     x, y = digits.x.astype(np.float32), digits.y
     parts = split(len(x), (0.8, 0.1, 0.1), seed=knobs.seed, labels=y)
     n_train = len(parts.train)
-    batch_size = min(knobs.batch_size, n_train)
-    n_batches = n_train // batch_size
-    say(f"{n_train} training, {len(parts.dev)} dev and {len(parts.test)} test images; {n_batches} batches of "
-        f"{batch_size} per epoch, for which {n_train % batch_size} images drawn anew each time sit out")
+    batches = Batches(x[parts.train], y[parts.train], min(knobs.batch_size, n_train), seed=knobs.seed,
+                      augment=lambda key, x, y: (distort(key, x, shift=knobs.shift, turn=knobs.turn), y))
+    steps = batches.steps(knobs.epochs)
+    say(f"{n_train} training, {len(parts.dev)} dev and {len(parts.test)} test images; {steps} steps of "
+        f"{batches.batch_size} images")
 
     # Model, cost and update; the backward is that of the ops.
     model = network(knobs)
     say(str(summary(model, x.shape[1:])))
-    schedule = optax.cosine_decay_schedule(knobs.learning_rate, knobs.epochs * n_batches)
-    optimizer = optax.adam(schedule)
+    optimizer = optax.adam(optax.cosine_decay_schedule(knobs.learning_rate, steps))
     now = start(model, optimizer, x.shape[1:], jax.random.key(knobs.seed))
     step = make_step(model, loss, optimizer)
-    report = compare(model, now.params, now.state, x[parts.train[:batch_size]], y[parts.train[:batch_size]])
+    report = compare(model, now.params, now.state, *batches(0))
     say(f"gradient of the cost, hand-derived against jax.grad:\n{report}")
 
     # Training.
-    order, distortions = np.random.RandomState(knobs.seed), jax.random.key(knobs.seed + 1)
-    costs, dev_errors = [], []
-    for epoch in progress(range(knobs.epochs), "epoch"):
-        drawn = order.permutation(parts.train)
-        key = jax.random.fold_in(distortions, epoch)
-        images = np.asarray(distort(key, x[drawn], shift=knobs.shift, turn=knobs.turn))
-        batch_costs = []
-        for first in range(0, n_batches * batch_size, batch_size):
-            batch = slice(first, first + batch_size)
-            now, info = step(now, images[batch], y[drawn[batch]])
-            batch_costs.append(info.cost)
-        costs.append(float(np.mean(batch_costs)))
-        dev_errors.append(1 - accuracy(predict(model, now, x[parts.dev]), y[parts.dev]))
-        if epoch % 10 == 0 or epoch == knobs.epochs - 1:
-            say(f"epoch {epoch:3d}   cost {costs[-1]:.4f} nats   dev error {percent(dev_errors[-1])}")
+    def metrics(params: Any, state: Any) -> dict[str, Any]:
+        predictions = evaluate(model, params, state, x[parts.dev]).argmax(axis=-1)
+        return {"dev_error": 1 - accuracy(predictions, y[parts.dev])}
+
+    now, history = fit(now, step, batches, steps=steps, every=batches.steps(knobs.epochs / 30), metrics=metrics)
+    epochs = [batches.epoch(record["step"]) for record in history.records]
+    costs, dev_errors = history.column("cost"), history.column("dev_error")
 
     # Metrics and pictures.
     predictions = predict(model, now, x)
     measures = {f"{name}_accuracy": accuracy(predictions[part], y[part])
                 for name, part in parts._asdict().items()}
     say("   ".join(f"{name.replace('_', ' ')} {percent(value)}" for name, value in measures.items()))
-    draw(out, costs, dev_errors, x[parts.test], y[parts.test], logits(model, now, x[parts.test]))
-    return {**measures, "parameters": summary(model, x.shape[1:]).parameters, "costs": costs,
-            "dev_errors": dev_errors, "gradients_equal": report.ok, "gradient_error": report.worst.error}
+    draw(out, epochs, costs, dev_errors, x[parts.test], y[parts.test], logits(model, now, x[parts.test]))
+    return {**measures, "parameters": summary(model, x.shape[1:]).parameters, "costs": costs[1:].tolist(),
+            "dev_errors": dev_errors.tolist(), "gradients_equal": report.ok, "gradient_error": report.worst.error}
 
 
 def compare(model: Sequential, params: Any, state: Any, x: Any, labels: Any) -> Any:
@@ -145,9 +137,8 @@ def predict(model: Sequential, now: Any, x: Any) -> np.ndarray:
     return logits(model, now, x).argmax(axis=-1)
 
 
-def draw(out: Path, costs: Any, dev_errors: Any, x: Any, labels: Any, z: np.ndarray) -> None:
+def draw(out: Path, epochs: Any, costs: Any, dev_errors: Any, x: Any, labels: Any, z: np.ndarray) -> None:
     """The learning curve; of the test images the confusion matrix and those with the largest loss."""
-    epochs = np.arange(1, len(costs) + 1)
     figure, axes = figures.panels(1, 2, (5, 3.8), "Digits: learning curve")
     figures.curves(axes[0, 0], {"train": (epochs, costs)}, "epoch", "training cost / nats", log=True)
     figures.curves(axes[0, 1], {"dev": (epochs, 100 * np.array(dev_errors))}, "epoch", "dev error / %")

@@ -89,7 +89,8 @@ def test_every_leaf_that_differs_is_named(tmp_path):
 def test_another_release(tmp_path, monkeypatch):
     save(tmp_path, 1, {"a": np.zeros(3)})
     monkeypatch.setattr(checkpoint.metadata, "version", lambda name: "9.9")
-    with pytest.raises(ValueError, match=r"a checkpoint of the releases in use.* in place of 9\.9.*other_versions=True"):
+    words = r"a checkpoint of the releases in use.* in place of 9\.9.*other_versions=True"
+    with pytest.raises(ValueError, match=words):
         load(tmp_path)
     assert load(tmp_path, other_versions=True).step == 1
 
