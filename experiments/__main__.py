@@ -39,6 +39,10 @@ EXPERIMENTS = {
     "regularization": "experiments.course2.regularization",
     "gradient-checking": "experiments.course2.gradient_checking",
     "optimizers": "experiments.course2.optimizers",
+    "batch-norm": "experiments.course2.batch_norm",
+    "softmax-signs": "experiments.course2.signs",
+    "hyperparameters": "experiments.course2.hyperparameters",
+    "bias-variance": "experiments.course2.bias_variance",
 }
 EXPECTED = (InputError, MissingData, BadFile, ModuleNotFoundError)  # errors whose message says it all
 

@@ -17,6 +17,7 @@ from jaxnn.data.planar import (
     noisy_moons,
     planar_flower,
 )
+from jaxnn.data.signs import Signs, load_signs
 from jaxnn.data.splits import Split, split, standardize
 from jaxnn.data.tables import BreastCancer, Digits, load_breast_cancer, load_digits
 
@@ -29,6 +30,7 @@ __all__ = [
     "Field",
     "FootballField",
     "MissingData",
+    "Signs",
     "Split",
     "blobs",
     "check_examples",
@@ -39,6 +41,7 @@ __all__ = [
     "load_cat",
     "load_digits",
     "load_football",
+    "load_signs",
     "noisy_circles",
     "noisy_moons",
     "pixels_to_rows",
