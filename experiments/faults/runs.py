@@ -31,7 +31,7 @@ from jaxnn import (
     tanh,
 )
 from jaxnn.data import Batches
-from jaxnn.training import TrainState, fit, loss_scaled, make_step, start
+from jaxnn.training import TrainState, fit, loss_scaled, make_step, start, with_average
 from jaxnn.training.step import Step
 
 __all__ = ["KINDS", "STEPS", "begin", "train"]
@@ -49,11 +49,6 @@ class Kind(NamedTuple):
     settings: dict[str, Any]
 
 
-def averaged(optimizer: Any) -> Any:
-    """The optimiser, with an average of the updates by optax in its state."""
-    return optax.chain(optimizer, optax.ema(0.9))
-
-
 KINDS: dict[str, Kind] = {
     "dense, dropout, Adam": Kind(
         Sequential(Dense(16), relu, Dropout(0.3), Dense(CLASSES)), lambda: optax.adam(1e-2), "rows", {}),
@@ -68,7 +63,7 @@ KINDS: dict[str, Kind] = {
         lambda: optax.chain(optax.clip_by_global_norm(1.0), optax.rmsprop(1e-3)), "words", {}),
     "embedding, bfloat16, averages": Kind(
         Sequential(Embedding(WORDS, 8), Flatten(), Dropout(0.2), Dense(CLASSES)),
-        lambda: averaged(optax.adam(1e-2)), "words", {"precision": "bfloat16"}),
+        lambda: with_average(optax.adam(1e-2), 0.9), "words", {"precision": "bfloat16"}),
     "conv, float16, loss scale": Kind(
         Sequential(Conv(4, (3, 3)), relu, Flatten(), Dense(CLASSES)),
         lambda: loss_scaled(optax.adam(1e-2), interval=50), "images", {"precision": "float16"}),

@@ -1,5 +1,6 @@
 """Training: one pure jit-compiled step, whatever it trains, and a loop that loses no work."""
 
+from jaxnn.training.averages import average, with_average
 from jaxnn.training.checkpoint import BadCheckpoint, load, save
 from jaxnn.training.distributed import ProcessLost, connect
 from jaxnn.training.log import read_lines

@@ -14,6 +14,7 @@ that is good. Nothing is unpickled.
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import tempfile
@@ -27,13 +28,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
+from jaxnn import __version__
 from jaxnn.checks import InputError, expect
 
 __all__ = ["BadCheckpoint", "DamagedCheckpoint", "Loaded", "load", "prepare", "save", "steps_in"]
 
 FORMAT = 1
 NAME = re.compile(r"step_(\d{8,})(\.old)?")
-VERSIONED = ("jax", "optax")  # what decides how a run goes on, and how an optimiser's state looks
+COMPARED = ("jax", "optax")  # what decides how a run goes on, and how an optimiser's state looks
 
 
 class BadCheckpoint(ValueError):
@@ -114,7 +116,8 @@ def _save(directory: Path, final: Path, tree: Any, step: int, extra: dict[str, A
         os.mkdir(beside)
         leaves = [_write_leaf(beside, i, path, leaf) for i, (path, leaf) in enumerate(_paths(tree).items())]
         manifest = {"format": FORMAT, "step": int(step), "leaves": leaves, "extra": extra,
-                    "versions": {name: metadata.version(name) for name in VERSIONED}}
+                    "versions": {"jaxnn": __version__, "numpy": np.__version__, "python": platform.python_version()}
+                    | {name: metadata.version(name) for name in COMPARED}}
         text = json.dumps(manifest, indent=1, allow_nan=False).encode()
         _write(beside / "manifest.json", text)
         _write(beside / "manifest.sha256", hashlib.sha256(text).hexdigest().encode())
@@ -282,9 +285,8 @@ def _bytes(path: Path, name: str) -> bytes:
 
 
 def _expect_versions(path: Path, manifest: dict[str, Any], other_versions: bool) -> None:
-    now = {name: metadata.version(name) for name in VERSIONED}
-    differ = [f"{name} {was} in place of {now[name]}" for name, was in manifest["versions"].items()
-              if was != now[name]]
+    was, now = manifest["versions"], {name: metadata.version(name) for name in COMPARED}
+    differ = [f"{name} {was[name]} in place of {now[name]}" for name in COMPARED if was[name] != now[name]]
     expect(other_versions or not differ, "load", f"a checkpoint of the releases in use; {path}", ", ".join(differ),
            "pass other_versions=True to go on regardless")
 

@@ -10,7 +10,7 @@ import pytest
 
 from jaxnn import hand_derived, ops
 from jaxnn.layers import BatchNorm, Dense, Dropout, Sequential
-from jaxnn.training import evaluate, loss_scaled, make_step, start
+from jaxnn.training import average, evaluate, loss_scaled, make_step, start, with_average
 from jaxnn.training.tracing import Retraced, mixes_examples
 from tests.compare import assert_close
 
@@ -193,3 +193,17 @@ def test_a_loss_that_is_no_number():
     each.defbackward(lambda cache, dy: (dy, None))
     with pytest.raises(ValueError, match=r"a loss with one number, of shape \(\), for each example.*got \(2,\)"):
         make_step(NET, each, OPTIMIZER)(begin(), X, Y)
+
+
+def test_the_average_of_the_parameters():
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), with_average(optax.adam(0.1), 0.8))
+    state, step = begin(optimizer=optimizer), make_step(NET, LOSS, optimizer)
+    weighted, total = 0.0, 0.0
+    for _ in range(6):
+        state, _ = step(state, X, Y)
+        weight = np.asarray(state.params[0]["weight"])
+        weighted, total = 0.8 * weighted + 0.2 * weight, 0.8 * total + 0.2
+        np.testing.assert_allclose(average(state.opt_state)[0]["weight"], weighted / total, rtol=1e-5)
+    for refused in (lambda: average(optax.adam(0.1).init(state.params)), lambda: with_average(OPTIMIZER, 1.0)):
+        with pytest.raises(ValueError, match=r"the state of one with_average|decay in \[0, 1\)"):
+            refused()
