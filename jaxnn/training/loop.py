@@ -6,6 +6,7 @@ Killed at any moment and called again with the same arguments, it goes on from t
 and ends with the same parameters, optimiser state, key and step, bit for bit.
 """
 
+import json
 import time
 import warnings
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from jax.sharding import Mesh
 
 from jaxnn.checks import InputError, expect
 from jaxnn.training import checkpoint
+from jaxnn.training.checkpoint import BadCheckpoint, DamagedCheckpoint
 from jaxnn.training.distributed import ProcessLost
 from jaxnn.training.log import Log, Progress, TensorBoard
 from jaxnn.training.mesh import place
@@ -106,7 +108,7 @@ def fit(state: TrainState, step: Step, batches: Callable[[int], tuple[Any, Any]]
     save_every = every if save_every is None else save_every
     _check(step, steps, every, save_every, keep, watch, mode, patience, max_skipped, steps_per_dispatch,
            directory, tensorboard)
-    run = _Run(state, step, batches, steps, metrics, watch, mode, keep, configuration, mesh, checkpoints,
+    run = _Run(state, step, batches, steps, metrics, watch, mode, keep, _plain(configuration), mesh, checkpoints,
                None if directory is None else Path(directory), max_skipped)
     run.open(resume, other_versions, tensorboard, progress)
     try:
@@ -126,7 +128,7 @@ class _Run:
     """One call of `fit`: where it is, and what it does there."""
 
     def __init__(self, state: TrainState, step: Step, batches: Callable, steps: int, metrics: Callable | None,
-                 watch: str | None, mode: str, keep: int, configuration: dict[str, Any] | None,
+                 watch: str | None, mode: str, keep: int, configuration: dict[str, Any],
                  mesh: Mesh | None, checkpoints: Any, directory: Path | None, max_skipped: int):
         self.state, self.step, self.batches, self.steps = state, step, batches, steps
         self.metrics, self.watch, self.sign, self.keep = metrics, watch, 1 if mode == "min" else -1, keep
@@ -136,6 +138,7 @@ class _Run:
         self.at, self.window, self.skipped, self.in_a_row, self.since_best = 0, list[float](), 0, 0, 0
         self.explained = 0
         self.best: Best | None = None
+        self.best_saved, self.is_new = -1, True
         self.records: list[dict[str, Any]] = []
         self.pending: tuple[int, StepInfo, Any] | None = None
         self.compile_seconds, self.run_seconds, self.n_examples, self.recent = 0.0, 0.0, 0, (0, 0.0)
@@ -150,6 +153,7 @@ class _Run:
         expect(resume or not going_on, "fit", "a directory without a run, as resume=False asks",
                f"{self.directory} with checkpoints", "name another one")
         if going_on:
+            self.is_new = False
             self._restore(other_versions)
         if self.directory is not None:
             self.checkpoints.prepare(self.directory)
@@ -165,7 +169,7 @@ class _Run:
     def _restore(self, other_versions: bool) -> None:
         assert self.directory is not None
         loaded = self.checkpoints.load(self.directory, self.state, other_versions=other_versions)
-        now, was = self.configuration or {}, loaded.extra["configuration"]
+        now, was = self.configuration, loaded.extra["configuration"]
         differ = [f"{name} was {was.get(name, 'absent')!r}, is {now.get(name, 'absent')!r}"
                   for name in {**was, **now} if was.get(name) != now.get(name)]
         expect(not differ, "fit", f"the configuration that {self.directory} was begun with", "; ".join(differ),
@@ -174,10 +178,16 @@ class _Run:
         self.state, self.at = loaded.tree, loaded.step
         self.window, self.skipped, self.in_a_row, self.since_best = (
             loaded.extra[name] for name in ("window", "skipped", "in_a_row", "since_best"))
-        if loaded.extra["best"] is not None:
+        self.recent = self.at, 0.0
+        if loaded.extra["best"] is None:
+            return
+        try:
             kept = self.checkpoints.load(self.directory / "best", _net(self.state), step=loaded.extra["best"],
-                                   other_versions=other_versions)
-            self.best = Best(kept.step, kept.extra["value"], *kept.tree)
+                                         other_versions=other_versions)
+        except BadCheckpoint as error:
+            warnings.warn(f"the best so far is lost, and looked for anew: {error}", DamagedCheckpoint, stacklevel=2)
+            return
+        self.best, self.best_saved = Best(kept.step, kept.extra["value"], *kept.tree), kept.step
 
     def close(self) -> None:
         for writer in self.writers:
@@ -188,7 +198,7 @@ class _Run:
 
     def train(self, requests: StopRequests, every: int, save_every: int, patience: int | None,
               many: int) -> tuple[TrainState, History]:
-        if not self.records:
+        if self.is_new:  # and not by the records, which only the first process has
             self._record(first=True)
         while self.at < self.steps:
             self._dispatch(many if self.at % many == 0 and self.at + many <= self.steps else 1)
@@ -288,7 +298,7 @@ class _Run:
             writer.write(record)
         if not (self.writers and isinstance(self.writers[0], Log)):
             self.records.append(record)
-        if at == 0 and not first and self.compile_seconds:
+        if since == 0 and not first and self.compile_seconds:
             self.progress.say(f"compiled in {self.compile_seconds:.1f} s")
         self.progress.record(record, TIMES, left if self.at < self.steps else None)
         self._watch(record)
@@ -313,7 +323,7 @@ class _Run:
             return
         expect(self.watch in record, "fit", f"watch, one of the metrics {sorted(record)}", repr(self.watch))
         value = record[self.watch]
-        if self.best is not None and not self.sign * value < self.sign * self.best.value:
+        if np.isnan(value) or (self.best is not None and not self.sign * value < self.sign * self.best.value):
             self.since_best += 1
             return
         self.since_best = 0
@@ -329,14 +339,15 @@ class _Run:
         """Saves where training is, and before it the best it refers to."""
         if self.directory is None:
             return
-        extra = {"configuration": self.configuration or {}, "window": self.window, "skipped": self.skipped,
+        extra = {"configuration": self.configuration, "window": self.window, "skipped": self.skipped,
                  "in_a_row": self.in_a_row, "since_best": self.since_best,
                  "best": None if self.best is None else self.best.step}
         try:
-            if self.best is not None and self.best.step not in self.checkpoints.steps_in(self.directory / "best"):
+            if self.best is not None and self.best.step != self.best_saved:
                 # One more than checkpoints: each refers to one, and so does the next while it is written.
                 self.checkpoints.save(self.directory / "best", self.best.step, _net(self.best),
-                                extra={"value": self.best.value}, keep=self.keep + 1)
+                                      extra={"value": self.best.value}, keep=self.keep + 1)
+                self.best_saved = self.best.step
             self.checkpoints.save(self.directory, self.at, self.state, extra=extra, keep=self.keep)
         except OSError as error:
             if must:
@@ -347,6 +358,16 @@ class _Run:
 
 def _net(state: Any) -> tuple[Any, Any]:
     return state.params, state.state
+
+
+def _plain(configuration: dict[str, Any] | None) -> dict[str, Any]:
+    """As it will be read again: a tuple becomes a list."""
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(configuration or {}, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InputError("fit", f"expects a configuration that JSON can hold; got {configuration!r} ({error}); "
+                         "write what is no number, text or list as text") from error
+    return plain
 
 
 def _many(batches: Any, step: int, n_steps: int) -> Any:

@@ -141,6 +141,22 @@ def test_the_best_survives_going_on(tmp_path):
     assert (history.best.step, history.best.value) == (20, 9.0)
 
 
+def test_a_metric_that_is_no_number_is_never_the_best(tmp_path):
+    values = iter([np.nan, 2.0, np.nan, np.nan, 1.0])
+    _, history = train(100, metrics=lambda p, s: {"error": next(values)}, watch="error", patience=2,
+                       directory=tmp_path)
+    assert (history.best.step, history.stopped, history.records[-1]["step"]) == (10, "patience", 30)
+
+
+def test_a_damaged_best_is_looked_for_anew(tmp_path):
+    train(20, watch="error", directory=tmp_path)
+    for path in (tmp_path / "best").glob("*/*.bin"):
+        path.write_bytes(b"")
+    with pytest.warns(checkpoint.DamagedCheckpoint, match="the best so far is lost, and looked for anew"):
+        _, history = train(30, watch="error", directory=tmp_path)
+    assert history.best.step == 30
+
+
 def test_ctrl_c_and_sigterm_save_and_end_quietly(whole, tmp_path):
     for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         def batches(s, number=number, sent=[]):  # noqa: B006
@@ -287,6 +303,7 @@ def test_tensorboard(tmp_path):
     ({"steps_per_dispatch": 3}, "every and save_every that steps_per_dispatch=3 divides"),
     ({"step": lambda s, x, y: s}, "a step made by make_step; got function"),
     ({"tensorboard": True}, "a directory, for TensorBoard"),
+    ({"configuration": {"path": OPTIMIZER}}, "a configuration that JSON can hold"),
     ({"batches": lambda s: (X[:4], Y[:3])}, "as many labels as there are examples, 4"),
 ])
 def test_refused(options, words):
