@@ -19,6 +19,7 @@ from jaxnn.gradients.cost import temporaries
 from jaxnn.gradients.inside.per_example import per_example
 from jaxnn.layers import BatchNorm, Conv, Dense, Residual, Sequential, over_examples
 from jaxnn.ops import attention, batch_norm, dense, lstm, max_pool, relu, softmax_cross_entropy
+from jaxnn.training import TrainState, make_step, start
 
 __all__ = ["CASES"]
 
@@ -76,6 +77,37 @@ def per_example_norms() -> list[Side]:
 
     return [of_gradient("one gradient", cost_of(net, softmax_cross_entropy), *args),
             side("vmap(grad)", norms_of_all), side("jaxnn", statistics)]
+
+
+def training_step() -> list[Side]:
+    """make_step, which looks whether all is finite, beside the step one writes in plain JAX, which does not."""
+    optimizer = optax.adam(1e-3)
+    net = Sequential(Dense(1024), relu, Dense(1024), relu, Dense(10))
+    x, labels = normal(9, 256, 784), classes(10, 256, 10)
+
+    def plain_cost(params: Any, x: Any, labels: Any) -> Any:
+        for layer in params[:-1:2]:
+            x = jax.nn.relu(x @ layer["weight"].T + layer["bias"])
+        logits = x @ params[-1]["weight"].T + params[-1]["bias"]
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+
+    def plain(now: TrainState, x: Any, labels: Any) -> Any:
+        value, grads = jax.value_and_grad(plain_cost)(now.params, x, labels)
+        updates, opt_state = optimizer.update(grads, now.opt_state)
+        return now._replace(params=optax.apply_updates(now.params, updates), opt_state=opt_state), value
+
+    def side(name: str, step: Callable, lowered: Any) -> Side:
+        held = [start(net, optimizer, (784,), jax.random.key(0))]
+        compiled = lowered(held[0], x, labels).compile()
+
+        def run() -> Any:
+            held[0], info = step(held[0], x, labels)
+            return info
+
+        return Side(name, run, temporaries(compiled))
+
+    jitted, ours = jax.jit(plain, donate_argnums=0), make_step(net, softmax_cross_entropy, optimizer)
+    return [side("autodiff", jitted, jitted.lower), side("jaxnn", ours, ours.lower)]
 
 
 def pool() -> list[Side]:
@@ -304,6 +336,7 @@ CASES = [
     Case("mlp", "MLP 784-1024-1024-10, batch 256: gradient", mlp, 1.05),
     Case("per-example", "MLP 784-1024-1024-10, batch 256: gradient norm of each example",
          per_example_norms, 1.3),
+    Case("step", "MLP 784-1024-1024-10, batch 256: training step, Adam", training_step),
     Case("max-pool", "max pool 2x2, 64x32x32x64: backward", pool, 0.2),
     Case("batch-norm", "batch norm, 256x32x32x64: backward", normalization, 0.5),
     *(Case(f"attention-{t}", f"causal attention, 8 heads, d = 64, T = {t}: gradient", attention_of(t))

@@ -5,8 +5,8 @@
     state, info = step(state, x, labels)
 
 The optimiser is optax's, with what it brings: clipping, weight decay, schedules, averages of the
-parameters. A step whose cost, gradient or update is not finite changes nothing but the step's number, and
-says so in `info.applied`.
+parameters. A step whose cost or gradient is not finite, or whose update is scaled by what is not, changes
+nothing but the step's number, and says so in `info.applied`.
 """
 
 import functools
@@ -167,15 +167,24 @@ class Step:
         whole = now if layout is None else now._replace(params=layout.gathered(now.params))
         (cost, state), scaled = self._gradient(whole, x, labels, n)
         scaled = scaled if layout is None else layout.cut(scaled)
-        scale = scale_of(now.opt_state)
-        updates, opt_state = self._update(scaled, now.opt_state, now.params, value=cost)
+        update = functools.partial(self._update, scaled, now.opt_state, now.params, value=cost)
+        updates, opt_state = jax.eval_shape(update)
         expect_same_tree("make_step", "an optimizer whose updates are like the parameters", now.params, updates)
         expect_same_tree("make_step", "an optimizer whose state keeps its structure", now.opt_state, opt_state)
-        new = now._replace(params=optax.apply_updates(now.params, updates), state=state, opt_state=opt_state)
-        applied = is_finite((cost, scaled, updates))
-        kept = jax.tree.map(lambda a, b: jnp.where(applied, a, b), new, now)
-        info = StepInfo(cost, optax.tree.norm(scaled) / scale, applied)
-        return kept._replace(opt_state=adjusted(self.optimizer, kept.opt_state, applied), step=now.step + 1), info
+
+        def moved() -> tuple[Any, Any]:
+            updates, opt_state = update()
+            return optax.apply_updates(now.params, updates), opt_state
+
+        # Of the updates one element of each array is looked at: a learning rate or a norm that is NaN is in all
+        # of them, and to look at every one would take another pass over the optimiser's state.
+        applied = is_finite((cost, scaled, jax.tree.map(lambda u: u[(slice(1),) * u.ndim], update()[0])))
+        # A branch, and no jnp.where over all arrays, which would keep two of each.
+        params, opt_state = jax.lax.cond(applied, moved, lambda: (now.params, now.opt_state))
+        state = jax.tree.map(lambda a, b: jnp.where(applied, a, b), state, now.state)
+        info = StepInfo(cost, optax.tree.norm(scaled) / scale_of(now.opt_state), applied)
+        return now._replace(params=params, state=state, opt_state=adjusted(self.optimizer, opt_state, applied),
+                            step=now.step + 1), info
 
     def _gradient(self, now: TrainState, x: Any, labels: Any, n: Any) -> Any:
         """((cost, state), gradient times the loss scale) of the first n examples of the batch."""
