@@ -60,13 +60,15 @@ def _kind(name: str, n: int, folder: Path, seed: int, steps: int) -> list[Killed
     run = 0
     while len(killed) < n:
         directory = folder / f"run_{run}"
-        ended = False
+        ended = had_one = False
         while len(killed) < n and not ended:
             process = _run(name, directory, steps, keep=3)
             ended = not _interrupt(process, directory, chance)
             in_save = any(directory.glob("**/.writing_*"))
             if not ended:
                 step, is_equal = _compare(directory, whole)
+                is_equal = is_equal and (step is not None or not had_one)
+                had_one = step is not None
                 killed.append(Killed(name, step, in_save, is_equal))
         run += 1
     return killed

@@ -3,8 +3,9 @@
 from jaxnn.training.averages import average, with_average
 from jaxnn.training.checkpoint import BadCheckpoint, load, save
 from jaxnn.training.distributed import ProcessLost, connect
+from jaxnn.training.history import Best, Diverged, Failed, History, NotSaved
 from jaxnn.training.log import read_lines
-from jaxnn.training.loop import Best, Diverged, History, NotSaved, fit
+from jaxnn.training.loop import fit
 from jaxnn.training.mesh import make_mesh, shard
 from jaxnn.training.precision import loss_scaled
 from jaxnn.training.step import Step, StepInfo, TrainState, evaluate, make_step, start

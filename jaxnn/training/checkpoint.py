@@ -31,7 +31,8 @@ from jax.experimental import multihost_utils
 from jaxnn import __version__
 from jaxnn.checks import InputError, expect
 
-__all__ = ["BadCheckpoint", "DamagedCheckpoint", "Loaded", "load", "prepare", "save", "steps_in"]
+__all__ = ["BadCheckpoint", "DamagedCheckpoint", "Loaded", "load", "prepare", "save",
+           "set_aside", "steps_in"]
 
 FORMAT = 1
 NAME = re.compile(r"step_(\d{8,})(\.old)?")
@@ -60,6 +61,14 @@ def prepare(directory: Path) -> None:
     Raises:
       InputError: it is a file, or cannot be made or written to. Better now than after hours.
     """
+    orbax = [p.name for p in directory.glob("*") if p.name.isdigit()]
+    expect(not orbax, "prepare", "a directory without checkpoints of Orbax", f"{directory} with {', '.join(orbax[:3])}",
+           "pass checkpoints=jaxnn.training.orbax_checkpoint")
+    make(directory)
+
+
+def make(directory: Path) -> None:
+    """Makes a directory, and makes sure that it can be written to."""
     expect(not directory.exists() or directory.is_dir(), "prepare", "a directory for checkpoints",
            f"the file {directory}", "name another place")
     try:
@@ -127,7 +136,8 @@ def _save(directory: Path, final: Path, tree: Any, step: int, extra: dict[str, A
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
-    for old in steps_in(directory)[:-keep]:
+    # Steps behind this one are of a run that was gone on with from before them.
+    for old in [s for s in steps_in(directory) if s <= step][:-keep]:
         shutil.rmtree(directory / f"step_{old:08d}", ignore_errors=True)
 
 
@@ -169,6 +179,14 @@ def load(directory: str | Path, like: Any = None, *, step: int | None = None,
     raise BadCheckpoint(f"no good checkpoint in {directory}: {'; '.join(troubles)}")
 
 
+def set_aside(directory: Path, after: int) -> None:
+    """Renames what lies behind a step, when a run goes on from there: damaged_step_... is no checkpoint."""
+    for name in _names(directory):
+        if _step(name) > after:
+            shutil.rmtree(directory / f"damaged_{name}", ignore_errors=True)
+            os.rename(directory / name, directory / f"damaged_{name}")
+
+
 def steps_in(directory: str | Path) -> list[int]:
     """The steps of the checkpoints in a directory, oldest first, good or not."""
     return sorted({_step(name) for name in _names(Path(directory))})
@@ -188,7 +206,7 @@ def _whole(leaf: Any) -> Any:
 
 def _write_leaf(directory: Path, i: int, path: str, leaf: Any) -> dict[str, Any]:
     entry: dict[str, Any] = {"path": path}
-    if isinstance(leaf, bool | int | float):
+    if type(leaf) in (bool, int, float):
         return entry | {"python": type(leaf).__name__, "value": leaf if np.isfinite(leaf) else repr(leaf)}
     if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         entry["key"] = str(jax.random.key_impl(leaf))
@@ -310,7 +328,7 @@ def expect_like(like: Any, tree: Any, path: Path) -> None:
 
 
 def _placed(leaf: Any, like: Any) -> Any:
-    if isinstance(like, bool | int | float):
+    if type(like) in (bool, int, float):
         return leaf
     sharding = getattr(like, "sharding", None)
     if sharding is not None and not sharding.is_fully_addressable:
@@ -319,7 +337,10 @@ def _placed(leaf: Any, like: Any) -> Any:
         return jax.random.wrap_key_data(spread, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else spread
     if isinstance(like, np.ndarray):
         return np.array(leaf)
-    return jax.device_put(leaf, sharding)
+    placed = jax.device_put(leaf, sharding)
+    expect(placed.dtype == leaf.dtype, "load", f"float64 to be on, for a leaf of {leaf.dtype}", "it off",
+           "load inside of jax.enable_x64(True)")
+    return placed
 
 
 def _is_key(leaf: Any) -> bool:
@@ -327,9 +348,12 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _kind(leaf: Any) -> str:
-    return type(leaf).__name__ if isinstance(leaf, bool | int | float) else f"{leaf.dtype}{list(leaf.shape)}"
+    return type(leaf).__name__ if type(leaf) in (bool, int, float) else f"{leaf.dtype}{list(leaf.shape)}"
 
 
 def _paths(tree: Any) -> dict[str, Any]:
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-            for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+    flat = jax.tree_util.tree_flatten_with_path(tree)[0]
+    paths = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in flat}
+    expect(len(paths) == len(flat), "checkpoint", "a tree whose leaves have paths of their own",
+           f"{len(flat)} leaves with {len(paths)} paths", "use no '/' in a key")
+    return paths

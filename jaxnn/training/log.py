@@ -4,30 +4,32 @@ import json
 import math
 import os
 import sys
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from jaxnn.data.extra import import_extra
+from jaxnn.training.history import NotSaved
 
-__all__ = ["Log", "Progress", "TensorBoard", "read_lines"]
+__all__ = ["DamagedLog", "Log", "Progress", "TensorBoard", "read_lines"]
 
 
 def read_lines(path: str | Path) -> list[dict[str, Any]]:
-    """The records of a log; a last line that a kill has torn is left out.
-
-    Raises:
-      ValueError: a line before the last is no record.
-    """
+    """The records of a log; a last line that a kill has torn is left out, and a damaged one, with a warning."""
     lines = Path(path).read_bytes().split(b"\n")
     records = []
     for i, line in enumerate(lines[:-1]):  # behind the last newline is nothing, or a torn line
         try:
-            records.append(json.loads(line))
-        except ValueError as error:
-            raise ValueError(f"read_lines expects a JSON record on each line of {path}; line {i + 1} is "
-                             f"{line[:60]!r}; delete it") from error
+            record = json.loads(line)
+            records.append(record | {"step": int(record["step"])})
+        except (ValueError, TypeError, KeyError):
+            warnings.warn(f"line {i + 1} of {path} is no record and left out: {line[:60]!r}", DamagedLog, stacklevel=2)
     return records
+
+
+class DamagedLog(UserWarning):
+    """A line of a log is no record."""
 
 
 class Log:
@@ -46,8 +48,15 @@ class Log:
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115
 
     def write(self, record: dict[str, Any]) -> None:
-        self._file.write(_line(record))
+        """Adds a record; where the disk is full it is kept in `records`, the file stays whole, and it is said."""
         self.records.append(record)
+        whole, line = self._file.seek(0, os.SEEK_END), _line(record)
+        try:
+            while line:
+                line = line[self._file.write(line):]
+        except OSError as error:
+            self._file.truncate(whole)
+            warnings.warn(f"the record of step {record['step']} could not be written ({error})", NotSaved, stacklevel=2)
 
     def close(self) -> None:
         self._file.close()

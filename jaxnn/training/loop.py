@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,52 +21,18 @@ from jaxnn.checks import InputError, expect
 from jaxnn.training import checkpoint
 from jaxnn.training.checkpoint import BadCheckpoint, DamagedCheckpoint
 from jaxnn.training.distributed import ProcessLost
+from jaxnn.training.history import Best, Diverged, Failed, History, NotSaved
 from jaxnn.training.log import Log, Progress, TensorBoard
-from jaxnn.training.mesh import place
+from jaxnn.training.mesh import place, shard
+from jaxnn.training.precision import scale_of
 from jaxnn.training.step import Step, StepInfo, TrainState, batch_size
 from jaxnn.training.stopping import Interrupted, StopRequests
 from jaxnn.training.trouble import explain
 
-__all__ = ["Best", "Diverged", "History", "NotSaved", "fit"]
+__all__ = ["fit"]
 
 EXPLAINED = 5  # steps that were not applied: each takes a walk through the network
 TIMES = ("examples_per_second", "seconds", "compile_seconds")  # in a record, but not on its line
-
-
-class Best(NamedTuple):
-    """The best so far by the measure that is watched."""
-
-    step: int
-    value: float
-    params: Any
-    state: Any
-
-
-class History(NamedTuple):
-    """records: at step 0, each `every` steps and at the end: the step, the mean cost since the last record,
-    the gradient's norm, the metrics, the examples per second, and the seconds of running and of compiling.
-    skipped: steps that were not applied. stopped: why it ended, "steps" or "patience"."""
-
-    records: list[dict[str, Any]]
-    best: Best | None
-    skipped: int
-    stopped: str
-
-    def column(self, name: str) -> np.ndarray:
-        """A measure over the records, NaN where it was not taken."""
-        return np.array([np.nan if r.get(name) is None else r[name] for r in self.records], float)
-
-
-class Diverged(RuntimeError):
-    """Too many steps in a row were not finite. state is the last good one; it is saved."""
-
-    def __init__(self, message: str, state: Any, history: History):
-        super().__init__(message)
-        self.state, self.history = state, history
-
-
-class NotSaved(UserWarning):
-    """A checkpoint could not be written; training went on."""
 
 
 def fit(state: TrainState, step: Step, batches: Callable[[int], tuple[Any, Any]], *, steps: int,
@@ -83,7 +49,8 @@ def fit(state: TrainState, step: Step, batches: Callable[[int], tuple[Any, Any]]
       state: from `start`; donated.
       step: from `make_step`.
       batches: the step's number -> (x, labels), such as `jaxnn.data.Batches`.
-      metrics: (params, state) -> {name: number}, before the first step and then at every record.
+      metrics: (params, state) -> {name: number}, before the first step and then at every record; other names
+        than the record's own: step, cost, gradient_norm ...
       every: steps between records.
       watch, mode: the metric of which the best, "min" or "max", is kept: in the history, and in directory/best.
       patience: records without a new best after which training ends.
@@ -96,18 +63,19 @@ def fit(state: TrainState, step: Step, batches: Callable[[int], tuple[Any, Any]]
       progress: print a line for each record, and a bar on a terminal.
       max_skipped: steps in a row that are not finite after which training ends.
       steps_per_dispatch: steps compiled into one program, for short ones; it divides every and save_every.
-      mesh: spread each batch over its axis "data"; see `jaxnn.training.mesh`.
+      mesh: spread each batch over its axis "data"; a state that lies on one device is copied to all.
       checkpoints: the module that writes them, `jaxnn.training.orbax_checkpoint` for many hosts.
     Raises:
       InputError: an argument is not as above, before any time is spent.
       Interrupted: on SIGTERM or Ctrl-C, with the state of the step it came to saved.
       Diverged: max_skipped steps in a row were not finite; the last good state is saved.
+      Failed: batches or metrics raised; the state is saved, and in the error with the history.
       ProcessLost: another process of the run has ended.
       OSError: the last checkpoint cannot be written. One before that is only warned of.
     """
     save_every = every if save_every is None else save_every
-    _check(step, steps, every, save_every, keep, watch, mode, patience, max_skipped, steps_per_dispatch,
-           directory, tensorboard)
+    _check(state, step, batches, steps, every, save_every, keep, watch, mode, patience, max_skipped, steps_per_dispatch,
+           directory, tensorboard, mesh)
     run = _Run(state, step, batches, steps, metrics, watch, mode, keep, _plain(configuration), mesh, checkpoints,
                None if directory is None else Path(directory), max_skipped)
     run.open(resume, other_versions, tensorboard, progress)
@@ -130,8 +98,11 @@ class _Run:
     def __init__(self, state: TrainState, step: Step, batches: Callable, steps: int, metrics: Callable | None,
                  watch: str | None, mode: str, keep: int, configuration: dict[str, Any],
                  mesh: Mesh | None, checkpoints: Any, directory: Path | None, max_skipped: int):
-        self.state, self.step, self.batches, self.steps = state, step, batches, steps
-        self.metrics, self.watch, self.sign, self.keep = metrics, watch, 1 if mode == "min" else -1, keep
+        is_alone = all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(state))
+        self.state = shard(state, mesh) if mesh is not None and is_alone else state
+        self.step, self.batches, self.steps = step, batches, steps
+        self.metrics, self.watch, self.mode, self.keep = metrics, watch, mode, keep
+        self.sign = 1 if mode == "min" else -1
         self.configuration, self.mesh, self.checkpoints, self.directory = configuration, mesh, checkpoints, directory
         self.max_skipped = max_skipped
         self.is_first = jax.process_index() == 0  # the one process that writes
@@ -148,20 +119,21 @@ class _Run:
     # Beginning and end.
 
     def open(self, resume: bool, other_versions: bool, tensorboard: bool, progress: bool) -> None:
-        self.at = int(self.state.step)
+        self.at, self.step.batch_size = int(self.state.step), None
+        log = None if self.directory is None else self.directory / "metrics.jsonl"
         going_on = self.directory is not None and bool(self.checkpoints.steps_in(self.directory))
-        expect(resume or not going_on, "fit", "a directory without a run, as resume=False asks",
-               f"{self.directory} with checkpoints", "name another one")
+        expect(resume or not (going_on or (log is not None and log.exists())), "fit",
+               "a directory without a run, as resume=False asks", f"{self.directory} with one", "name another one")
+        if log is not None:
+            self.checkpoints.prepare(self.directory)
         if going_on:
             self.is_new = False
             self._restore(other_versions)
-        if self.directory is not None:
-            self.checkpoints.prepare(self.directory)
-            if self.is_first:
-                log = Log(self.directory / "metrics.jsonl", self.at if going_on else -1)
-                self.records, self.writers = log.records, [log]
-                if tensorboard:
-                    self.writers.append(TensorBoard(self.directory / "tensorboard"))
+        if log is not None and self.is_first:
+            self.writers = [Log(log, self.at if going_on else -1)]
+            self.records = self.writers[0].records
+            if tensorboard:
+                self.writers.append(TensorBoard(log.with_name("tensorboard")))
         self.progress = Progress(self.steps, self.at, shown=progress and self.is_first)
         if going_on:
             self.progress.say(f"going on from step {self.at} of {self.directory}")
@@ -169,16 +141,24 @@ class _Run:
     def _restore(self, other_versions: bool) -> None:
         assert self.directory is not None
         loaded = self.checkpoints.load(self.directory, self.state, other_versions=other_versions)
-        now, was = self.configuration, loaded.extra["configuration"]
+        now, was = ({**extra["run"], **extra["configuration"]} for extra in (self._extra(), loaded.extra))
         differ = [f"{name} was {was.get(name, 'absent')!r}, is {now.get(name, 'absent')!r}"
                   for name in {**was, **now} if was.get(name) != now.get(name)]
-        expect(not differ, "fit", f"the configuration that {self.directory} was begun with", "; ".join(differ),
+        expect(not differ, "fit", f"the run that {self.directory} was begun with", "; ".join(differ),
                "name another directory, or use the old values")
         expect(loaded.step <= self.steps, "fit", f"steps of at least the {loaded.step} that are done", str(self.steps))
         self.state, self.at = loaded.tree, loaded.step
-        self.window, self.skipped, self.in_a_row, self.since_best = (
-            loaded.extra[name] for name in ("window", "skipped", "in_a_row", "since_best"))
+        if self.is_first and hasattr(self.checkpoints, "set_aside"):
+            self.checkpoints.set_aside(self.directory, self.at)
+        self.window, self.skipped, self.in_a_row, self.step.batch_size = (
+            loaded.extra[name] for name in ("window", "skipped", "in_a_row", "batch_size"))
         self.recent = self.at, 0.0
+        if loaded.extra["watched"] != [self.watch, self.mode]:
+            if loaded.extra["best"] is not None:
+                warnings.warn(f"{self.watch!r} is watched in place of {loaded.extra['watched'][0]!r}: its best is "
+                              "looked for anew", NotSaved, stacklevel=2)
+            return
+        self.since_best = loaded.extra["since_best"]
         if loaded.extra["best"] is None:
             return
         try:
@@ -200,14 +180,16 @@ class _Run:
               many: int) -> tuple[TrainState, History]:
         if self.is_new:  # and not by the records, which only the first process has
             self._record(first=True)
-        while self.at < self.steps:
+        has_patience = patience is None or self.since_best < patience
+        while self.at < self.steps and has_patience:
             self._dispatch(many if self.at % many == 0 and self.at + many <= self.steps else 1)
             ended = self.at == self.steps
             recorded = self.at % every == 0 or ended
             if recorded:
                 self._settle()
                 self._record()
-                ended = ended or (patience is not None and self.since_best >= patience)
+                has_patience = patience is None or self.since_best < patience
+                ended = ended or not has_patience
             stop = requests.asked()
             if ended or stop or self.at % save_every == 0:
                 self._settle()
@@ -218,26 +200,49 @@ class _Run:
                 raise Interrupted(stop, self.state, self._history(stop))
             if ended:
                 break
-        return self.state, self._history("steps" if self.at == self.steps else "patience")
+        return self.state, self._history("steps" if has_patience else "patience")
 
     def _dispatch(self, n_steps: int) -> None:
         """Takes the next steps; looks at those before them while they run."""
         begin, traces = time.perf_counter(), len(self.step.traces)
-        if n_steps == 1:
-            batch = place(self.batches(self.at), self.mesh)
-            self.state, info = self.step(self.state, *batch)
-        else:
-            batch = place(_many(self.batches, self.at, n_steps), self.mesh, axis=1)
-            self.state, info = self.step.many(self.state, *batch)
+        batch = self._batch(n_steps)
+        x, labels = place(batch[:2], self.mesh, axis=int(n_steps > 1))
+        take = self.step if n_steps == 1 else self.step.many
+        self.state, info = take(self.state, x, labels, batch[2])
         if len(self.step.traces) > traces:
             self.compile_seconds += time.perf_counter() - begin  # tracing and compiling are waited for
             begin = time.perf_counter()
-        self.n_examples = batch_size(*batch if n_steps == 1 else jax.tree.map(lambda a: a[0], batch))
+        self.n_examples = int(np.ravel(batch[2])[-1])
         before, self.pending = self.pending, (self.at, info, batch)
         self.at += n_steps
         self.progress.advance(n_steps)
         self._look(before)
         self.run_seconds += time.perf_counter() - begin
+
+    def _batch(self, n_steps: int) -> tuple[Any, Any, Any]:
+        """(x, labels, how many of the examples are no filling) of the next steps, stacked if there are more."""
+        try:
+            if n_steps == 1 or not hasattr(self.batches, "many"):
+                filled = [self._fill(self.batches(s)) for s in range(self.at, self.at + n_steps)]
+                return filled[0] if n_steps == 1 else jax.tree.map(lambda *leaves: np.stack(leaves), *filled)
+            x, labels = self.batches.many(self.at, n_steps)
+            return x, labels, np.full(n_steps, batch_size(*jax.tree.map(lambda a: a[0], (x, labels))), np.int32)
+        except InputError:
+            raise
+        except Exception as error:
+            raise self._failed("batches", error) from error
+
+    def _fill(self, batch: Any) -> tuple[Any, Any, int]:
+        expect(isinstance(batch, tuple | list) and len(batch) == 2, "fit", "batches that give (x, labels)",
+               f"{type(batch).__name__}" + (f" of {len(batch)}" if isinstance(batch, tuple | list) else ""))
+        return self.step.fill(self.state, *batch)
+
+    def _failed(self, what: str, error: Exception) -> Failed:
+        self._settle()
+        self._save(must=False)
+        kept = "" if self.directory is None else f"; the state is saved in {self.directory}"
+        return Failed(f"{what} raised at step {self.at}: {type(error).__name__}: {error}{kept}", self.state,
+                      self._history("failed"))
 
     def _settle(self) -> None:
         begin = time.perf_counter()
@@ -249,7 +254,7 @@ class _Run:
         """Counts the steps of a dispatch; tells of those that were not applied."""
         if pending is None:
             return
-        first, info, batch = pending
+        first, info, (*batch, _) = pending
         costs, norms, applied = (np.atleast_1d(np.asarray(a)) for a in info)
         self.norm = float(norms[-1])
         for i, (cost, is_applied) in enumerate(zip(costs, applied, strict=True)):
@@ -257,11 +262,13 @@ class _Run:
                 self.window.append(float(cost))
                 self.in_a_row = 0
                 continue
-            self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
+            self.skipped += 1
+            # A loss scale that is found too large is no fault: it is halved until it fits.
+            self.in_a_row += not (np.isfinite(cost) and float(scale_of(self.state.opt_state)) > 1)
             one = info if np.ndim(info.cost) == 0 else jax.tree.map(lambda a, i=i: a[i], info)
             x, labels = batch if np.ndim(info.cost) == 0 else jax.tree.map(lambda a, i=i: a[i], batch)
-            stops = self.in_a_row == self.max_skipped
-            if stops or (self.in_a_row == 1 and self.explained < EXPLAINED):
+            stops = self.in_a_row >= self.max_skipped
+            if stops or (self.in_a_row <= 1 and self.explained < EXPLAINED):
                 told = explain(self.step, self.state, x, labels, first + i, one, self._names(first + i))
                 self.explained += 1
                 self.progress.say(told + ("" if self.explained < EXPLAINED else "; further ones are only counted"))
@@ -308,20 +315,21 @@ class _Run:
             return {}
         try:
             found = self.metrics(self.state.params, self.state.state)
+            own = sorted({"step", "cost", "gradient_norm", "skipped", *TIMES} & found.keys())
+            if own:
+                raise ValueError(f"{', '.join(own)}, which the record has of its own; name it dev_{own[0]}, say")
+            if self.watch is not None and self.watch not in found:
+                raise ValueError(f"no {self.watch!r}, which is to be watched, but {sorted(found)}")
             return {name: _number(name, value) for name, value in found.items()}
         except Exception as error:
             if first:
                 raise InputError("fit", f"expects metrics that are measured before the first step too; got "
                                  f"{type(error).__name__}: {error}") from error
-            self._save(must=False)
-            raise RuntimeError(f"metrics raised at step {self.at}: {error}"
-                               + ("" if self.directory is None else f"; the state is saved in {self.directory}")
-                               ) from error
+            raise self._failed("metrics", error) from error
 
     def _watch(self, record: dict[str, Any]) -> None:
         if self.watch is None:
             return
-        expect(self.watch in record, "fit", f"watch, one of the metrics {sorted(record)}", repr(self.watch))
         value = record[self.watch]
         if np.isnan(value) or (self.best is not None and not self.sign * value < self.sign * self.best.value):
             self.since_best += 1
@@ -335,20 +343,26 @@ class _Run:
 
     # Saving.
 
+    def _extra(self) -> dict[str, Any]:
+        """What is saved beside the state: which run it is, and where its loop is."""
+        run = {"layer": repr(self.step.layer), "loss": self.step.loss.name} | {
+            name: getattr(self.batches, name) for name in ("seed", "batch_size", "n_examples")
+            if isinstance(getattr(self.batches, name, None), int)}
+        return {"run": run, "configuration": self.configuration, "window": self.window, "skipped": self.skipped,
+                "in_a_row": self.in_a_row, "since_best": self.since_best, "watched": [self.watch, self.mode],
+                "batch_size": self.step.batch_size, "best": None if self.best is None else self.best.step}
+
     def _save(self, must: bool) -> None:
         """Saves where training is, and before it the best it refers to."""
         if self.directory is None:
             return
-        extra = {"configuration": self.configuration, "window": self.window, "skipped": self.skipped,
-                 "in_a_row": self.in_a_row, "since_best": self.since_best,
-                 "best": None if self.best is None else self.best.step}
         try:
             if self.best is not None and self.best.step != self.best_saved:
                 # One more than checkpoints: each refers to one, and so does the next while it is written.
                 self.checkpoints.save(self.directory / "best", self.best.step, _net(self.best),
                                       extra={"value": self.best.value}, keep=self.keep + 1)
                 self.best_saved = self.best.step
-            self.checkpoints.save(self.directory, self.at, self.state, extra=extra, keep=self.keep)
+            self.checkpoints.save(self.directory, self.at, self.state, extra=self._extra(), keep=self.keep)
         except OSError as error:
             if must:
                 raise
@@ -370,12 +384,6 @@ def _plain(configuration: dict[str, Any] | None) -> dict[str, Any]:
     return plain
 
 
-def _many(batches: Any, step: int, n_steps: int) -> Any:
-    if hasattr(batches, "many"):
-        return batches.many(step, n_steps)
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *[batches(s) for s in range(step, step + n_steps)])
-
-
 def _number(name: str, value: Any) -> Any:
     if np.ndim(value) != 0:
         raise TypeError(f"'{name}' is an array of shape {np.shape(value)}, not a number")
@@ -383,19 +391,28 @@ def _number(name: str, value: Any) -> Any:
     return value
 
 
-def _check(step: Any, steps: int, every: int, save_every: int, keep: int, watch: str | None, mode: str,
-           patience: int | None, max_skipped: int, many: int, directory: Any, tensorboard: bool) -> None:
+def _check(state: Any, step: Any, batches: Any, steps: int, every: int, save_every: int, keep: int,
+           watch: str | None, mode: str, patience: int | None, max_skipped: int, many: int, directory: Any,
+           tensorboard: bool, mesh: Mesh | None) -> None:
+    expect(isinstance(state, TrainState), "fit", "a TrainState, made by start", type(state).__name__)
+    expect(callable(batches), "fit", "batches that are called with the step's number, such as Batches(x, labels, 32)",
+           type(batches).__name__)
+    wide = [leaf for leaf in jax.tree.leaves(state) if str(leaf.dtype) in ("float64", "int64", "complex128")]
+    expect(not wide or jax.config.read("jax_enable_x64"), "fit", "float64 to be on, for a state of 64 bits", "it off",
+           "call it inside of jax.enable_x64(True)")
+    expect(mesh is None or "data" in mesh.shape, "fit", "a mesh with an axis 'data'",
+           str(None if mesh is None else dict(mesh.shape)), "make it with make_mesh")
     expect(isinstance(step, Step), "fit", "a step made by make_step", type(step).__name__)
     counts = {"steps": steps, "every": every, "save_every": save_every, "max_skipped": max_skipped,
-              "steps_per_dispatch": many} | ({} if patience is None else {"patience": patience})
+              "steps_per_dispatch": many, "keep": keep} | ({} if patience is None else {"patience": patience})
     for name, value in counts.items():
         expect(isinstance(value, int) and not isinstance(value, bool) and value > 0, "fit",
                f"{name}, a positive integer", repr(value))
     expect(keep >= 2, "fit", "keep, at least 2", repr(keep), "one may be damaged")
     expect(mode in ("min", "max"), "fit", "mode 'min' or 'max'", repr(mode))
     expect(patience is None or watch is not None, "fit", "a metric to watch, for patience", "none", "pass watch=")
-    expect(every % many == 0 and save_every % many == 0, "fit", f"every and save_every that steps_per_dispatch={many} "
-           "divides", f"{every} and {save_every}")
+    expect(every % many == 0 and save_every % many == 0, "fit",
+           f"every and save_every that steps_per_dispatch={many} divides", f"{every} and {save_every}")
     expect(not tensorboard or directory is not None, "fit", "a directory, for TensorBoard", "none")
     expect(directory is None or not Path(directory).exists() or Path(directory).is_dir(), "fit",
            "a directory", f"the file {directory}", "name another place")

@@ -6,15 +6,17 @@ The same functions as in `checkpoint`, which gathers the whole tree in the first
 there. Orbax verifies no hash of its own, and a load here takes the newest step it can read.
 """
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxnn.checks import expect
+from jaxnn.checks import InputError, expect
 from jaxnn.data.extra import import_extra
-from jaxnn.training.checkpoint import BadCheckpoint, Loaded, expect_like, prepare
+from jaxnn.training import checkpoint
+from jaxnn.training.checkpoint import BadCheckpoint, DamagedCheckpoint, Loaded, expect_like, make
 
 __all__ = ["load", "prepare", "save", "steps_in"]
 
@@ -34,21 +36,44 @@ def save(directory: str | Path, step: int, tree: Any, *, extra: dict[str, Any] |
 
 def load(directory: str | Path, like: Any, *, step: int | None = None, other_versions: bool = False) -> Loaded:
     """As `checkpoint.load`, but `like` must be given, and releases are not compared."""
-    orbax = _orbax()
+    orbax, directory = _orbax(), Path(directory)
     found = [s for s in reversed(steps_in(directory)) if step in (None, s)]
-    expect(bool(found), "load", f"a checkpoint in {directory}", "none" if step is None else f"none of step {step}")
+    if not found:
+        raise BadCheckpoint(f"no checkpoint{'' if step is None else f' of step {step}'} in {directory}")
+    troubles = []
     handlers = {"tree": orbax.StandardCheckpointHandler(), "extra": orbax.JsonCheckpointHandler()}
     with orbax.CheckpointManager(_absolute(directory), item_handlers=handlers) as manager:
-        metadata = manager.item_metadata(found[0]).tree
-        expect_like(jax.tree.map(_plain, like), metadata, Path(directory) / str(found[0]))
-        try:
-            restored = manager.restore(found[0], args=orbax.args.Composite(
-                tree=orbax.args.StandardRestore(jax.tree.map(_plain, like)), extra=orbax.args.JsonRestore()))
-        except Exception as error:
-            raise BadCheckpoint(f"{directory}, step {found[0]}: {error}") from error
-    tree = jax.tree.map(lambda new, old: jax.random.wrap_key_data(new, impl=jax.random.key_impl(old))
-                        if _is_key(old) else new, restored.tree, like)
-    return Loaded(tree, found[0], restored.extra)
+        for number in found:
+            try:
+                metadata = manager.item_metadata(number).tree
+                expect_like(jax.tree.map(_plain, like), metadata, directory / str(number))
+                restored = manager.restore(number, args=orbax.args.Composite(
+                    tree=orbax.args.StandardRestore(jax.tree.map(_plain, like)), extra=orbax.args.JsonRestore()))
+            except InputError:
+                raise
+            except Exception as error:  # of many kinds, from many libraries
+                troubles.append(f"step {number}: {type(error).__name__}: {error}")
+                continue
+            if troubles:
+                warnings.warn(f"{'; '.join(troubles)}; taking step {number} instead", DamagedCheckpoint, stacklevel=2)
+            tree = jax.tree.map(lambda new, old: jax.random.wrap_key_data(new, impl=jax.random.key_impl(old))
+                                if _is_key(old) else new, restored.tree, like)
+            return Loaded(tree, number, restored.extra)
+    raise BadCheckpoint(f"no good checkpoint in {directory}: {'; '.join(troubles)}")
+
+
+def prepare(directory: Path) -> None:
+    """Makes the directory, and makes sure that it is none of the other kind of checkpoints.
+
+    Raises:
+      InputError: it is a file, cannot be written to, or holds checkpoints that are not Orbax's.
+      ModuleNotFoundError: Orbax is not installed.
+    """
+    _orbax()
+    others = checkpoint.steps_in(directory)
+    expect(not others, "prepare", "a directory without other checkpoints than Orbax's", f"{directory} with some",
+           "leave checkpoints= out")
+    make(directory)
 
 
 def steps_in(directory: str | Path) -> list[int]:

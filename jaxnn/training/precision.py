@@ -16,7 +16,8 @@ import optax
 
 from jaxnn.checks import expect
 
-__all__ = ["LossScaleState", "LossScaled", "adjusted", "cast_floats", "loss_scaled", "scale_of"]
+__all__ = ["LossScaleState", "LossScaled", "adjusted", "cast_floats",
+           "expect_outermost", "loss_scaled", "scale_of"]
 
 PRECISIONS = {None: None, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 
@@ -29,11 +30,9 @@ class LossScaleState(NamedTuple):
     inner: Any
 
 
-class LossScaled(NamedTuple):
+class LossScaled(optax.GradientTransformationExtraArgs):
     """An optimiser of gradients that are `scale` times too large. Make one by `loss_scaled`."""
 
-    init: Any
-    update: Any
     interval: int
 
 
@@ -58,11 +57,20 @@ def loss_scaled(optimizer: optax.GradientTransformation, initial: float = 2.0**1
         updates, inner_state = inner.update(grads, state.inner, params, **extra)
         return updates, state._replace(inner=inner_state)
 
-    return LossScaled(init, update, interval)
+    scaled = LossScaled(init, update)
+    scaled.interval = interval
+    return scaled
 
 
 def scale_of(opt_state: Any) -> Any:
     return opt_state.scale if isinstance(opt_state, LossScaleState) else 1.0
+
+
+def expect_outermost(who: str, opt_state: Any) -> None:
+    """Raises InputError if there is a loss scale inside of another transformation: the step would not see it."""
+    parts = jax.tree.leaves(opt_state, is_leaf=lambda a: isinstance(a, LossScaleState) and a is not opt_state)
+    expect(not any(isinstance(part, LossScaleState) for part in parts), who, "loss_scaled(...) around everything else",
+           "it inside of another transformation", "write loss_scaled(optax.chain(...))")
 
 
 def adjusted(optimizer: Any, opt_state: Any, applied: jax.Array) -> Any:

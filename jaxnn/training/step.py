@@ -5,8 +5,8 @@
     state, info = step(state, x, labels)
 
 The optimiser is optax's, with what it brings: clipping, weight decay, schedules, averages of the
-parameters. A step whose cost or gradient is not finite, or whose update is scaled by what is not, changes
-nothing but the step's number, and says so in `info.applied`.
+parameters. A step whose cost, gradient, update or running statistics are not finite changes nothing but the
+step's number, and says so in `info.applied`.
 """
 
 import functools
@@ -14,14 +14,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxnn.checks import expect
 from jaxnn.hand_derived import EXAMPLES, Op
 from jaxnn.layers import Layer, over_examples
 from jaxnn.training.mesh import Layout
-from jaxnn.training.precision import PRECISIONS, LossScaled, adjusted, cast_floats, scale_of
-from jaxnn.training.tracing import Traces, expect_same_tree, is_finite, mixes_examples
+from jaxnn.training.precision import PRECISIONS, LossScaled, adjusted, cast_floats, expect_outermost, scale_of
+from jaxnn.training.tracing import Traces, expect_same_tree, is_finite, mixes_examples, stays_finite
 
 __all__ = ["Step", "StepInfo", "TrainState", "evaluate", "make_step", "start"]
 
@@ -53,15 +54,15 @@ def start(layer: Layer, optimizer: optax.GradientTransformation, shape: Any, key
     """The state before the first step. shape: that of one example.
 
     Raises:
-      InputError: the optimiser's first update is not finite, or of another structure than the parameters.
+      InputError: the optimiser is none, or its first update is not finite, or unlike the parameters.
     """
+    expect_optimizer("start", optimizer)
     init_key, key = jax.random.split(key)
     params, state = layer.init(init_key, shape)
     optimizer = optax.with_extra_args_support(optimizer)
-    opt_state = optimizer.init(params)
-    # Some keep the parameters themselves in their state, and a buffer cannot be donated twice.
-    ours = {id(leaf) for leaf in jax.tree.leaves(params)}
-    opt_state = jax.tree.map(lambda a: jnp.array(a, copy=True) if id(a) in ours else a, opt_state)
+    # Some keep the parameters in their state, or an array twice, and a buffer cannot be donated twice.
+    opt_state = jax.tree.map(lambda a: jnp.array(a, copy=True), optimizer.init(params))
+    expect_outermost("start", opt_state)
     trial = jax.jit(lambda p, s: optimizer.update(jax.tree.map(jnp.ones_like, p), s, p, value=jnp.ones(()))[0])
     updates = trial(params, opt_state)
     expect_same_tree("start", "an optimizer whose updates are like the parameters", params, updates)
@@ -95,6 +96,7 @@ def make_step(layer: Layer, loss: Op, optimizer: optax.GradientTransformation, *
     expect(gradients in ("hand-derived", "autodiff"), who, "gradients 'hand-derived' or 'autodiff'", repr(gradients))
     expect(precision in PRECISIONS, who, f"precision among {list(PRECISIONS)}", repr(precision))
     expect(isinstance(accumulate, int) and accumulate > 0, who, "accumulate, a positive integer", repr(accumulate))
+    expect_optimizer(who, optimizer)
     expect(precision != "float16" or isinstance(optimizer, LossScaled), who,
            "an optimizer with a loss scale for float16", "one without", "use loss_scaled(optimizer)")
     return Step(layer, loss, optimizer, gradients, precision, accumulate)
@@ -110,18 +112,32 @@ class Step:
         self.traces = Traces()
         self._update = optax.with_extra_args_support(optimizer).update
         self._compiled: dict[Any, Any] = {}
-        self._batch_size: int | None = None
+        self._compiled_gradient = jax.jit(self._gradient)
+        self.batch_size: int | None = None  # the largest so far
 
-    def __call__(self, state: TrainState, x: Any, labels: Any) -> tuple[TrainState, StepInfo]:
-        """One step. A batch smaller than the first is filled up, and the filling weighs nothing."""
-        size = batch_size(x, labels)
-        x, labels = self._filled(x, labels, size, state)
-        return self._jitted("one", state)(state, x, labels, size)
+    def __call__(self, state: TrainState, x: Any, labels: Any, n: int | None = None) -> tuple[TrainState, StepInfo]:
+        """One step, on the first n examples; None takes all, of a batch that `fill` fills up first."""
+        if n is None:
+            x, labels, n = self.fill(state, x, labels)
+        return self._jitted("one", state)(state, x, labels, n)
 
-    def many(self, state: TrainState, x: Any, labels: Any) -> tuple[TrainState, StepInfo]:
+    def many(self, state: TrainState, x: Any, labels: Any, n: Any = None) -> tuple[TrainState, StepInfo]:
         """As many steps as x and labels have entries along their first axis, (steps, B, ...), in one
-        dispatch: for steps so short that Python's share in them shows."""
-        return self._jitted("many", state)(state, x, labels)
+        dispatch: for steps so short that Python's share in them shows. n: (steps,), as in a single step."""
+        n_steps, size = jax.tree.leaves(labels)[0].shape[:2]
+        return self._jitted("many", state)(state, x, labels, np.full(n_steps, size, np.int32) if n is None else n)
+
+    def fill(self, state: TrainState, x: Any, labels: Any) -> tuple[Any, Any, int]:
+        """The batch as large as the largest before it, and how many of its examples are its own. The filling
+        weighs nothing, and nothing is compiled again for it; where examples mix, as in batch norm, it would
+        weigh, and the batch stays as it is."""
+        n = batch_size(x, labels)
+        self.batch_size = max(n, self.batch_size or 0)
+        if n == self.batch_size or mixes_examples(self.layer, state, x):
+            return x, labels, n
+        rows = np.minimum(np.arange(self.batch_size), n - 1)
+        x, labels = jax.tree.map(lambda a: a[rows], (x, labels))
+        return x, labels, n
 
     def lower(self, state: TrainState, x: Any, labels: Any) -> jax.stages.Lowered:
         """The step's program, to be looked at: what it computes, keeps and sends."""
@@ -129,7 +145,7 @@ class Step:
 
     def cost_and_gradient(self, state: TrainState, x: Any, labels: Any) -> tuple[jax.Array, Any]:
         """The cost and its gradient by the parameters, as the step computes them; state is kept."""
-        (cost, _), grads = jax.jit(self._gradient)(state, x, labels, batch_size(x, labels))
+        (cost, _), grads = self._compiled_gradient(state, x, labels, batch_size(x, labels))
         return cost, jax.tree.map(lambda g: g / scale_of(state.opt_state), grads)
 
     def _jitted(self, kind: str, state: TrainState) -> Any:
@@ -145,23 +161,13 @@ class Step:
             self._compiled[key] = jax.jit(function, donate_argnums=0, out_shardings=where)
         return self._compiled[key]
 
-    def _filled(self, x: Any, labels: Any, size: int, state: TrainState) -> tuple[Any, Any]:
-        if self._batch_size is None:
-            self._batch_size = size
-        missing = self._batch_size - size
-        if missing <= 0 or mixes_examples(self.layer, state, x):
-            return x, labels
-        repeat = lambda a: jnp.concatenate([a, jnp.repeat(a[-1:], missing, axis=0)])  # noqa: E731
-        return jax.tree.map(repeat, x), jax.tree.map(repeat, labels)
-
     def _one(self, layout: Any, state: TrainState, x: Any, labels: Any, n: Any) -> tuple[TrainState, StepInfo]:
         self.traces.note("step", state=state, x=x, labels=labels)
         return self._step(layout, state, x, labels, n)
 
-    def _many(self, layout: Any, state: TrainState, x: Any, labels: Any) -> tuple[TrainState, StepInfo]:
+    def _many(self, layout: Any, state: TrainState, x: Any, labels: Any, n: Any) -> tuple[TrainState, StepInfo]:
         self.traces.note("step.many", state=state, x=x, labels=labels)
-        sizes = batch_size(jax.tree.map(lambda a: a[0], x), jax.tree.map(lambda a: a[0], labels))
-        return jax.lax.scan(lambda s, batch: self._step(layout, s, *batch, sizes), state, (x, labels))
+        return jax.lax.scan(lambda s, batch: self._step(layout, s, *batch), state, (x, labels, n))
 
     def _step(self, layout: Any, now: TrainState, x: Any, labels: Any, n: Any) -> tuple[TrainState, StepInfo]:
         whole = now if layout is None else now._replace(params=layout.gathered(now.params))
@@ -176,13 +182,14 @@ class Step:
             updates, opt_state = update()
             return optax.apply_updates(now.params, updates), opt_state
 
-        # Of the updates one element of each array is looked at: a learning rate or a norm that is NaN is in all
-        # of them, and to look at every one would take another pass over the optimiser's state.
-        applied = is_finite((cost, scaled, jax.tree.map(lambda u: u[(slice(1),) * u.ndim], update()[0])))
-        # A branch, and no jnp.where over all arrays, which would keep two of each.
+        # A norm that is finite has no element whose square is not, which would stay in Adam's v for good.
+        norm = optax.tree.norm(scaled)
+        applied = is_finite((cost, norm, update()[0])) & stays_finite(now.state, state)
+        # A branch, and no jnp.where over all arrays, which would keep two of each; the updates it applies are
+        # computed anew, for that takes less time than to keep them.
         params, opt_state = jax.lax.cond(applied, moved, lambda: (now.params, now.opt_state))
         state = jax.tree.map(lambda a, b: jnp.where(applied, a, b), state, now.state)
-        info = StepInfo(cost, optax.tree.norm(scaled) / scale_of(now.opt_state), applied)
+        info = StepInfo(cost, norm / scale_of(now.opt_state), applied)
         return now._replace(params=params, state=state, opt_state=adjusted(self.optimizer, opt_state, applied),
                             step=now.step + 1), info
 
@@ -228,6 +235,11 @@ class Step:
         return cost * scale, (cost, new_state)
 
 
+def expect_optimizer(who: str, optimizer: Any) -> None:
+    expect(hasattr(optimizer, "init") and hasattr(optimizer, "update"), who, "an optax transformation as optimizer",
+           type(optimizer).__name__, "call it: optax.adam(1e-3)" if callable(optimizer) else "")
+
+
 def batch_size(x: Any, labels: Any) -> int:
     """The number of examples, which all leaves agree on."""
     sizes = [{jnp.shape(leaf)[0] if jnp.ndim(leaf) else 0 for leaf in jax.tree.leaves(tree)} for tree in (x, labels)]
@@ -250,12 +262,14 @@ def evaluate(layer: Layer, params: Any, state: Any, x: Any, *, batch_size: int |
     """
     if batch_size is None:
         return _inference(layer, params, state, x)
-    n = jax.tree.leaves(x)[0].shape[0]
+    sizes = {np.shape(leaf)[0] for leaf in jax.tree.leaves(x)}
+    expect(len(sizes) == 1 and 0 not in sizes, "evaluate", "x with at least one example, as many in all leaves",
+           str(jax.tree.map(np.shape, x)))
     expect(isinstance(batch_size, int) and batch_size > 0, "evaluate", "batch_size, a positive integer",
            repr(batch_size))
-    parts = []
+    n, parts = sizes.pop(), []
     for first in range(0, n, batch_size):
         # The last is filled up, so that nothing is compiled again for it.
-        rows = jnp.minimum(jnp.arange(first, first + batch_size), n - 1)
-        parts.append(_inference(layer, params, state, jax.tree.map(lambda a, rows=rows: jnp.asarray(a)[rows], x)))
+        rows = np.minimum(np.arange(first, first + batch_size), n - 1)
+        parts.append(_inference(layer, params, state, jax.tree.map(lambda a, rows=rows: a[rows], x)))
     return jax.tree.map(lambda *p: jnp.concatenate(p)[:n], *parts)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxnn.checks import InputError, expect
 from jaxnn.layers import Layer
 
-__all__ = ["Retraced", "Traces", "expect_same_tree", "is_finite", "mixes_examples"]
+__all__ = ["Retraced", "Traces", "expect_same_tree", "is_finite", "mixes_examples", "stays_finite"]
 
 
 class Retraced(UserWarning):
@@ -74,6 +74,14 @@ def is_finite(tree: Any) -> jax.Array:
     leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)
               if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)]
     return jnp.all(jnp.stack(leaves)) if leaves else jnp.asarray(True)
+
+
+def stays_finite(before: Any, after: Any) -> jax.Array:
+    """Whether no floating-point number that was finite has ceased to be."""
+    pairs = [(a, b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+             if jnp.issubdtype(jnp.result_type(b), jnp.inexact)]
+    kept = [jnp.all(jnp.isfinite(b) | ~jnp.isfinite(a)) for a, b in pairs]
+    return jnp.all(jnp.stack(kept)) if kept else jnp.asarray(True)
 
 
 def mixes_examples(layer: Layer, state: Any, x: Any) -> bool:

@@ -117,6 +117,8 @@ def learning_rate_range(layer: Layer, loss: Op, optimizer: Callable[[Any], optax
         costs.append(float(info.cost))
         if not np.isfinite(costs[-1]) or costs[-1] > 4 * min(costs):
             break
+    expect(np.isfinite(costs[0]), "learning_rate_range", "a finite cost at first", f"{costs[0]}",
+           "dry_run says what is wrong")
     tried = rates[:len(costs)]
     smooth = _smoothed(np.array(costs))
     slope = np.gradient(smooth, np.log(tried))

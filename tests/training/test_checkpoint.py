@@ -43,8 +43,11 @@ def test_every_dtype_comes_back_bit_for_bit(tmp_path):
 
 def test_float64(tmp_path, x64):
     tree = {"a": jnp.asarray([1 / 3], jnp.float64)}
+    tree["number"] = np.float64(0.1)
     save(tmp_path, 1, tree)
     assert same(load(tmp_path, tree).tree["a"], tree["a"])
+    with jax.enable_x64(False), pytest.raises(ValueError, match="float64 to be on, for a leaf of float64"):
+        load(tmp_path, tree)
 
 
 def test_the_manifest_can_be_read_by_people(tmp_path):
@@ -131,6 +134,7 @@ def test_refused(tmp_path):
                         (lambda: save(tmp_path, 1, {}, keep=1), "keep, at least 2"),
                         (lambda: save(tmp_path, -1, {}), "a step that is not negative"),
                         (lambda: save(tmp_path, 1, {"a": object()}), "arrays and numbers as leaves; got object at 'a'"),
+                        (lambda: save(tmp_path, 1, {"a/b": 1, "a": {"b": 2}}), "2 leaves with 1 paths"),
                         (lambda: load(tmp_path / "none"), "where there is nothing"),
                         (lambda: load(tmp_path / "file"), "a directory of checkpoints; got .*, a file"),
                         (lambda: checkpoint.prepare(tmp_path / "file"), "got the file")):
@@ -156,5 +160,14 @@ def test_orbax(tmp_path):
         loaded = orbax_checkpoint.load(tmp_path, tree)
         assert (loaded.step, loaded.extra) == (3, {"n": 3})
         assert all(jax.tree.leaves(jax.tree.map(same, tree, loaded.tree)))
+        for path in (tmp_path / "3").rglob("*"):
+            if path.is_file():
+                path.write_bytes(b"")
+        assert orbax_checkpoint.load(tmp_path, tree).step == 2
+        with pytest.raises(ValueError, match="a directory without checkpoints of Orbax"):
+            checkpoint.prepare(tmp_path)
+        save(tmp_path / "ours", 1, {"a": np.zeros(1)})
+        with pytest.raises(ValueError, match="a directory without other checkpoints than Orbax's"):
+            orbax_checkpoint.prepare(tmp_path / "ours")
         with pytest.raises(ValueError, match="'w' is extra"):
             orbax_checkpoint.load(tmp_path, {"key": tree["key"], "b": tree["b"]})

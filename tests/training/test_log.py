@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from jaxnn.training.log import Log, clock, read_lines
+from jaxnn.training.history import NotSaved
+from jaxnn.training.log import DamagedLog, Log, clock, read_lines
 
 
 def test_written_line_by_line_and_cut_where_a_run_goes_on(tmp_path):
@@ -30,9 +31,34 @@ def test_written_line_by_line_and_cut_where_a_run_goes_on(tmp_path):
 
 def test_a_line_that_is_no_record(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 0}\noops\n{"step": 2}\n')
-    with pytest.raises(ValueError, match=r"line 2 is b'oops'; delete it"):
-        read_lines(path)
+    path.write_text('{"step": 0}\noops\n{"stop": 1}\n{"step": 2}\n')
+    with pytest.warns(DamagedLog, match=r"line . of .* is no record and left out: b'"):
+        assert [r["step"] for r in read_lines(path)] == [0, 2]
+
+
+def test_a_full_disk_leaves_the_file_whole(tmp_path):
+    log = Log(tmp_path / "metrics.jsonl")
+    log.write({"step": 0})
+    real, calls = log._file, []
+
+    class Full:
+        def write(self, line):
+            calls.append(line)
+            if len(calls) > 1:
+                raise OSError(28, "No space left on device")
+            return real.write(line[:5])
+
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+    log._file = Full()
+    with pytest.warns(NotSaved, match="the record of step 10 could not be written .*No space left"):
+        log.write({"step": 10})
+    log._file = real
+    log.write({"step": 20})
+    log.close()
+    assert [r["step"] for r in read_lines(tmp_path / "metrics.jsonl")] == [0, 20]
+    assert [r["step"] for r in log.records] == [0, 10, 20]
 
 
 def test_clock():

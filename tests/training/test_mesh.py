@@ -54,6 +54,28 @@ def test_in_parts(alone):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), there_grads, grads)
 
 
+def test_a_state_on_one_device_is_copied_to_all(alone, tmp_path):
+    """And gone on with; the last batch of an epoch is filled up before it is spread."""
+    net, optimizer = Sequential(Dense(8), ops.relu, Dense(2)), optax.adam(0.01)
+    step = make_step(net, ops.softmax_cross_entropy, optimizer)
+
+    def batches(s):
+        rows = slice(24 * (s % 3), 24 * (s % 3) + 24)  # of 24, 24 and 16
+        return X[rows], Y[rows]
+
+    for steps in (4, 6):
+        state, _ = fit(start(net, optimizer, (8,), jax.random.key(0)), step, batches, steps=steps, every=2,
+                       progress=False, directory=tmp_path, mesh=make_mesh(4))
+    assert all(len(leaf.devices()) == 4 for leaf in jax.tree.leaves(state))
+    expected = start(net, optimizer, (8,), jax.random.key(0))
+    for s in range(6):
+        expected, _ = make_step(net, ops.softmax_cross_entropy, optimizer)(expected, *batches(s))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), state.params, expected.params)
+    with pytest.raises(ValueError, match="a mesh with an axis 'data'"):
+        fit(start(net, optimizer, (8,), jax.random.key(0)), step, batches, steps=1,
+            mesh=jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Auto,)))
+
+
 def test_where_arrays_lie():
     mesh = make_mesh(4, 2)
     for shape, spec in (((8, 4), ("data", "model")), ((4, 8), ("model", "data")), ((6, 8), ("model", "data")),

@@ -177,6 +177,9 @@ def changes_tree(params_too):
     (lambda: make_step(NET, LOSS, changes_tree(False))(begin(optimizer=changes_tree(False)), X, Y),
      "an optimizer whose state keeps its structure; got 'count' is float32"),
     (lambda: make_step(Sequential(Dense(2)), ops.relu, OPTIMIZER), "a loss that is an op of"),
+    (lambda: begin(optimizer=optax.adam), r"an optax transformation as optimizer; got function; call it"),
+    (lambda: make_step(NET, LOSS, 0.1), "an optax transformation as optimizer; got float"),
+    (lambda: begin(optimizer=with_average(loss_scaled(OPTIMIZER), 0.9)), "around everything else"),
     (lambda: loss_scaled(OPTIMIZER, 3.0), "a power of two"),
     (lambda: loss_scaled(OPTIMIZER, interval=0), "interval, a positive integer"),
 ])
@@ -207,3 +210,33 @@ def test_the_average_of_the_parameters():
     for refused in (lambda: average(optax.adam(0.1).init(state.params)), lambda: with_average(OPTIMIZER, 1.0)):
         with pytest.raises(ValueError, match=r"the state of one with_average|decay in \[0, 1\)"):
             refused()
+
+
+@pytest.mark.parametrize(("optimizer", "net", "x"), [
+    (optax.adam(0.01, eps=0.0), Sequential(Dense(2)), X.at[:, 2].set(0.0)),
+    (optax.adam(0.01), Sequential(Dense(2)), X * 1e22),
+    (OPTIMIZER, Sequential(BatchNorm(), Dense(2)), X * 1e25),
+], ids=["an update of 0/0", "a gradient whose square overflows", "a variance that overflows"])
+def test_nothing_that_is_not_finite_gets_in(optimizer, net, x):
+    state = begin(net, optimizer)
+    before = jax.tree.map(np.array, (state.params, state.state, state.opt_state))
+    state, info = make_step(net, LOSS, optimizer)(state, x, Y)
+    assert np.isfinite(info.cost) and not info.applied
+    jax.tree.map(np.testing.assert_array_equal, (state.params, state.state, state.opt_state), before)
+
+
+def test_a_plateau_under_a_loss_scale():
+    """What needs the cost gets it, and a state that starts at infinity is no fault."""
+    optimizer = loss_scaled(optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau(patience=2)))
+    _, info = make_step(NET, LOSS, optimizer, precision="bfloat16")(begin(optimizer=optimizer), X, Y)
+    assert info.applied
+
+
+def test_an_optimizer_that_has_an_array_twice():
+    def init(params):
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return {"m": zeros, "v": zeros}
+
+    twice = optax.GradientTransformation(init, lambda g, s, p=None: (g, s))
+    _, info = make_step(NET, LOSS, twice)(begin(optimizer=twice), X, Y)
+    assert info.applied
