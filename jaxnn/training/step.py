@@ -114,6 +114,7 @@ class Step:
         self._compiled: dict[Any, Any] = {}
         self._compiled_gradient = jax.jit(self._gradient)
         self.batch_size: int | None = None  # the largest so far
+        self._mixes: bool | None = None  # whether its examples depend on each other; found when it is asked for
 
     def __call__(self, state: TrainState, x: Any, labels: Any, n: int | None = None) -> tuple[TrainState, StepInfo]:
         """One step, on the first n examples; None takes all, of a batch that `fill` fills up first."""
@@ -133,7 +134,11 @@ class Step:
         weigh, and the batch stays as it is."""
         n = batch_size(x, labels)
         self.batch_size = max(n, self.batch_size or 0)
-        if n == self.batch_size or mixes_examples(self.layer, state, x):
+        if n == self.batch_size:
+            return x, labels, n
+        if self._mixes is None:
+            self._mixes = mixes_examples(self.layer, state, x)
+        if self._mixes:
             return x, labels, n
         rows = np.minimum(np.arange(self.batch_size), n - 1)
         x, labels = jax.tree.map(lambda a: a[rows], (x, labels))
