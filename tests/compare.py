@@ -5,6 +5,7 @@ units; a gradient that is wrong by one per cent is 80,000 of them away in float3
 """
 
 import functools
+from importlib.metadata import version
 
 import jax
 import jax.numpy as jnp
@@ -74,7 +75,20 @@ def finite_differences(f, x, h=1e-5):
 
 
 # Options for `jax.jit`: optimising the small programs of a test takes longer than running them.
-QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True,
+           "xla_cpu_parallel_codegen_split_count": 1}
+# The same, where a test is about what XLA makes of a program: its own choice, against conftest.py's.
+AS_USERS_COMPILE = {"xla_cpu_use_fusion_emitters": True} if version("jaxlib").startswith("0.10.") else None
+
+
+def pulled_back(f, *args, dy=None):
+    """(y, the cotangents of args at dy, or at ones), compiled as one program: eager code would compile each
+    of its operations by itself."""
+    def program(args, dy):
+        y, pull_back = jax.vjp(f, *args)
+        return y, pull_back(jax.tree.map(jnp.ones_like, y) if dy is None else dy)
+
+    return jax.jit(program, compiler_options=QUICKLY)(jax.tree.map(jnp.asarray, args), dy)
 
 
 def check_backward(op, *args, differentiable=lambda y: y, fd_tolerance=1e-7, threshold=THRESHOLD, **static):
@@ -82,7 +96,8 @@ def check_backward(op, *args, differentiable=lambda y: y, fd_tolerance=1e-7, thr
     the reference and against finite differences; all gradients must be finite.
 
     `differentiable` picks the part of y that finite differences may look at: they see through
-    `stop_gradient`.
+    `stop_gradient`. Returns (value, dy, the cotangents of the floating-point leaves), to be compared with
+    other references without compiling them once more.
     """
     leaves, tree = jax.tree.flatten(args)
     leaves = [jnp.asarray(leaf) for leaf in leaves]
@@ -110,11 +125,13 @@ def check_backward(op, *args, differentiable=lambda y: y, fd_tolerance=1e-7, thr
 
     def routes(moving):
         y, pull_back = jax.vjp(of_smooth(op.reference), moving)
-        lifted = jax.vjp(of_smooth(op), moving)[1](dy)[0]
-        return y, pull_back(dy)[0], lifted, finite_differences(along_dy, moving)
+        lifted_y, lifted_pull_back = jax.vjp(of_smooth(op), moving)
+        numeric = finite_differences(along_dy, moving)
+        return (y, pull_back(dy)[0]), (lifted_y, lifted_pull_back(dy)[0]), numeric
 
-    y, want, lifted, numeric = compiled(routes)([leaves[i] for i in smooth])
+    (y, want), (lifted_y, lifted), numeric = compiled(routes)([leaves[i] for i in smooth])
     assert_close(value, y, threshold)
+    assert_close(lifted_y, y, threshold)
     assert_close(lifted, want, threshold)
     cotangents = compiled(op.backward)(
         cache, jax.tree.map(lambda d: None if d.dtype == jax.dtypes.float0 else d, dy))
@@ -125,5 +142,6 @@ def check_backward(op, *args, differentiable=lambda y: y, fd_tolerance=1e-7, thr
     explicit = [jnp.zeros_like(leaves[i]) if explicit[i] is None else explicit[i] for i in smooth]
     assert_close(explicit, want, threshold)
     for got, fd in zip(lifted, numeric, strict=True):
-        scale = max(1.0, float(jnp.abs(got).max(initial=0.0)))
+        scale = max(1.0, _largest(got))
         np.testing.assert_allclose(got, fd, rtol=0, atol=fd_tolerance * scale)
+    return value, dy, lifted

@@ -2,11 +2,16 @@
 
 import os
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 # Before JAX is there: the small programs of a test are compiled once and run once, so that optimising
-# them takes longer than it saves. Flags of your own stand instead.
-os.environ.setdefault("XLA_FLAGS", "--xla_llvm_disable_expensive_passes=true")
+# them, or compiling one in several threads, takes longer than it saves. The last flag chooses the plain
+# emitters of XLA, which compile in two thirds of the time; later releases have no such choice. A test of what
+# a program compiles to asks for the others: tests.compare.AS_USERS_COMPILE. Flags of your own stand instead.
+os.environ.setdefault("XLA_FLAGS", " ".join([
+    "--xla_llvm_disable_expensive_passes=true", "--xla_cpu_parallel_codegen_split_count=1",
+    *["--xla_cpu_use_fusion_emitters=false"] * version("jaxlib").startswith("0.10.")]))
 
 import jax
 import pytest

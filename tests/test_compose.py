@@ -12,9 +12,10 @@ import pytest
 from jaxnn import bind, chain, compare_gradients, hand_derived, ops, over_examples, parallel, residual
 from jaxnn.stage import Stage, stage
 from tests.cases import NONE, Case, array, key, several, weights
-from tests.compare import assert_close, check_backward
+from tests.compare import QUICKLY, assert_close, check_backward
 
 KEY = jax.random.key(0)
+quickly = functools.partial(jax.jit, compiler_options=QUICKLY)
 dense, tanh, gelu, add, concatenate = ops.dense, ops.tanh, ops.gelu, ops.add, ops.concatenate
 drop = bind(ops.dropout, rate=0.3)
 mlp = chain(dense, tanh, dense)
@@ -102,9 +103,14 @@ def test_compared_as_one_op(name):
 @pytest.mark.usefixtures("x64")
 def test_chain_multiplies_jacobians():
     params, x = NETWORKS[1].example(0, jnp.float64)
-    w1, b1, w2 = params[0]["weight"], params[0]["bias"], params[2]["weight"]
-    slope = 1 - jnp.tanh(w1 @ x + b1) ** 2
-    assert_close(jax.jacrev(mlp, 1)(params, x), w2 @ (slope[:, None] * w1))
+
+    @quickly
+    def both_ways(params, x):
+        w1, b1, w2 = params[0]["weight"], params[0]["bias"], params[2]["weight"]
+        slope = 1 - jnp.tanh(w1 @ x + b1) ** 2
+        return jax.jacrev(mlp, 1)(params, x), w2 @ (slope[:, None] * w1)
+
+    assert_close(*both_ways(params, x))
 
 
 @pytest.mark.usefixtures("x64")
@@ -112,8 +118,12 @@ def test_residual_adds_the_identity():
     make = several(several(weights(4, 4), NONE), NONE)
     params, x = make(np.random.default_rng(0), jnp.float64), jnp.ones(4)
     body = chain(dense, tanh)
-    assert_close(residual(body)(params, x), body(params[0], x) + x)
-    assert_close(jax.jacrev(residual(body), 1)(params, x), jax.jacrev(body, 1)(params[0], x) + jnp.eye(4))
+
+    def value_and_jacobian(op, params):
+        return quickly(lambda params, x: (op(params, x), jax.jacrev(op, 1)(params, x)))(params, x)
+
+    y, jacobian = map(np.asarray, value_and_jacobian(body, params[0]))
+    assert_close(value_and_jacobian(residual(body), params), (y + np.asarray(x), jacobian + np.eye(4)))
 
 
 @pytest.mark.usefixtures("x64")
@@ -130,15 +140,21 @@ def test_parallel_sums_what_reaches_x():
 def test_a_batch_is_the_sum_of_its_examples():
     params, x = NETWORKS[11].example(0, jnp.float64)
     dy = jnp.asarray(np.random.default_rng(1).standard_normal((5, 2)))
-    batch = over_examples(mlp)
-    y, cache = batch.forward(params, x)
-    dparams, dx = batch.backward(cache, dy)
-    total = jax.tree.map(jnp.zeros_like, params)
+
+    def both_passes(op):
+        @quickly
+        def program(params, x, dy):
+            y, cache = op.forward(params, x)
+            return y, op.backward(cache, dy)
+
+        return lambda *args: jax.device_get(program(*args))
+
+    y, (dparams, dx) = both_passes(over_examples(mlp))(params, x, dy)
+    of_one, total = both_passes(mlp), jax.tree.map(np.zeros_like, dparams)
     for b in range(5):
-        y_b, cache_b = mlp.forward(params, x[b])
-        dparams_b, dx_b = mlp.backward(cache_b, dy[b])
+        y_b, (dparams_b, dx_b) = of_one(params, x[b], dy[b])
         assert_close((y[b], dx[b]), (y_b, dx_b))
-        total = jax.tree.map(jnp.add, total, dparams_b)
+        total = jax.tree.map(np.add, total, dparams_b)
     assert_close(dparams, total)
 
 
@@ -161,21 +177,22 @@ def test_state_passes_through_and_moves():
 def test_each_random_part_draws_for_itself():
     op = chain(drop, drop)
     x = jnp.ones(200)
-    once = ops.dropout(x, KEY, rate=0.3)
-    twice = op(x, KEY)
+    once, twice, reference = quickly(
+        lambda x, key: (ops.dropout(x, key, rate=0.3), op(x, key), op.reference(x, key)))(x, KEY)
     assert np.mean(twice == 0) == pytest.approx(1 - 0.7**2, abs=0.12)
     assert not np.array_equal(once == 0, twice == 0)
-    assert_close(op(x, KEY), op.reference(x, KEY))
+    assert_close(twice, reference)
 
 
 def test_each_example_draws_for_itself():
-    y = over_examples(drop)(jnp.ones((3, 50)), KEY)
+    y = np.asarray(quickly(over_examples(drop))(jnp.ones((3, 50)), KEY))
     assert len({tuple(row.tolist()) for row in y}) == 3
 
 
 def test_forward_and_call_draw_alike():
-    op, x = over_examples(chain(drop, tanh)), jnp.ones((3, 50))
-    assert_close(op.forward(x, KEY)[0], op(x, KEY))
+    op = over_examples(chain(drop, tanh))
+    forward, called = quickly(lambda x, key: (op.forward(x, key)[0], op(x, key)))(jnp.ones((3, 50)), KEY)
+    assert_close(forward, called)
 
 
 # Arguments and errors.
@@ -269,21 +286,26 @@ def wrong(factor):
     return planted
 
 
-@pytest.mark.parametrize("factor", {
+FACTORS = {
     "one per cent": lambda g: g * 1.01,
     "a tenth of a per cent": lambda g: g * 0.999,
     "one element": lambda g: g.at[1, 2].set(0),
     "a sign": lambda g: -g,
     "nothing": lambda g: 0 * g,
     "rows and columns changed": lambda g: g[::-1],
-}.items(), ids=lambda item: item[0])
-@pytest.mark.parametrize("build", [
-    lambda op: (chain(dense, tanh, op), lambda p: (p, (), p), "2"),
-    lambda op: (chain(residual(op)), lambda p: ((p, ()),), "0/0"),
-    lambda op: (over_examples(chain(tanh, op)), lambda p: ((), p), "1"),
-], ids=["chain", "residual", "over a batch"])
+}
+BUILDS = {
+    "chain": lambda op: (chain(dense, tanh, op), lambda p: (p, (), p), "2"),
+    "residual": lambda op: (chain(residual(op)), lambda p: ((p, ()),), "0/0"),
+    "over a batch": lambda op: (over_examples(chain(tanh, op)), lambda p: ((), p), "1"),
+}
+
+
+@pytest.mark.parametrize(("build", "factor"), [
+    *(("chain", factor) for factor in FACTORS),
+    *((build, factor) for build in ("residual", "over a batch") for factor in ("one per cent", "one element"))])
 def test_a_wrong_backward_is_found_and_named(build, factor):
-    op, params_of, place = build(wrong(factor[1]))
+    op, params_of, place = BUILDS[build](wrong(FACTORS[factor]))
     params = params_of(weights(4, 4)(np.random.default_rng(0), jnp.float32))
     x = array(5, 4)(np.random.default_rng(1), jnp.float32)
     report = compare_gradients(op, params, x if "over" in op.name else x[0], routes=BOTH, laws=False)

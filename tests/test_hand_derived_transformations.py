@@ -99,19 +99,15 @@ def transformations(f, smooth_args):
 
     of_one = {
         "value": value,
-        "grad": jax.grad(cost),
         "value_and_grad": jax.value_and_grad(cost),
         "jvp": lambda m, r: jax.jvp(lambda m: value(m, r), (m,), (tangent(m),)),
-        "linearize": lambda m, r: jax.linearize(lambda m: value(m, r), m)[1](tangent(m)),
-        "hessian": jax.hessian(cost),
-        "jacfwd of jacrev": lambda m, r: jax.jacfwd(jax.jacrev(value))(m, r),
+        "hessian": jax.hessian(cost),  # jacfwd of jacrev
         "hvp, forward over reverse": product,
         "hvp, reverse over reverse":
             lambda m, r: jax.grad(lambda m: dot(jax.grad(cost)(m, r), tangent(m)))(m),
         "third derivative": lambda m, r: jax.grad(lambda m: dot(product(m, r), tangent(m)))(m),
         "checkpoint": jax.grad(jax.checkpoint(cost)),
         "cond": jax.grad(branched),
-        "while_loop": looped,
     }
     of_batch = {
         "vmap": over_batch,
@@ -121,7 +117,10 @@ def transformations(f, smooth_args):
     }
     deeper_of_one = {
         "vjp": lambda m, r: jax.vjp(lambda m: value(m, r), m)[1](random_like(value(m, r), seed=2)),
+        "linearize": lambda m, r: jax.linearize(lambda m: value(m, r), m)[1](tangent(m)),
+        "while_loop": looped,
         "jit in grad": jax.grad(jax.jit(cost)),
+        "jacfwd of jacrev": lambda m, r: jax.jacfwd(jax.jacrev(value))(m, r),
         "jacrev of jacfwd": lambda m, r: jax.jacrev(jax.jacfwd(value))(m, r),
         "hvp, reverse over forward":
             lambda m, r: jax.grad(lambda m: jax.jvp(lambda m: cost(m, r), (m,), (tangent(m),))[1])(m),

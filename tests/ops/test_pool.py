@@ -1,5 +1,6 @@
 """Max pooling: against a NumPy loop and PyTorch; ties; windows that overlap, skip and hang over."""
 
+import functools
 import itertools
 import re
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxnn.ops import max_pool
-from tests.compare import assert_close, check_backward
+from tests.compare import QUICKLY, assert_close, check_backward, pulled_back
 
 RNG = np.random.default_rng(0)
 
@@ -49,18 +50,28 @@ def loop(x, window, stride, padding):
     return y, where
 
 
+@functools.cache
+def checked(geometry):
+    """(x, y, dy, dx): the value, and the cotangent of x that all routes agree on."""
+    x = np.random.default_rng(0).standard_normal((*geometry[0], 2))
+    y, dy, (dx,) = check_backward(max_pool, x, **static(geometry))
+    return x, y, np.asarray(dy), dx
+
+
+def pulled_back_by_hand(where, dy, shape):
+    dx = np.zeros(shape, dy.dtype)
+    for p, place in where.items():
+        dx[place] += dy[p]
+    return dx
+
+
 @EACH
 @pytest.mark.usefixtures("x64")
 def test_value_and_backward(geometry):
-    x = RNG.standard_normal((*geometry[0], 2))
+    x, got, dy, dx = checked(geometry)
     y, where = loop(x, **static(geometry))
-    np.testing.assert_array_equal(max_pool(x, **static(geometry)), y)
-    check_backward(max_pool, x, **static(geometry))
-    dy, dx = RNG.standard_normal(y.shape), np.zeros(x.shape)
-    for p, place in where.items():
-        dx[place] += dy[p]
-    got = jax.vjp(lambda x: max_pool(x, **static(geometry)), jnp.asarray(x))[1](jnp.asarray(dy))[0]
-    np.testing.assert_allclose(got, dx, rtol=1e-13)
+    np.testing.assert_array_equal(got, y)
+    np.testing.assert_allclose(dx, pulled_back_by_hand(where, dy, x.shape), rtol=1e-13)
 
 
 @EACH
@@ -68,12 +79,17 @@ def test_ties_go_to_the_first(geometry):
     """Of few distinct values, where every window has ties: by rows, then columns."""
     x = RNG.integers(0, 3, (*geometry[0], 2)).astype(np.float32)
     y, where = loop(x, **static(geometry))
-    _, cache = max_pool.forward(jnp.asarray(x), **static(geometry))
     dy = np.arange(1, y.size + 1, dtype=np.float32).reshape(y.shape)
-    dx = np.zeros(x.shape, np.float32)
-    for p, place in where.items():
-        dx[place] += dy[p]
-    np.testing.assert_array_equal(max_pool.backward(cache, jnp.asarray(dy))[0], dx)
+    dx = explicit(x, dy, **static(geometry))
+    np.testing.assert_array_equal(dx, pulled_back_by_hand(where, dy, x.shape))
+
+
+def explicit(x, dy, **static):
+    def program(x, dy):
+        _, cache = max_pool.forward(x, **static)
+        return max_pool.backward(cache, dy)[0]
+
+    return jax.jit(program, compiler_options=QUICKLY)(x, dy)
 
 
 @pytest.mark.parametrize("geometry", [g for g in GEOMETRIES if g[3][0] == g[3][1]], ids=str)
@@ -81,52 +97,54 @@ def test_ties_go_to_the_first(geometry):
 def test_against_pytorch(geometry, torch):
     size, window, stride, pad = geometry
     rank = len(size)
-    x = RNG.standard_normal((*size, 2))
+    x, got, dy, dx = checked(geometry)
     t = torch.tensor(x.transpose(rank, *range(rank)).copy(), requires_grad=True)
     y = getattr(torch.nn.functional, f"max_pool{rank}d")(t[None], window, stride, padding=pad[0])[0]
-    dy = RNG.standard_normal(y.shape)
-    y.backward(torch.tensor(dy))
+    y.backward(torch.tensor(dy.transpose(rank, *range(rank)).copy()))
     back = (*range(1, rank + 1), 0)
-    got, pull_back = jax.vjp(lambda x: max_pool(x, **static(geometry)), jnp.asarray(x))
     np.testing.assert_array_equal(got, y.detach().numpy().transpose(back))
-    dx = pull_back(jnp.asarray(dy.transpose(back)))[0]
     np.testing.assert_allclose(dx, t.grad.numpy().transpose(back), rtol=1e-13)
 
 
 def test_same_padding():
-    assert max_pool(jnp.ones((5, 5, 1)), window=2, padding="SAME").shape == (3, 3, 1)
-    assert max_pool(-jnp.ones((5, 5, 1)), window=2, padding="SAME").max() == -1.0  # never the padding's -inf
-    assert_close(max_pool(jnp.ones((4, 4, 1)), padding="VALID"),
-                 max_pool(jnp.ones((4, 4, 1)), padding="SAME"))
+    pool = jax.jit(max_pool, static_argnames=("window", "stride", "padding"))
+    assert pool(np.ones((5, 5, 1)), window=2, padding="SAME").shape == (3, 3, 1)
+    assert pool(-np.ones((5, 5, 1)), window=2, padding="SAME").max() == -1.0  # never the padding's -inf
+    assert_close(pool(np.ones((4, 4, 1)), padding="VALID"), pool(np.ones((4, 4, 1)), padding="SAME"))
 
 
 @pytest.mark.usefixtures("x64")
 def test_laws():
     x = jnp.asarray(RNG.standard_normal((6, 6, 2)))
-    assert_close(max_pool(max_pool(x, window=2), window=3), max_pool(x, window=6))
-    assert_close(max_pool(3 * x + 1), 3 * max_pool(x) + 1)
-    (dx,) = jax.vjp(max_pool, x)[1](jnp.ones((3, 3, 2)))
-    assert float(jnp.sum(dx)) == 18.0  # each window passes its cotangent on whole
+
+    @jax.jit
+    def both_sides(x):
+        twice = max_pool(max_pool(x, window=2), window=3)
+        hessian = jax.hessian(lambda x: jnp.sum(max_pool(x)))(x[:2, :2])
+        return (twice, max_pool(3 * x + 1)), (max_pool(x, window=6), 3 * max_pool(x) + 1), hessian
+
+    left, right, hessian = both_sides(x)
+    assert_close(left, right)
+    assert not np.any(hessian)
+    _, (dx,) = pulled_back(max_pool, x)
+    assert float(np.sum(dx)) == 18.0  # each window passes its cotangent on whole
     assert set(np.unique(dx)) == {0.0, 1.0}
-    assert not np.any(jax.hessian(lambda x: jnp.sum(max_pool(x)))(x[:2, :2]))
 
 
 def test_special_values():
-    x = jnp.asarray([[1.0, jnp.nan], [2.0, 3.0]])[..., None]
-    assert jnp.isnan(max_pool(x)[0, 0, 0])
-    low = jnp.full((2, 2, 1), -jnp.inf)
-    y, pull_back = jax.vjp(max_pool, low)
-    assert y[0, 0, 0] == -jnp.inf
-    np.testing.assert_array_equal(pull_back(jnp.ones((1, 1, 1)))[0][..., 0], [[1, 0], [0, 0]])
-    huge = jnp.asarray([[1e4, -1e4], [3e38, 0.0]])[..., None]
-    assert max_pool(huge)[0, 0, 0] == jnp.float32(3e38)
+    pool = jax.jit(max_pool)
+    assert np.isnan(pool(np.array([[1.0, np.nan], [2.0, 3.0]], np.float32)[..., None])[0, 0, 0])
+    y, (dx,) = pulled_back(max_pool, np.full((2, 2, 1), -np.inf, np.float32))
+    assert y[0, 0, 0] == -np.inf
+    np.testing.assert_array_equal(dx[..., 0], [[1, 0], [0, 0]])
+    huge = np.array([[1e4, -1e4], [3e38, 0.0]], np.float32)[..., None]
+    assert pool(huge)[0, 0, 0] == np.float32(3e38)
 
 
 def test_a_padded_window_of_minus_infinities_stays_inside():
     """Its first maximum is the first element that is not padding."""
-    x = jnp.full((2, 2, 1), -jnp.inf)
-    _, cache = max_pool.forward(x, window=2, stride=2, padding=1)
-    (dx,) = max_pool.backward(cache, jnp.arange(1.0, 5.0).reshape(2, 2, 1))
+    x, dy = np.full((2, 2, 1), -np.inf, np.float32), np.arange(1.0, 5.0, dtype=np.float32).reshape(2, 2, 1)
+    dx = explicit(x, dy, window=2, stride=2, padding=1)
     np.testing.assert_array_equal(dx[..., 0], [[1, 2], [3, 4]])
 
 

@@ -9,11 +9,12 @@ import pytest
 import scipy.special
 
 from jaxnn.ops import lstm, lstm_hidden, lstm_last
-from tests.compare import assert_close, check_backward
+from tests.compare import QUICKLY, assert_close, check_backward, pulled_back
 
 RNG = np.random.default_rng(0)
 N, N_IN = 3, 2
 SIGMA = scipy.special.expit
+quick_lstm = jax.jit(lambda *args: lstm(*args), compiler_options=QUICKLY)
 
 
 def make(time, n=N, n_in=N_IN):
@@ -39,11 +40,10 @@ def loop(params, x, initial):
 @pytest.mark.usefixtures("x64")
 def test_value_and_backward(time):
     params, x, initial = make(time)
-    h, (h_T, c_T) = lstm(params, x, initial)
+    (h, (h_T, c_T)), *_ = check_backward(lstm, params, x, initial, threshold=64)
     want, (want_h, want_c) = loop(params, x, initial)
     for got, ours in ((h, want), (h_T, want_h), (c_T, want_c)):
         np.testing.assert_allclose(got, ours, rtol=1e-12)
-    check_backward(lstm, params, x, initial, threshold=64)
 
 
 @pytest.mark.parametrize("op", [lstm_hidden, lstm_last], ids=lambda op: op.name)
@@ -51,22 +51,19 @@ def test_value_and_backward(time):
 def test_from_zeros(op):
     params, x, _ = make(5)
     h, (h_T, _) = loop(params, x, (np.zeros(N), np.zeros(N)))
-    np.testing.assert_allclose(op(params, x), h if op is lstm_hidden else h_T, rtol=1e-12)
-    check_backward(op, params, x, threshold=64)
+    y, *_ = check_backward(op, params, x, threshold=64)
+    np.testing.assert_allclose(y, h if op is lstm_hidden else h_T, rtol=1e-12)
 
 
 @pytest.mark.usefixtures("x64")
 def test_without_initial_state():
     params, x, _ = make(4)
     zeros = (np.zeros(N), np.zeros(N))
-    assert_close(lstm(params, x), lstm(params, x, zeros))
-    assert_close(lstm(params, x, None), lstm(params, x, zeros))
-    params, x = jax.tree.map(jnp.asarray, (params, x))
-
-    def gradient(f):
-        return jax.grad(lambda p: jnp.sum(jnp.sin(f(p, x)[0])))(params)
-
-    assert_close(gradient(lstm), gradient(lstm.reference), threshold=64)
+    dy = RNG.standard_normal((4, N)), zeros
+    y, (dparams,) = pulled_back(lambda p: lstm(p, x), params, dy=dy)
+    assert_close(y, quick_lstm(params, x, zeros))
+    assert_close(quick_lstm(params, x, None), y)
+    assert_close(dparams, pulled_back(lambda p: lstm.reference(p, x), params, dy=dy)[1][0], threshold=64)
 
 
 @pytest.mark.usefixtures("x64")
@@ -83,8 +80,7 @@ def test_against_pytorch(torch):
     dy, dh_T, dc_T = RNG.standard_normal((6, N)), RNG.standard_normal(N), RNG.standard_normal(N)
     torch.autograd.backward([y, h_T, c_T],
                             [torch.tensor(a) for a in (dy[:, None], dh_T[None, None], dc_T[None, None])])
-    got, pull_back = jax.vjp(lstm, *jax.tree.map(jnp.asarray, (params, x, (h_0, c_0))))
-    dparams, dx, (dh_0, dc_0) = pull_back((jnp.asarray(dy), (jnp.asarray(dh_T), jnp.asarray(dc_T))))
+    got, (dparams, dx, (dh_0, dc_0)) = pulled_back(lstm, params, x, (h_0, c_0), dy=(dy, (dh_T, dc_T)))
     np.testing.assert_allclose(got[0], y.detach().numpy()[:, 0], rtol=1e-12)
     for ours, theirs in ((dparams["weight_x"], net.weight_ih_l0.grad),
                          (dparams["weight_h"], net.weight_hh_l0.grad),
@@ -96,16 +92,17 @@ def test_against_pytorch(torch):
 @pytest.mark.usefixtures("x64")
 def test_a_sequence_in_two_halves():
     params, x, initial = make(6)
-    h, last = lstm(params, x, initial)
-    first, middle = lstm(params, x[:2], initial)
-    second, end = lstm(params, x[2:], middle)
-    assert_close((jnp.concatenate([first, second]), end), (h, last))
+    h, last = quick_lstm(params, x, initial)
+    first, middle = quick_lstm(params, x[:2], initial)
+    second, end = quick_lstm(params, x[2:], middle)
+    assert_close((np.concatenate([first, second]), end), (h, last))
 
 
 @pytest.mark.usefixtures("x64")
 def test_the_future_does_not_reach_the_past():
-    params, x, initial = jax.tree.map(jnp.asarray, make(5))
-    jacobian = jax.jacrev(lambda x: lstm(params, x, initial)[0])(x)  # (time, n, time, n_in)
+    params, x, initial = make(5)
+    jacobian = jax.jacrev(lambda x: lstm(params, x, initial)[0])
+    jacobian = np.asarray(jax.jit(jacobian, compiler_options=QUICKLY)(x))  # (time, n, time, n_in)
     for t in range(5):
         assert not np.any(jacobian[t, :, t + 1:])
         assert np.all(np.any(jacobian[t, :, :t + 1], axis=(0, 2)))
@@ -114,9 +111,9 @@ def test_the_future_does_not_reach_the_past():
 def test_gates_by_themselves():
     """Each gate's bias pushed to its end shows what the gate does: swapped gates would be seen."""
     def run(**bias):
-        params = {"weight_x": jnp.zeros((4, 1)), "weight_h": jnp.zeros((4, 1)),
-                  "bias": jnp.asarray([bias.get(g, 0.0) for g in "ifgo"])}
-        return lstm(params, jnp.zeros((1, 1)), (jnp.zeros(1), jnp.ones(1)))[1]
+        params = {"weight_x": np.zeros((4, 1)), "weight_h": np.zeros((4, 1)),
+                  "bias": np.asarray([bias.get(g, 0.0) for g in "ifgo"])}
+        return quick_lstm(params, np.zeros((1, 1)), (np.zeros(1), np.ones(1)))[1]
 
     h, c = run(i=-100.0, f=100.0, g=100.0, o=100.0)  # input shut: the cell is kept, and shown
     np.testing.assert_allclose([h[0], c[0]], [np.tanh(1), 1], rtol=1e-6)
@@ -129,8 +126,8 @@ def test_gates_by_themselves():
 def test_saturated_gates_have_finite_gradients():
     params = jax.tree.map(lambda p: jnp.asarray(1e4 * p, jnp.float32), make(1)[0])
     x = jnp.ones((6, N_IN))
-    value, grads = jax.value_and_grad(lambda p: jnp.sum(lstm_hidden(p, x)))(params)
-    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves((value, grads)))
+    found = pulled_back(lambda p: lstm_hidden(p, x), params)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(found))
 
 
 P = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), make(1)[0])

@@ -27,7 +27,7 @@ from jaxnn.compose import Chain
 from jaxnn.gradients.inside.walk import as_stage, opened, params_of, params_tree, walk, weight_gradient
 from jaxnn.hand_derived import Static
 from jaxnn.stage import Stage, stage
-from tests.compare import assert_close, random_like
+from tests.compare import QUICKLY, assert_close, pulled_back, random_like
 
 
 class Doubled(Stage):
@@ -75,11 +75,24 @@ DEEP = chain(ops.dense, residual(chain(ops.dense, ops.tanh)),
 DEEP_PARAMS = arrays((weights(3, 4), ((weights(4, 4), ()), ()), (weights(4, 2), ((), weights(4, 2))), ()))
 
 
+def quickly(f):
+    return jax.jit(f, compiler_options=QUICKLY)
+
+
+def initialized(layer, shape, seed=0):
+    return quickly(lambda key: layer.init(key, shape))(jax.random.key(seed))
+
+
+@quickly
+def weight_gradients(records):
+    return [weight_gradient(r.part, r.levels, r.cache, r.dy) if r.has_params else () for r in records]
+
+
 def records_of(net, params, x, state=(), key=None, train=False):
     """(the opened network, its records, the cotangent dy, dx)."""
     part = opened(as_stage("test", net, train))
 
-    @jax.jit
+    @quickly
     def run(params, state, x, key):
         (y, _), cache = part.forward(params, state, x, key)
         dy = random_like(y, 5)
@@ -100,7 +113,7 @@ def test_the_path_of_each_op():
 
 def test_the_labels_are_those_of_params():
     net = Sequential(first=Conv(2), tail=Sequential(Flatten(), Residual(Dense(18), Dropout(0.5)), ops.relu))
-    params, state = net.init(jax.random.key(0), (3, 3, 1))
+    params, state = initialized(net, (3, 3, 1))
     _, records, _, _ = records_of(net, params, jnp.ones((3, 3, 1)), state, jax.random.key(1), train=True)
     assert [(r.path, r.name) for r in records] == [
         ("first", "Conv"), ("tail/0", "Flatten"), ("tail/1/body", "Dense"), ("tail/1/shortcut", "Dropout"),
@@ -125,13 +138,13 @@ def test_each_dy_and_dx_is_that_of_the_rest_of_the_network(batch):
     parts = (ops.dense, ops.tanh, ops.dense, ops.gelu)
     values = [x]
     for part, p in zip(parts, params):
-        values.append(wrap(chain(part)).reference(*((p,),) if p else (), values[-1]))
+        values.append(quickly(wrap(chain(part)).reference)(*((p,),) if p else (), values[-1]))
     for i, record in enumerate(records):
         rest = chain(*parts[i + 1:]) if i < 3 else None
         args = (params[i + 1:],) if rest is not None and "params" in rest.arguments else ()
         behind = (lambda y: wrap(rest).reference(*args, y)) if rest is not None else (lambda y: y)  # noqa: B023
         assert_close(record.value, values[i + 1])
-        assert_close(record.dy, jax.vjp(behind, values[i + 1])[1](dy)[0])
+        assert_close(record.dy, pulled_back(behind, values[i + 1], dy=dy)[1][0])
         assert_close(record.dx, records[i - 1].dy if i else dx)
 
 
@@ -159,9 +172,9 @@ def test_gradients_from_records(net, params, x):
     part, records, dy, dx = records_of(net, params, x)
     entries = params_of(part, params)
     assert_close(params_tree(part, entries), params)
-    found = [weight_gradient(r.part, r.levels, r.cache, r.dy) if r.has_params else () for r in records]
+    found = weight_gradients(records)
     reference = stage(net).reference
-    dparams, wanted = jax.vjp(lambda p, x: reference(p, (), x, None)[0], params, x)[1](dy)
+    _, (dparams, wanted) = pulled_back(lambda p, x: reference(p, (), x, None)[0], params, x, dy=dy)
     assert_close((params_tree(part, found), dx), (dparams, wanted))
 
 
@@ -170,25 +183,24 @@ def test_layers_with_keys_and_states():
     net = over_examples(Sequential(
         Embedding(5, 3), over_examples(Sequential(Dense(4), Dropout(0.5))), Parallel(LSTM(3), LSTM(2)),
         ops.concatenate, LSTM(2, return_sequence=False)))
-    params, state = net.init(jax.random.key(0), (7, 6))
+    params, state = initialized(net, (7, 6))
     x, key = jnp.arange(42).reshape(7, 6) % 5, jax.random.key(3)
     part, records, dy, dx = records_of(net, params, x, state, key, train=True)
     assert dx is None and records[0].dx is None  # integers have no gradient
     assert [len(r.levels) for r in records] == [1, 2, 2, 1, 1, 1, 1]
-    found = [weight_gradient(r.part, r.levels, r.cache, r.dy) if r.has_params else () for r in records]
-    wanted = jax.vjp(lambda p: net.reference(p, state, x, key, train=True)[0], params)[1](dy)[0]
-    assert_close(params_tree(part, found), wanted)
+    _, (wanted,) = pulled_back(lambda p: net.reference(p, state, x, key, train=True)[0], params, dy=dy)
+    assert_close(params_tree(part, weight_gradients(records)), wanted)
 
 
 def test_a_layer_in_a_chain_of_ops():
     layer = Sequential(Dense(4), ops.tanh)
-    params, _ = layer.init(jax.random.key(0), (3,))
+    params, _ = initialized(layer, (3,))
     net = chain(layer, bind(layer, train=True), ops.relu)
-    inner, _ = layer.init(jax.random.key(1), (4,))
+    inner, _ = initialized(layer, (4,), 1)
     _, records, dy, dx = records_of(net, (params, inner, ()), jnp.ones(3), ((), (), ()))
     assert [r.path for r in records] == ["0/0", "0/1", "1/0", "1/1", "2"]
     reference = stage(net).reference
-    wanted = jax.vjp(lambda x: reference((params, inner, ()), ((), (), ()), x)[0], jnp.ones(3))[1](dy)[0]
+    _, (wanted,) = pulled_back(lambda x: reference((params, inner, ()), ((), (), ()), x)[0], jnp.ones(3), dy=dy)
     assert_close(dx, wanted)
 
 
@@ -224,11 +236,16 @@ def test_records_are_pytrees():
 def test_the_opened_network_is_the_same_op():
     """Value, reference and backward pass are the network's."""
     part, x = opened(stage(DEEP)), jnp.ones(3)
-    (y, _), cache = part.forward(DEEP_PARAMS, (), x)
-    wanted, wanted_cache = DEEP.forward(DEEP_PARAMS, x)
-    assert_close((y, part(DEEP_PARAMS, (), x)[0], part.reference(DEEP_PARAMS, (), x)[0]), (wanted,) * 3)
-    dparams, _, dx, _ = part.backward(cache, (y, None))
-    assert_close((dparams, dx), DEEP.backward(wanted_cache, y))
+
+    @quickly
+    def both(params, x):
+        (y, _), cache = part.forward(params, (), x)
+        wanted, wanted_cache = DEEP.forward(params, x)
+        dparams, _, dx, _ = part.backward(cache, (y, None))
+        values = y, part(params, (), x)[0], part.reference(params, (), x)[0]
+        return (values, (dparams, dx)), ((wanted,) * 3, DEEP.backward(wanted_cache, y))
+
+    assert_close(*both(DEEP_PARAMS, x))
 
 
 def test_an_error_says_where():
