@@ -7,6 +7,7 @@ and ends with the same parameters, optimiser state, key and step, bit for bit.
 """
 
 import json
+import re
 import time
 import warnings
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from jaxnn.training.trouble import explain
 __all__ = ["fit"]
 
 EXPLAINED = 5  # steps that were not applied: each takes a walk through the network
+LOST = re.compile(r"gloo|nccl|peer|connection|socket|unavailable|deadline|coordination|distributed", re.IGNORECASE)
 TIMES = ("examples_per_second", "seconds", "compile_seconds")  # in a record, but not on its line
 
 
@@ -82,8 +84,9 @@ def fit(state: TrainState, step: Step, batches: Callable[[int], tuple[Any, Any]]
     try:
         with StopRequests() as requests:
             return run.train(requests, every, save_every, patience, steps_per_dispatch)
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
+    except (RuntimeError, ValueError, OSError) as error:
+        # JAX has more than one kind of error for a connection that is gone.
+        if jax.process_count() == 1 or isinstance(error, Failed | InputError) or not LOST.search(str(error)):
             raise
         kept = "nothing was saved" if directory is None else f"start it again and it goes on from {directory}"
         raise ProcessLost(f"another process of this run has ended, near step {run.at}; {kept}, on however many "

@@ -25,7 +25,7 @@ from jaxnn.layers import (
     Sequential,
     over_examples,
 )
-from tests.compare import assert_close
+from tests.compare import QUICKLY, assert_close
 
 KEY = jax.random.key(0)
 
@@ -83,44 +83,66 @@ LAYERS = {
 EACH = pytest.mark.parametrize("name", LAYERS)
 
 
+def quickly(f):
+    return jax.jit(f, compiler_options=QUICKLY)
+
+
+@functools.cache
+def initialized(name):
+    """The parameters and state of a layer, drawn twice from the same key."""
+    layer, shape, *_ = LAYERS[name]
+    return quickly(lambda key: (layer.init(key, shape), layer.init(key, shape)))(KEY)
+
+
 def example(name):
     layer, shape, *_ = LAYERS[name]
-    params, state = layer.init(KEY, shape)
+    params, state = initialized(name)[0]
     rng = np.random.default_rng(0)
     is_float = jnp.issubdtype(layer.input_dtype, jnp.floating)
     x = jnp.asarray(rng.standard_normal(shape) if is_float else rng.integers(0, 10, shape), layer.input_dtype)
     return layer, params, state, x
 
 
+@functools.cache
+def faces(name):
+    """{train: ((y, state) of a call, of the reference, of forward, what backward gives)}, as one program."""
+    layer, *args = example(name)
+
+    @quickly
+    def program(params, state, x, key):
+        found = {}
+        for train in (True, False):
+            called, reference = (f(params, state, x, key, train=train) for f in (layer, layer.reference))
+            forward, cache = layer.forward(params, state, x, key, train=train)
+            found[train] = called, reference, forward, layer.backward(
+                cache, (jax.tree.map(jnp.ones_like, forward[0]), None))
+        return found
+
+    return program(*args, KEY)
+
+
 @EACH
 def test_init_and_call(name):
-    layer, shape, params_shapes, state_shapes, y_shape = LAYERS[name]
-    params, state = layer.init(KEY, shape)
+    _, _, params_shapes, state_shapes, y_shape = LAYERS[name]
+    _, params, state, _ = example(name)
     assert shapes(params) == params_shapes
     assert shapes(state) == state_shapes
-    layer, params, state, x = example(name)
-    for train in (True, False):
-        y, new_state = layer(params, state, x, KEY, train=train)
+    for (y, new_state), *_ in faces(name).values():
         assert shapes(y) == y_shape
         assert shapes(new_state) == state_shapes
-        assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(y))
+        assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(y))
 
 
 @EACH
 def test_the_key_decides(name):
-    layer, shape, *_ = LAYERS[name]
-    assert_close(layer.init(KEY, shape), layer.init(KEY, shape))
+    assert_close(*initialized(name))
 
 
 @EACH
 def test_four_faces(name):
-    layer, params, state, x = example(name)
-    for train in (True, False):
-        y = layer(params, state, x, KEY, train=train)
-        assert_close(layer.reference(params, state, x, KEY, train=train), y)
-        value, cache = layer.forward(params, state, x, KEY, train=train)
-        assert_close(value, y)
-        cotangents = layer.backward(cache, (jax.tree.map(jnp.ones_like, y[0]), None))
+    for y, reference, forward, cotangents in faces(name).values():
+        assert_close(reference, y)
+        assert_close(forward, y)
         assert len(cotangents) == 4
         assert cotangents[1] is None
         assert cotangents[3] is None
@@ -150,14 +172,14 @@ def test_it_is_a_static_argument_of_jit(name):
     for _ in range(2):
         y = apply(layer, params, state, x, KEY, train=True)
     assert len(traces) == 1
-    assert_close(y, layer(params, state, x, KEY, train=True))
+    assert_close(y, faces(name)[True][0])
 
 
 @EACH
 def test_nothing_is_mutated(name):
     layer, params, state, x = example(name)
     before = jax.tree.map(np.array, (params, state, x))
-    layer(params, state, x, KEY, train=True)
+    jax.eval_shape(lambda x: layer(params, state, x, KEY, train=True), x)
     assert_close(jax.tree.map(np.array, (params, state, x)), before)
 
 

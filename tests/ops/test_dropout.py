@@ -84,7 +84,7 @@ def test_rate_out_of_range(rate):
     (lambda: dropout(jnp.ones(3), None, rate=0.5),
      "dropout expects a PRNG key; got None; pass key=jax.random.key(seed)"),
     (lambda: dropout(jnp.arange(3), KEY, rate=0.5), "dropout expects floating-point x; got int32"),
-    (lambda: dropout(jnp.ones(3), KEY), "missing a required argument: 'rate'"),
+    (lambda: dropout(jnp.ones(3), KEY), "argument: 'rate'"),  # the words before it are Python's
 ])
 def test_errors(call, words):
     with pytest.raises((ValueError, TypeError), match=re.escape(words)):
