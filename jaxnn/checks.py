@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["InputError", "at", "expect", "expect_float", "expect_integers", "expect_shape", "known"]
+__all__ = ["InputError", "at", "expect", "expect_float", "expect_integers", "expect_like", "expect_shape", "known"]
 
 
 class InputError(ValueError, TypeError):
@@ -68,6 +68,23 @@ def expect_integers(who: str, name: str, x: Any) -> None:
     dtype = jnp.result_type(x)
     expect(jnp.issubdtype(dtype, jnp.integer), who, f"integer {name}", str(dtype),
            f"convert it: {name}.astype(jnp.int32)")
+
+
+def expect_like(who: str, name: str, pattern_name: str, tree: Any, pattern: Any) -> list[Any]:
+    """The leaves of a tree that must have the structure and shapes of a pattern; None fits in place of any leaf."""
+    structure: Any = jax.tree.structure(pattern)
+    try:
+        leaves: list[Any] = structure.flatten_up_to(tree)
+    except ValueError:
+        expect(False, who, f"{name} with the structure of {pattern_name}, {structure}", str(jax.tree.structure(tree)))
+    for leaf, (path, like) in zip(leaves, jax.tree_util.tree_leaves_with_path(pattern), strict=True):
+        if leaf is not None:
+            part = name + jax.tree_util.keystr(path)
+            expect(hasattr(leaf, "shape") or isinstance(leaf, bool | int | float | complex), who, f"an array as {part}",
+                   type(leaf).__name__)
+            expect(jnp.shape(leaf) == like.shape, who, f"{part} of the shape of {pattern_name}, {like.shape}",
+                   str(jnp.shape(leaf)))
+    return [leaf if leaf is None or hasattr(leaf, "dtype") else jnp.asarray(leaf) for leaf in leaves]
 
 
 def known(x: Any) -> np.ndarray | None:

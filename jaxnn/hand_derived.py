@@ -18,6 +18,7 @@ import numpy as np
 
 from jaxnn.axes import current_axes
 from jaxnn.lifting import agree_on_varying_axes, lift_forward_mode, lift_reverse_mode
+from jaxnn.recording import recorder
 
 __all__ = ["EXAMPLES", "HandDerived", "Op", "Static", "hand_derived"]
 
@@ -148,6 +149,8 @@ class HandDerived(Op):
         if self._backward is None:
             raise TypeError(
                 f"'{self.name}' has no backward pass; write it under @{self.name}.defbackward")
+        if (recorded := recorder()) is not None:
+            return recorded(self, args, static)
         return self._lifted(current_axes(), **static)(*agree_on_varying_axes(args))
 
     def forward(self, *args: Any, **static: Any) -> tuple[Any, Any]:
@@ -182,8 +185,8 @@ class HandDerived(Op):
                 raise TypeError(
                     f"{self.name}: the keyword argument '{name}' is static and must be hashable; "
                     f"got {type(value).__name__}: pass a tuple for a list, and arrays by position")
-        return jax.tree.map(_as_array, bound.args), bound.kwargs
+        return jax.tree.map(as_array, bound.args), bound.kwargs
 
 
-def _as_array(x: Any) -> Any:
+def as_array(x: Any) -> Any:
     return jnp.asarray(x) if isinstance(x, bool | int | float | complex | np.ndarray | np.generic) else x

@@ -22,7 +22,8 @@ from jaxnn.axes import Axes, bound_axes
 from jaxnn.cotangents import checked_cotangents, is_inexact, leaf_paths, zero_tangent
 from jaxnn.linearity import why_not_linear
 
-__all__ = ["agree_on_varying_axes", "lift_forward_mode", "lift_reverse_mode", "push_forward"]
+__all__ = ["agree_on_varying_axes", "check_linear", "lift_forward_mode", "lift_reverse_mode", "push_forward",
+           "split_arrays"]
 
 Run = Callable[..., tuple[Any, Any]]  # (*args) -> (value, cache)
 Lift = Callable[[Run, Axes], Callable]  # axes: those bound where the op is called
@@ -57,7 +58,7 @@ def lift_forward_mode(name: str, arguments: tuple[str, ...], backward: Callable)
             return [cotangents[i] for i in shapes.moving]
 
         paths = leaf_paths(arguments, args)
-        _check_linear(name, pull_back, y, [paths[i] for i in shapes.moving])
+        check_linear(name, pull_back, y, [paths[i] for i in shapes.moving])
         return push_forward(name, pull_back, y)(tangents)
 
     push_jit = jax.jit(push, static_argnums=0, inline=True)
@@ -71,7 +72,7 @@ def lift_forward_mode(name: str, arguments: tuple[str, ...], backward: Callable)
             y, cache = run(*args)
             flat = jax.tree.leaves(tangents, is_leaf=lambda t: isinstance(t, SymbolicZero))
             moving = tuple(i for i, t in enumerate(flat) if not isinstance(t, SymbolicZero) and is_inexact(t))
-            arrays, rest, cache_tree = _split_arrays(name, cache)
+            arrays, rest, cache_tree = split_arrays(name, cache)
             arg_leaves, arg_tree = jax.tree.flatten(args)
             shapes = _Shapes(cache_tree, rest, arg_tree,
                              tuple((jnp.shape(x), jnp.result_type(x)) for x in arg_leaves), moving)
@@ -177,7 +178,7 @@ def _value_of(name: str, run: Run) -> Callable:
     return value
 
 
-def _check_linear(name: str, pull_back: Callable, y: Any, paths: list[str]) -> None:
+def check_linear(name: str, pull_back: Callable, y: Any, paths: list[str]) -> None:
     smooth, rough, join = _split_smooth(y)
     used: list[str] = []
 
@@ -206,7 +207,7 @@ def _split_smooth(y: Any) -> tuple[list[Any], list[Any], Callable]:
             [x for x, s in zip(leaves, is_smooth, strict=True) if not s], join)
 
 
-def _split_arrays(name: str, cache: Any) -> tuple[list[Any], tuple[tuple[int, Hashable], ...], Any]:
+def split_arrays(name: str, cache: Any) -> tuple[list[Any], tuple[tuple[int, Hashable], ...], Any]:
     """The arrays of a cache, and its other leaves (a stride, a mode), which are fixed at trace time."""
     leaves, tree = jax.tree.flatten(cache)
     is_array = [hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves]

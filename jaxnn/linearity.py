@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from jax.extend import core
 
-__all__ = ["equations", "why_not_linear"]
+__all__ = ["equations", "is_linear", "why_not_linear"]
 
 ZERO, LINEAR, FIXED = "zero", "linear", "fixed"
 
@@ -45,6 +45,12 @@ def why_not_linear(function: Callable, *examples: Any) -> list[str | None]:
     kinds = _walk(closed.jaxpr, closed.consts, [LINEAR] * len(closed.jaxpr.invars))
     kinds = ["it does not depend on dy and is not zero" if k == FIXED else k for k in kinds]
     return [None if k in (ZERO, LINEAR) else k for k in kinds]
+
+
+def is_linear(eqn: Any, moving: Sequence[bool]) -> bool:
+    """Whether an equation is linear in those of its inputs that are moving, but for constants that it adds."""
+    still = ZERO if eqn.primitive.name in _SUMS else FIXED
+    return all(kind in (ZERO, LINEAR, FIXED) for kind in _equation(eqn, [LINEAR if m else still for m in moving]))
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:

@@ -1,0 +1,212 @@
+"""A network is any Python function of ops: its explicit passes are read off its trace.
+
+    y, cache = net.forward(*args)        each op's own forward pass, its cache kept
+    cotangents = net.backward(cache, dy) each op's own backward pass, in reverse order: the chain rule, by hand
+    net.reference(*args)                 the same function with the ops' references: `jax.grad` of it is the check
+"""
+
+import functools
+import inspect
+import traceback
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import jax
+from jax.extend import core
+
+from jaxnn.axes import current_axes
+from jaxnn.build import build
+from jaxnn.checks import InputError, expect, expect_like
+from jaxnn.cotangents import is_inexact
+from jaxnn.hand_derived import Op, as_array
+from jaxnn.program import Program
+from jaxnn.recording import is_users, record
+from jaxnn.tape_table import Row, rows_of, table_of
+
+__all__ = ["Cache", "Network", "network"]
+
+_KEPT = 64  # recordings of one network, the oldest of which is forgotten
+
+
+def network(f: Callable) -> "Network":
+    """The function f with explicit passes. It may call ops, layers and jnp, and use `jit`, `vmap`, `checkpoint`, `scan`
+    and `cond`; pytrees, integers, PRNG keys and None are among its arguments.
+
+    Positional arguments are arrays or pytrees of them, keyword-only arguments are static. The backward pass gives a
+    cotangent for each positional argument, in its structure: zeros where nothing is read, None for what has no
+    derivative. Raises InputError, with the place in f, where f returns no array, branches in Python on a value that is
+    known at run time only, or changes its arguments.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxnn import network, sigmoid
+    >>> @network
+    ... def gate(x, z):
+    ...     return x * sigmoid(z)
+    >>> y, cache = gate.forward(2.0, 0.0)
+    >>> [float(d) for d in gate.backward(cache, 1.0)]
+    [0.5, 0.5]
+    """
+    return f if isinstance(f, Network) else Network(f)
+
+
+class Network(Op):
+    """A function of ops with the four faces of an op, made by `network`."""
+
+    def __init__(self, f: Callable):
+        if not callable(f):
+            raise TypeError(f"network expects a function of ops; got {type(f).__name__}")
+        functools.update_wrapper(self, f)
+        self.function = f
+        self._signature = inspect.signature(f)
+        self._recordings: dict[Any, Recording] = {}
+
+    @property
+    def name(self) -> str:
+        return getattr(self.function, "name", None) or getattr(self.function, "__name__", type(self.function).__name__)
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        names: list[str] = []
+        for name, p in self._signature.parameters.items():
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
+                names.append(name)
+        return tuple(names)
+
+    def __call__(self, *args: Any, **static: Any) -> Any:
+        return self.function(*args, **static)
+
+    def forward(self, *args: Any, **static: Any) -> tuple[Any, "Cache"]:
+        recording, leaves = self.recorded(args, static)
+        out, tape = recording.program.forward(leaves)
+        return jax.tree.unflatten(recording.y_tree, out), Cache(tape, recording)
+
+    def backward(self, cache: "Cache", dy: Any) -> tuple[Any, ...]:
+        """One cotangent for each positional argument, from the cache of `forward` and dy = ∂L/∂y."""
+        expect(isinstance(cache, Cache), self.name, "the cache that its forward pass made", type(cache).__name__)
+        recording = cache.recording
+        found, _ = recording.program.backward(cache.tape, recording.cotangent_leaves(self.name, dy))
+        return recording.cotangents(found)
+
+    def reference(self, *args: Any, **static: Any) -> Any:
+        recording, leaves = self.recorded(args, static, references=True)
+        return jax.tree.unflatten(recording.y_tree, core.jaxpr_as_fun(recording.closed)(*leaves))
+
+    def recorded(self, args: tuple, static: dict[str, Any], *, references: bool = False,
+                 watched: bool = False) -> tuple["Recording", list[Any]]:
+        """What is known of the function at these shapes, and the leaves of the arguments. It is recorded once for each."""
+        args, static = self._bind(args, static)
+        leaves, tree = jax.tree.flatten(args)
+        key = (references, watched, tree, tuple(map(jax.typeof, leaves)), tuple(sorted(static.items())), current_axes(),
+               jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision)
+        found = self._recordings.get(key)
+        if found is None:
+            found = _record(self, args, static, references, watched)
+            # A function that closes over values of a surrounding trace is another one in the next.
+            if not any(isinstance(c, jax.core.Tracer) for c in found.closed.consts):
+                if len(self._recordings) >= _KEPT:
+                    self._recordings.pop(next(iter(self._recordings)))
+                self._recordings[key] = found
+        return found, leaves
+
+    def __repr__(self) -> str:
+        return f"<network {self.name}({', '.join(self.arguments)})>"
+
+    def _bind(self, args: tuple, static: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        try:
+            bound = self._signature.bind(*args, **static)
+        except TypeError as error:
+            raise InputError(self.name, f"expects {self._signature}: {error}") from None
+        bound.apply_defaults()
+        for name, value in bound.kwargs.items():
+            expect(isinstance(value, Hashable), self.name, f"a static value for the keyword argument '{name}'",
+                   type(value).__name__, "pass arrays by position")
+        return jax.tree.map(as_array, bound.args), bound.kwargs
+
+
+class Recording:
+    """A network at fixed shapes: its program and the structures of its arguments and its value."""
+
+    def __init__(self, name: str, closed: Any, args_tree: Any, y: Any, watched: bool, references: bool):
+        self.name, self.closed, self.args_tree = name, closed, args_tree
+        self.y = y
+        self.y_tree = jax.tree.structure(y)
+        self._watched, self._references = watched, references
+
+    @functools.cached_property
+    def program(self) -> Program:
+        return build(self.closed, watched=self._watched)
+
+    @functools.cached_property
+    def rows(self) -> tuple[Row, ...]:
+        return rows_of(self.program)
+
+    def cotangent_leaves(self, who: str, dy: Any) -> list[Any]:
+        """dy for each leaf of the value; None stands for one without a derivative."""
+        leaves = expect_like(who, "dy", "y", dy, self.y)
+        return [None if not is_inexact(y) else d for d, y in zip(leaves, jax.tree.leaves(self.y), strict=True)]
+
+    def cotangents(self, found: list[Any]) -> tuple[Any, ...]:
+        """One for each argument, in its structure."""
+        filled = [jax.numpy.zeros(aval.shape, aval.dtype) if d is None and is_inexact(aval) else d
+                  for d, aval in zip(found, self.program.in_avals, strict=True)]
+        trees = jax.tree.unflatten(self.args_tree, range(len(filled)))
+        return tuple(None if all(filled[i] is None for i in jax.tree.leaves(tree)) and jax.tree.leaves(tree)
+                     else jax.tree.map(filled.__getitem__, tree) for tree in trees)
+
+
+@functools.partial(jax.tree_util.register_dataclass, meta_fields=["recording"], data_fields=["tape"])
+class Cache:
+    """What a network's forward pass keeps: for each op its cache. A pytree of arrays; printed, a table."""
+
+    def __init__(self, tape: Any, recording: Recording):
+        self.tape, self.recording = tape, recording
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return self.recording.rows
+
+    def __repr__(self) -> str:
+        return f"{self.recording.name}\n{table_of(self.rows)}"
+
+
+def _record(net: Network, args: tuple, static: dict[str, Any], references: bool, watched: bool) -> Recording:
+    f = net.function
+    changed: list[str] = []
+
+    def recorded(*args: Any) -> Any:
+        before = list(map(jax.tree.flatten, args))
+        y = f(*args, **static)
+        for name, (leaves, tree), arg in zip(net.arguments, before, args, strict=False):
+            after = jax.tree.flatten(arg)
+            if after[1] != tree or any(a is not b for a, b in zip(after[0], leaves, strict=True)):
+                changed.append(name)
+        bad = [leaf for leaf in jax.tree.leaves(y) if not _is_array(leaf)]
+        if bad or not jax.tree.leaves(y):
+            raise InputError(net.name, "expects a function whose value is an array or a tree of arrays; got "
+                             f"{type(bad[0] if bad else y).__name__}; look at what it returns")
+        return y
+
+    try:
+        closed, y = record(recorded, args, references=references)
+    except jax.errors.TracerBoolConversionError as error:
+        raise InputError(net.name, f"branches in Python on a value that is known at run time only, at {_where(error)}; use "
+                         "jnp.where or jax.lax.cond, or pass what decides as a keyword argument") from error
+    except InputError as error:
+        if not error.path and (line := _where(error)):
+            error.path = (line,)
+        raise
+    if changed:
+        raise InputError(net.name, f"changes its argument '{changed[0]}'; return new values in place of that, for a traced "
+                         "function is run once and not at each call")
+    return Recording(net.name, closed, jax.tree.structure(args), y, watched, references)
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, bool | int | float | complex) or (hasattr(leaf, "shape") and hasattr(leaf, "dtype"))
+
+
+def _where(error: BaseException) -> str:
+    """The last line of a user's code that an error came through: "siamese:12"."""
+    frames = [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)
+              if is_users(frame.f_code.co_filename)]
+    return f"{frames[-1][0].co_name}:{frames[-1][1]}" if frames else ""

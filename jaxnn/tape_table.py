@@ -1,0 +1,110 @@
+"""The table of a network's steps: what each puts out, what parameters it reads, and what it keeps for backward."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend import core
+
+from jaxnn.program import ForwardOnly, Glue, OpStep, Program, Recompute, Scan, Step
+
+__all__ = ["Row", "rows_of", "table_of"]
+
+
+class Row(NamedTuple):
+    """One step of a network."""
+
+    place: str
+    """The named scopes around it, or else the function and line that it was called from."""
+    step: str
+    """The op's name; of glue, the primitives in it."""
+    backward: str
+    """Where its backward pass comes from: "by hand", "autodiff" for an op made by by_autodiff and for glue, "none"."""
+    shape: Any
+    """Of its value."""
+    parameters: int
+    """How many numbers the op's argument `params` holds."""
+    cache_bytes: int
+    """What it keeps beyond the network's own arguments; what several steps keep counts once, at the first."""
+    nonlinear: tuple[str, ...] = ()
+    """Of glue: the primitives that are not linear in the network's arguments."""
+
+
+def rows_of(program: Program) -> tuple[Row, ...]:
+    """The rows of all steps, those inside of a scan or a checkpoint after their own."""
+    closed, tree = program.traced
+    jaxpr = getattr(closed, "jaxpr", closed)
+    counted = set(jaxpr.invars)
+    sizes = []
+    for atom in jaxpr.outvars[len(program.out_avals):]:
+        is_new = not isinstance(atom, core.Literal) and atom not in counted
+        sizes.append(_bytes(atom.aval) if is_new else 0)
+        if is_new:
+            counted.add(atom)
+    return tuple(_rows(program, "", tree.unflatten(sizes)))
+
+
+def _rows(program: Program, prefix: str, sizes: Sequence[Any]) -> Iterator[Row]:
+    for step, of_step in zip(program.steps, sizes, strict=True):
+        place = "/".join(filter(None, (prefix, step.place))) or step.line
+        if isinstance(step, Scan):
+            once, each = map(iter, of_step)
+            inner = step.inner.tape_tree.unflatten([next(each) if v else next(once) for v in step.is_varying])
+            yield Row(place, f"scan of {step.length} steps", "by hand", _shapes(program, step), 0, 0)
+            yield from _rows(step.inner, f"{place}/scan", inner)
+        elif isinstance(step, Recompute):
+            yield Row(place, "checkpoint", "by hand", _shapes(program, step), 0, sum(jax.tree.leaves(of_step)))
+            nothing = step.inner.tape_tree.unflatten([0] * step.inner.tape_tree.num_leaves)
+            yield from _rows(step.inner, f"{place}/checkpoint", nothing)
+        else:
+            yield Row(place, *_described(step), _shapes(program, step), _parameters(step),
+                      sum(jax.tree.leaves(of_step)), step.nonlinear if isinstance(step, Glue) else ())
+
+
+def _described(step: Step) -> tuple[str, str]:
+    if isinstance(step, OpStep):
+        return step.call.op.name, "autodiff" if getattr(step.call.op, "by_autodiff", False) else "by hand"
+    if isinstance(step, Glue):
+        return ", ".join(step.names), "autodiff"
+    assert isinstance(step, ForwardOnly)
+    return step.equation.primitive.name, "none"
+
+
+def _parameters(step: Step) -> int:
+    if not isinstance(step, OpStep) or "params" not in step.call.op.arguments:
+        return 0
+    arguments = jax.tree.unflatten(step.call.tree, step.call.avals)
+    params = arguments[step.call.op.arguments.index("params")]
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+
+def _shapes(program: Program, step: Step) -> Any:
+    shapes = tuple(program.slot_avals[slot].shape for slot in step.outs)
+    return shapes[0] if len(shapes) == 1 else shapes
+
+
+def _bytes(aval: Any) -> int:
+    return math.prod(aval.shape) * getattr(aval.dtype, "itemsize", 4)
+
+
+def table_of(rows: Sequence[Row]) -> str:
+    """The rows as text, with their totals; glue that is not linear is named."""
+    head = ("place", "step", "backward", "output shape", "parameters", "bytes of cache")
+    body = [(r.place, _shortened(r.step) + (f"; not linear: {', '.join(r.nonlinear)}" if r.nonlinear else ""), r.backward,
+             _text(r.shape), f"{r.parameters:,}" if r.parameters else "", f"{r.cache_bytes:,}") for r in rows]
+    total = ("total", "", "", "", f"{sum(r.parameters for r in rows):,}", f"{sum(r.cache_bytes for r in rows):,}")
+    widths = [max(map(len, column)) for column in zip(head, *body, total, strict=True)]
+    line = "  ".join("-" * w for w in widths)
+    texts = ["  ".join(c.rjust(w) if i > 3 else c.ljust(w)
+                       for i, (c, w) in enumerate(zip(row, widths, strict=True))).rstrip()
+             for row in (head, *body, total)]
+    return "\n".join([texts[0], line, *texts[1:-1], line, texts[-1]])
+
+
+def _shortened(text: str, limit: int = 48) -> str:
+    return text if len(text) <= limit else text[:limit].rsplit(", ", 1)[0] + ", ..."
+
+
+def _text(shape: Any) -> str:
+    return str(shape).replace("'", "")
