@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+from jaxnn.axes import Axes
 from jaxnn.cotangents import is_inexact
 from jaxnn.linearity import equations, is_linear
 from jaxnn.program import ForwardOnly, Glue, OpStep, Program, Recompute, Scan, Step, evaluate
@@ -29,16 +30,17 @@ class _Equation(NamedTuple):
     place: str
 
 
-def build(closed: Any, *, watched: bool = False) -> Program:
-    """The program of a closed jaxpr. watched: the values of its ops are on the tape too."""
-    return _Builder(watched).program(closed.jaxpr, closed.consts)
+def build(closed: Any, *, watched: bool = False, axes: Axes = ()) -> Program:
+    """The program of a closed jaxpr. watched: the values of its ops are on the tape too. axes: named axes around it that
+    are not there, (name, size), for a table alone."""
+    return _Builder(watched, axes).program(closed.jaxpr, closed.consts)
 
 
 class _Builder:
     """The slots of one program: their shapes, and which carry a gradient from the arguments."""
 
-    def __init__(self, watched: bool):
-        self.watched = watched
+    def __init__(self, watched: bool, axes: Axes):
+        self.watched, self.axes = watched, axes
         self.avals: list[Any] = []
         self.constants: dict[int, Any] = {}
         self.moving: set[int] = set()
@@ -64,7 +66,7 @@ class _Builder:
         renumbered = [dataclasses.replace(step, ins=tuple(numbers[slot] for slot in step.ins),
                                           outs=tuple(numbers[slot] for slot in step.outs)) for step in steps]
         return Program(tuple(self.avals[slot] for slot in ins), tuple(self.constants.values()), tuple(renumbered),
-                       tuple(numbers[slot] for slot in outs), tuple(self.avals[slot] for slot in order))
+                       tuple(numbers[slot] for slot in outs), tuple(self.avals[slot] for slot in order), self.axes)
 
     def flatten(self, jaxpr: Any, consts: Sequence[Any], ins: Sequence[int], place: str,
                 flat: list[_Equation]) -> list[int]:
@@ -113,7 +115,7 @@ class _Builder:
         if not _is_glue(first):
             if name == "while":
                 return ForwardOnly(first.ins, first.outs, first.place, line, first.eqn)
-            inner = _Builder(self.watched).program(*_open(params["jaxpr"]))
+            inner = _Builder(self.watched, self.axes).program(*_open(params["jaxpr"]))
             if name in _RECOMPUTED:
                 return Recompute(first.ins, first.outs, first.place, line, inner)
             return _scan(first, inner, line)
@@ -121,11 +123,11 @@ class _Builder:
                                   if not any(slot in earlier.outs for earlier in run)))
         nonlinear = dict.fromkeys(_name(e.eqn) for e in run if not self.is_linear(e))
         moving = self.moving
-        passes = _passes(run, ins, live, [self.avals[slot] for slot in ins],
+        passes = _passes(self.axes, run, ins, live, [self.avals[slot] for slot in ins],
                          [i for i, slot in enumerate(ins) if slot in moving],
                          [i for i, slot in enumerate(live) if slot in moving])
         return Glue(ins, live, first.place, line, tuple(dict.fromkeys(_name(e.eqn) for e in run)), tuple(nonlinear),
-                    *passes)
+                    not moving.isdisjoint(live), *passes)
 
     def is_linear(self, equation: _Equation) -> bool:
         """Whether an equation is linear, or a sum with constants, in what carries a gradient."""
@@ -142,7 +144,7 @@ def _is_glue(equation: _Equation) -> bool:
     return name != "scan" or not any(e.primitive is op_primitive for e in equations(_open(eqn.params["jaxpr"])[0]))
 
 
-def _passes(run: list[_Equation], ins: Sequence[int], live: Sequence[int], avals: Sequence[Any],
+def _passes(axes: Axes, run: list[_Equation], ins: Sequence[int], live: Sequence[int], avals: Sequence[Any],
             smooth_ins: list[int], smooth_outs: list[int]) -> tuple[Callable, Callable]:
     """Glue forward, (*ins) -> [*outs, *kept], and backward, (kept, dy of the outs) -> cotangents of the ins."""
     def values(*given: Any) -> list[Any]:
@@ -168,10 +170,10 @@ def _passes(run: list[_Equation], ins: Sequence[int], live: Sequence[int], avals
         trees[:] = [tree]
         return [*out, *kept]
 
-    forward_jaxpr = jax.make_jaxpr(forward)(*avals)
+    forward_jaxpr = jax.make_jaxpr(forward, axis_env=list(axes))(*avals)
     out_avals = [var.aval for var in forward_jaxpr.jaxpr.outvars]
     dys = [out_avals[i] for i in smooth_outs]
-    backward_jaxpr = jax.make_jaxpr(lambda kept, dy: jax.tree.unflatten(trees[0], kept)(dy)[0])(
+    backward_jaxpr = jax.make_jaxpr(lambda kept, dy: jax.tree.unflatten(trees[0], kept)(dy)[0], axis_env=list(axes))(
         out_avals[len(live):], dys)
 
     def backward(kept: list[Any], dy: list[Any]) -> list[Any]:

@@ -5,6 +5,7 @@ dtypes are static, so checking them costs nothing under `jit`; values are looked
 are concrete.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -32,14 +33,15 @@ class InputError(ValueError, TypeError):
 
 @contextmanager
 def at(part: str | None = None, *, layer: str | None = None) -> Iterator[None]:
-    """Adds a part of the path, or the name of the layer, to an InputError passing through."""
+    """Names a part of a network: the scope of its equations, and the place and the layer of an InputError inside."""
     try:
-        yield
+        with contextlib.nullcontext() if part is None else jax.named_scope(part):
+            yield
     except InputError as error:
-        if part is not None:
-            error.path = (part, *error.path)
         if layer is not None and error.layer is None and not error.path:
             error.layer = layer
+        if part is not None:
+            error.path = (part, *error.path)
         raise
 
 
@@ -71,12 +73,20 @@ def expect_integers(who: str, name: str, x: Any) -> None:
 
 
 def expect_like(who: str, name: str, pattern_name: str, tree: Any, pattern: Any) -> list[Any]:
-    """The leaves of a tree that must have the structure and shapes of a pattern; None fits in place of any leaf."""
-    structure: Any = jax.tree.structure(pattern)
+    """The leaves of a tree that must have the structure and shapes of a pattern; None fits in place of any part."""
+    def is_none(x: Any) -> bool:
+        return x is None
+
+    prefix: Any = jax.tree.structure(tree, is_leaf=is_none)
+    leaves: list[Any] = []
     try:
-        leaves: list[Any] = structure.flatten_up_to(tree)
+        for leaf, part in zip(jax.tree.leaves(tree, is_leaf=is_none), prefix.flatten_up_to(pattern), strict=True):
+            n = jax.tree.structure(part).num_leaves
+            if leaf is not None and n != 1:
+                raise ValueError
+            leaves += [leaf] * n
     except ValueError:
-        expect(False, who, f"{name} with the structure of {pattern_name}, {structure}", str(jax.tree.structure(tree)))
+        expect(False, who, f"{name} with the structure of {pattern_name}, {jax.tree.structure(pattern)}", str(prefix))
     for leaf, (path, like) in zip(leaves, jax.tree_util.tree_leaves_with_path(pattern), strict=True):
         if leaf is not None:
             part = name + jax.tree_util.keystr(path)

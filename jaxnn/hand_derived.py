@@ -17,10 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn.axes import current_axes
-from jaxnn.lifting import agree_on_varying_axes, lift_forward_mode, lift_reverse_mode
+from jaxnn.checks import InputError
+from jaxnn.cotangents import is_inexact
+from jaxnn.lifting import agree_on_varying_axes, lift_forward_mode, lift_reverse_mode, value_and_cache
 from jaxnn.recording import recorder
 
-__all__ = ["EXAMPLES", "HandDerived", "Op", "Static", "hand_derived"]
+__all__ = ["EXAMPLES", "HandDerived", "Op", "Static", "as_array", "by_autodiff", "hand_derived"]
 
 EXAMPLES = "examples"
 """The name of the batch's axis: ops are written for one example, and `jax.vmap` makes the batch."""
@@ -105,6 +107,20 @@ def hand_derived(forward: Callable | None = None, *, reverse_only: bool = False)
     return HandDerived(forward, reverse_only=reverse_only)
 
 
+def by_autodiff(f: Callable) -> Op:
+    """An op whose backward pass is JAX's own: a foreign module in the middle of a network, marked as such in its tables.
+
+    f: (*args, **static) -> y, of arrays or pytrees of them. The cache is the arguments, so that the explicit backward
+    pass runs f once more; called under a transformation it is f itself.
+
+    >>> cube = by_autodiff(lambda x: x ** 3)
+    >>> y, cache = cube.forward(2.0)
+    >>> float(cube.backward(cache, 1.0)[0])
+    12.0
+    """
+    return ByAutodiff(f)
+
+
 class HandDerived(Op):
     """An op made by `hand_derived`."""
 
@@ -141,7 +157,7 @@ class HandDerived(Op):
         lift = mode(self.name, self.arguments, backward)
         # One function for each choice of static arguments: JAX keeps what it traced by function.
         self._lifted = functools.lru_cache(maxsize=None)(
-            lambda axes, /, **static: lift(lambda *args: self._run(args, static), axes))
+            lambda axes, /, **static: lift(functools.partial(self._forward, **static), axes))
         return backward
 
     def __call__(self, *args: Any, **static: Any) -> Any:
@@ -151,28 +167,29 @@ class HandDerived(Op):
                 f"'{self.name}' has no backward pass; write it under @{self.name}.defbackward")
         if (recorded := recorder()) is not None:
             return recorded(self, args, static)
+        if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args)):
+            return value_and_cache(self.name, self._forward(*args, **static))[0]  # nothing is differentiated
         return self._lifted(current_axes(), **static)(*agree_on_varying_axes(args))
 
     def forward(self, *args: Any, **static: Any) -> tuple[Any, Any]:
         args, static = self._bind(args, static)
-        return self._run(args, static)
+        return value_and_cache(self.name, self._forward(*args, **static))
 
     def backward(self, cache: Any, dy: Any) -> tuple[Any, ...]:
         if self._backward is None:
             raise TypeError(
                 f"'{self.name}' has no backward pass; write it under @{self.name}.defbackward")
-        return self._backward(cache, dy)
+        try:
+            return self._backward(cache, dy)
+        except InputError:
+            raise
+        except Exception as error:
+            shapes = jax.tree.map(lambda d: getattr(d, "shape", type(d).__name__), dy)
+            raise InputError(f"backward of '{self.name}'", f"expects the op's cache, and a dy of the structure and the shapes "
+                             f"of its value; got dy of {shapes} ({type(error).__name__}: {error})") from error
 
     def __repr__(self) -> str:
         return f"<op {self.name}({', '.join(self.arguments)})>"
-
-    def _run(self, args: tuple, static: dict[str, Any]) -> tuple[Any, Any]:
-        out = self._forward(*args, **static)
-        if not isinstance(out, tuple) or len(out) != 2:
-            raise TypeError(
-                f"forward of '{self.name}' returned {type(out).__name__}; expected the pair "
-                "(value, cache)")
-        return out
 
     def _bind(self, args: tuple, static: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         try:
@@ -190,3 +207,52 @@ class HandDerived(Op):
 
 def as_array(x: Any) -> Any:
     return jnp.asarray(x) if isinstance(x, bool | int | float | complex | np.ndarray | np.generic) else x
+
+
+class ByAutodiff(Op):
+    """An op made by `by_autodiff`."""
+
+    by_autodiff = True
+
+    def __init__(self, f: Callable):
+        functools.update_wrapper(self, f)
+        self._f = f
+
+    @property
+    def name(self) -> str:
+        return getattr(self._f, "__name__", type(self._f).__name__)
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        parameters = inspect.signature(self._f).parameters.values()
+        return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+
+    def __call__(self, *args: Any, **static: Any) -> Any:
+        if (recorded := recorder()) is not None:
+            return recorded(self, jax.tree.map(as_array, args), static)
+        return self._f(*args, **static)
+
+    def forward(self, *args: Any, **static: Any) -> tuple[Any, Any]:
+        return self._f(*args, **static), (args, Static(tuple(sorted(static.items()))))
+
+    def backward(self, cache: Any, dy: Any) -> tuple[Any, ...]:
+        args, static = cache
+        leaves, tree = jax.tree.flatten(args)
+        smooth = [i for i, leaf in enumerate(leaves) if is_inexact(leaf)]
+
+        def of_smooth(moving: list[Any]) -> list[Any]:
+            filled = list(leaves)
+            for i, x in zip(smooth, moving, strict=True):
+                filled[i] = x
+            y = self._f(*jax.tree.unflatten(tree, filled), **dict(static.value))
+            return [leaf for leaf in jax.tree.leaves(y) if is_inexact(leaf)]
+
+        y, pull_back = jax.vjp(of_smooth, [jnp.asarray(leaves[i]) for i in smooth])
+        dy = [d for d in jax.tree.leaves(dy) if is_inexact(d)]
+        found = dict(zip(smooth, pull_back([jnp.asarray(d, leaf.dtype) for d, leaf in zip(dy, y, strict=True)])[0],
+                         strict=True))
+        trees = jax.tree.unflatten(tree, range(len(leaves)))
+        return tuple(jax.tree.map(found.get, t) if set(jax.tree.leaves(t)) & found.keys() else None for t in trees)
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}({', '.join(self.arguments)}) by autodiff>"

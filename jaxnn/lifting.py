@@ -23,9 +23,9 @@ from jaxnn.cotangents import checked_cotangents, is_inexact, leaf_paths, zero_ta
 from jaxnn.linearity import why_not_linear
 
 __all__ = ["agree_on_varying_axes", "check_linear", "lift_forward_mode", "lift_reverse_mode", "push_forward",
-           "split_arrays"]
+           "split_arrays", "value_and_cache"]
 
-Run = Callable[..., tuple[Any, Any]]  # (*args) -> (value, cache)
+Run = Callable[..., Any]  # (*args) -> (value, cache)
 Lift = Callable[[Run, Axes], Callable]  # axes: those bound where the op is called
 
 
@@ -69,7 +69,7 @@ def lift_forward_mode(name: str, arguments: tuple[str, ...], backward: Callable)
                 return differentiate(args, tangents)
 
         def differentiate(args: tuple, tangents: tuple) -> tuple[Any, Any]:
-            y, cache = run(*args)
+            y, cache = value_and_cache(name, run(*args))
             flat = jax.tree.leaves(tangents, is_leaf=lambda t: isinstance(t, SymbolicZero))
             moving = tuple(i for i, t in enumerate(flat) if not isinstance(t, SymbolicZero) and is_inexact(t))
             arrays, rest, cache_tree = split_arrays(name, cache)
@@ -101,7 +101,7 @@ def lift_reverse_mode(name: str, arguments: tuple[str, ...], backward: Callable)
     def lift(run: Run, axes: Axes) -> Callable:
         def forward(*args: Any) -> tuple[Any, Any]:
             with bound_axes(axes):
-                y, cache = run(*args)
+                y, cache = value_and_cache(name, run(*args))
             return y, (cache, args)
 
         def backward_in_axes(residuals: tuple, dy: Any) -> tuple:
@@ -166,13 +166,20 @@ def agree_on_varying_axes(args: tuple) -> tuple:
         for x, axes in zip(leaves, varying, strict=True)])
 
 
+def value_and_cache(name: str, out: Any) -> tuple[Any, Any]:
+    """What a forward pass returns, which must be a pair."""
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise TypeError(f"forward of '{name}' returned {type(out).__name__}; expected the pair (value, cache)")
+    return out
+
+
 def _varying_axes(x: Any) -> frozenset[str]:
     return getattr(getattr(jax.typeof(x), "manual_axis_type", None), "varying", frozenset())
 
 
 def _value_of(name: str, run: Run) -> Callable:
     def value(*args: Any) -> Any:
-        return run(*args)[0]
+        return value_and_cache(name, run(*args))[0]
 
     value.__name__ = value.__qualname__ = name
     return value

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 from jax.extend import core
 
-from jaxnn.axes import current_axes
+from jaxnn.axes import Axes, current_axes
 from jaxnn.build import build
 from jaxnn.checks import InputError, expect, expect_like
 from jaxnn.cotangents import is_inexact
@@ -91,16 +91,20 @@ class Network(Op):
         recording, leaves = self.recorded(args, static, references=True)
         return jax.tree.unflatten(recording.y_tree, core.jaxpr_as_fun(recording.closed)(*leaves))
 
-    def recorded(self, args: tuple, static: dict[str, Any], *, references: bool = False,
-                 watched: bool = False) -> tuple["Recording", list[Any]]:
-        """What is known of the function at these shapes, and the leaves of the arguments. It is recorded once for each."""
+    def recorded(self, args: tuple, static: dict[str, Any], *, references: bool = False, watched: bool = False,
+                 axes: Axes = ()) -> tuple["Recording", list[Any]]:
+        """What is known of the function at these shapes, and the leaves of the arguments. It is recorded once for each.
+
+        references: with the ops' references. watched: the ops' values are on the tape. axes: (name, size) of named axes
+        that are not there, for a table alone.
+        """
         args, static = self._bind(args, static)
         leaves, tree = jax.tree.flatten(args)
-        key = (references, watched, tree, tuple(map(jax.typeof, leaves)), tuple(sorted(static.items())), current_axes(),
+        key = (references, watched, axes, tree, tuple(map(_aval, leaves)), tuple(sorted(static.items())), current_axes(),
                jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision)
         found = self._recordings.get(key)
         if found is None:
-            found = _record(self, args, static, references, watched)
+            found = _record(self, args, static, references, watched, axes)
             # A function that closes over values of a surrounding trace is another one in the next.
             if not any(isinstance(c, jax.core.Tracer) for c in found.closed.consts):
                 if len(self._recordings) >= _KEPT:
@@ -126,15 +130,15 @@ class Network(Op):
 class Recording:
     """A network at fixed shapes: its program and the structures of its arguments and its value."""
 
-    def __init__(self, name: str, closed: Any, args_tree: Any, y: Any, watched: bool, references: bool):
+    def __init__(self, name: str, closed: Any, args_tree: Any, y: Any, watched: bool, axes: Axes):
         self.name, self.closed, self.args_tree = name, closed, args_tree
         self.y = y
         self.y_tree = jax.tree.structure(y)
-        self._watched, self._references = watched, references
+        self._watched, self._axes = watched, axes
 
     @functools.cached_property
     def program(self) -> Program:
-        return build(self.closed, watched=self._watched)
+        return build(self.closed, watched=self._watched, axes=self._axes)
 
     @functools.cached_property
     def rows(self) -> tuple[Row, ...]:
@@ -169,7 +173,8 @@ class Cache:
         return f"{self.recording.name}\n{table_of(self.rows)}"
 
 
-def _record(net: Network, args: tuple, static: dict[str, Any], references: bool, watched: bool) -> Recording:
+def _record(net: Network, args: tuple, static: dict[str, Any], references: bool, watched: bool,
+            axes: Axes) -> Recording:
     f = net.function
     changed: list[str] = []
 
@@ -187,7 +192,7 @@ def _record(net: Network, args: tuple, static: dict[str, Any], references: bool,
         return y
 
     try:
-        closed, y = record(recorded, args, references=references)
+        closed, y = record(recorded, args, references=references, axes=axes)
     except jax.errors.TracerBoolConversionError as error:
         raise InputError(net.name, f"branches in Python on a value that is known at run time only, at {_where(error)}; use "
                          "jnp.where or jax.lax.cond, or pass what decides as a keyword argument") from error
@@ -198,11 +203,15 @@ def _record(net: Network, args: tuple, static: dict[str, Any], references: bool,
     if changed:
         raise InputError(net.name, f"changes its argument '{changed[0]}'; return new values in place of that, for a traced "
                          "function is run once and not at each call")
-    return Recording(net.name, closed, jax.tree.structure(args), y, watched, references)
+    return Recording(net.name, closed, jax.tree.structure(args), y, watched, axes)
 
 
 def _is_array(leaf: Any) -> bool:
     return isinstance(leaf, bool | int | float | complex) or (hasattr(leaf, "shape") and hasattr(leaf, "dtype"))
+
+
+def _aval(leaf: Any) -> Any:
+    return (leaf.shape, leaf.dtype) if isinstance(leaf, jax.ShapeDtypeStruct) else jax.typeof(leaf)
 
 
 def _where(error: BaseException) -> str:

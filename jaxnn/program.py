@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend import core
 
+from jaxnn.axes import Axes
 from jaxnn.checks import InputError
 from jaxnn.cotangents import is_inexact
 from jaxnn.recording import Call
@@ -89,6 +90,8 @@ class Glue(Step):
     """Of the primitives, and of functions with rules that are not ops."""
     nonlinear: tuple[str, ...]
     """Those among them that are not linear in the function's arguments."""
+    differentiable: bool
+    """Whether a gradient passes through it."""
     forward_pass: Callable
     backward_pass: Callable
 
@@ -206,6 +209,8 @@ class Program:
     steps: tuple[Step, ...]
     outs: tuple[Slot, ...]
     slot_avals: tuple[Any, ...]
+    axes: Axes = ()
+    """Named axes around it that are not there, for a table alone."""
 
     @property
     def out_avals(self) -> tuple[Any, ...]:
@@ -255,7 +260,7 @@ class Program:
             found[:] = [tree]
             return [*out, *leaves]
 
-        return jax.make_jaxpr(flat)(*self.in_avals), found[0]
+        return jax.make_jaxpr(flat, axis_env=list(self.axes))(*self.in_avals), found[0]
 
     @property
     def tape_tree(self) -> Any:

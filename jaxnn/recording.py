@@ -23,7 +23,7 @@ from jax.custom_batching import custom_vmap
 from jax.extend import core
 from jax.interpreters import ad, batching, mlir
 
-from jaxnn.axes import current_axes
+from jaxnn.axes import Axes, current_axes
 from jaxnn.cotangents import checked_cotangents, is_inexact, leaf_paths
 from jaxnn.lifting import agree_on_varying_axes, check_linear, push_forward, split_arrays
 
@@ -38,15 +38,15 @@ def recorder() -> Recorder | None:
     return _RECORDER.get()
 
 
-def record(f: Callable, args: tuple, *, references: bool = False) -> tuple[Any, Any]:
+def record(f: Callable, args: tuple, *, references: bool = False, axes: Axes = ()) -> tuple[Any, Any]:
     """(jaxpr, shapes of the value) of f at these arguments.
 
     A named axis of size one, which nothing reduces over, stands around the trace: JAX keeps what it traced of an
     inner `jit` by the axes around it, and so keeps what it recorded apart from what it compiles.
     """
     with _recording(_reference if references else _bind):
-        axis = "references" if references else "ops"
-        return jax.make_jaxpr(f, axis_env=[(f"jaxnn {axis}", 1)], return_shape=True)(*args)
+        kind = "jaxnn references" if references else "jaxnn ops"
+        return jax.make_jaxpr(f, axis_env=[(kind, 1), *axes], return_shape=True)(*args)
 
 
 @contextmanager

@@ -32,7 +32,8 @@ class Row(NamedTuple):
 
 
 def rows_of(program: Program) -> tuple[Row, ...]:
-    """The rows of all steps, those inside of a scan or a checkpoint after their own."""
+    """The rows of all steps, those inside of a scan or a checkpoint after their own; none of glue that no gradient passes
+    through, such as the splitting of keys."""
     closed, tree = program.traced
     jaxpr = getattr(closed, "jaxpr", closed)
     counted = set(jaxpr.invars)
@@ -57,7 +58,7 @@ def _rows(program: Program, prefix: str, sizes: Sequence[Any]) -> Iterator[Row]:
             yield Row(place, "checkpoint", "by hand", _shapes(program, step), 0, sum(jax.tree.leaves(of_step)))
             nothing = step.inner.tape_tree.unflatten([0] * step.inner.tape_tree.num_leaves)
             yield from _rows(step.inner, f"{place}/checkpoint", nothing)
-        else:
+        elif not isinstance(step, Glue) or step.differentiable:
             yield Row(place, *_described(step), _shapes(program, step), _parameters(step),
                       sum(jax.tree.leaves(of_step)), step.nonlinear if isinstance(step, Glue) else ())
 

@@ -1,7 +1,7 @@
-"""Layers: ops with parameters of their own, and the combinators that make networks of them."""
+"""Layers: ops with parameters of their own, and the containers that make networks of them."""
 
-from jaxnn.layers.basic import Activation, Dense, Dropout, Flatten
-from jaxnn.layers.combinators import Parallel, Residual, Sequential, over_examples
+from jaxnn.layers.basic import Dense, Dropout, Flatten, at_inference
+from jaxnn.layers.containers import Parallel, Residual, Sequential, over_examples
 from jaxnn.layers.conv import Conv, MaxPool
 from jaxnn.layers.layer import Layer
 from jaxnn.layers.normalization import BatchNorm

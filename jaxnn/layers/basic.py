@@ -1,48 +1,54 @@
-"""Layers without spatial structure: Dense, Dropout, Flatten, and any parameterless op as a layer."""
+"""Layers without spatial structure: Dense, Dropout, Flatten; and a layer that stays at inference."""
 
 import dataclasses
 from typing import Any
 
 from jaxnn.checks import expect
-from jaxnn.hand_derived import Op
 from jaxnn.initializers import Initializer, he, zeros
-from jaxnn.layers.layer import Layer, to_shape
+from jaxnn.layers.layer import Layer, shape_of, to_layer
 from jaxnn.ops.dense import dense
 from jaxnn.ops.dropout import dropout
 from jaxnn.ops.shape import flatten
-from jaxnn.stage import Identity, bind
 
-__all__ = ["Activation", "Dense", "Dropout", "Flatten"]
+__all__ = ["Dense", "Dropout", "Flatten", "at_inference"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Dense(Layer):
-    """y = W x + b, x (n_in,) -> y (n_out,)."""
+    """y = W x + b, x (n_in,) -> y (n_out,).
+
+    n_out: units.
+    weight_init, bias_init: initializers of W, drawn as (n_in, n_out), and of b, (n_out,).
+    use_bias: whether there is b.
+    """
 
     n_out: int
     weight_init: Initializer = dataclasses.field(default=he, repr=False)
     bias_init: Initializer = dataclasses.field(default=zeros, repr=False)
     use_bias: bool = True
+    random = False
 
     def __post_init__(self) -> None:
-        expect(isinstance(self.n_out, int) and self.n_out > 0, "Dense", "n_out, a positive integer",
-               repr(self.n_out))
+        expect(isinstance(self.n_out, int) and self.n_out > 0, "Dense", "n_out, a positive integer", repr(self.n_out))
 
     def init(self, key: Any, shape: Any) -> tuple[Any, Any]:
-        shape = to_shape(self, shape).shape
+        shape = shape_of(self, shape, tree=False).shape
         expect(len(shape) == 1, "Dense", "x of shape (n_in,)", str(shape), "put Flatten() before it")
         params = {"weight": self.weight_init(key, (shape[0], self.n_out)).T}
         if self.use_bias:
             params["bias"] = self.bias_init(key, (self.n_out,), params["weight"].dtype)
-        return params, ()
+        return params, {}
 
-    def op(self, train: bool) -> Op:
-        return dense
+    def apply(self, params, state, x, key, *, train):
+        return dense(params, x), state
 
 
 @dataclasses.dataclass(frozen=True)
 class Dropout(Layer):
-    """Drops a fraction `rate` of x in training (1 - the course's keep_prob); does nothing at inference."""
+    """Drops a fraction of x in training; does nothing at inference.
+
+    rate: the fraction dropped, in [0, 1): 1 - the course's keep_prob.
+    """
 
     rate: float
 
@@ -50,36 +56,45 @@ class Dropout(Layer):
         expect(isinstance(self.rate, int | float) and 0 <= self.rate < 1, "Dropout",
                "rate, the fraction dropped, in [0, 1)", repr(self.rate))
 
-    def op(self, train: bool) -> Op:
-        return bind(dropout, rate=self.rate) if train and self.rate > 0 else Identity()
+    @property
+    def random(self) -> bool:  # type: ignore[override]
+        return self.rate > 0
+
+    def apply(self, params, state, x, key, *, train):
+        return dropout(x, key, rate=self.rate) if train and self.rate > 0 else x, state
 
 
 @dataclasses.dataclass(frozen=True)
 class Flatten(Layer):
     """x of any shape -> y in one row."""
 
-    def op(self, train: bool) -> Op:
-        return flatten
+    random = False
+
+    def apply(self, params, state, x, key, *, train):
+        return flatten(x), state
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
-class Activation(Layer):
-    """A parameterless op x -> y as a layer. `Sequential` makes one of each op it is given."""
-
-    function: Op
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.function, Op) or self.function.arguments != ("x",):
-            came = (f"'{self.function.name}' of ({', '.join(self.function.arguments)})"
-                    if isinstance(self.function, Op) else repr(self.function))
-            raise TypeError(f"Activation expects an op of x alone, such as jaxnn.relu; got {came}")
+@dataclasses.dataclass(frozen=True)
+class _AtInference(Layer):
+    part: Any
+    random = False
 
     @property
     def name(self) -> str:
-        return self.function.name
+        return self.part.name
 
-    def __repr__(self) -> str:
-        return self.name
+    @property
+    def input_dtype(self) -> Any:  # type: ignore[override]
+        return self.part.input_dtype
 
-    def op(self, train: bool) -> Op:
-        return self.function
+    def init(self, key, shape):
+        return self.part.init(key, shape)
+
+    def apply(self, params, state, x, key, *, train):
+        return self.part.apply(params, state, x, None, train=False)
+
+
+def at_inference(layer: Any) -> Layer:
+    """The layer as it is at inference, in training too: batch norm keeps to its running statistics, and dropout drops
+    nothing. For the frozen part of a network that is fine-tuned."""
+    return _AtInference(to_layer(layer))

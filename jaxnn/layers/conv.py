@@ -4,12 +4,10 @@ import dataclasses
 from typing import Any
 
 from jaxnn.checks import expect
-from jaxnn.hand_derived import Op
 from jaxnn.initializers import Initializer, he, zeros
-from jaxnn.layers.layer import Layer, output_of, to_shape
+from jaxnn.layers.layer import Layer, output_of, shape_of
 from jaxnn.ops.conv import conv
 from jaxnn.ops.pool import max_pool
-from jaxnn.stage import bind
 
 __all__ = ["Conv", "MaxPool"]
 
@@ -18,8 +16,11 @@ __all__ = ["Conv", "MaxPool"]
 class Conv(Layer):
     """Convolution, (height, width, n_in) -> (height out, width out, n_out).
 
-    A window of one or three sizes makes it 1-D or 3-D. padding: "SAME", "VALID", an integer, or an
-    integer or (low, high) for each axis.
+    n_out: channels out.
+    window: the kernel's size along each axis; one or three sizes make it 1-D or 3-D.
+    stride, padding: as of the op `conv`.
+    kernel_init, bias_init: initializers of the kernel (*window, n_in, n_out) and of the bias (n_out,).
+    use_bias: whether there is a bias.
     """
 
     n_out: int
@@ -29,35 +30,52 @@ class Conv(Layer):
     kernel_init: Initializer = dataclasses.field(default=he, repr=False)
     bias_init: Initializer = dataclasses.field(default=zeros, repr=False)
     use_bias: bool = True
+    random = False
 
     def __post_init__(self) -> None:
         expect(isinstance(self.n_out, int) and self.n_out > 0, "Conv", "n_out, a positive integer",
                repr(self.n_out))
+        for name in ("window", "stride", "padding"):  # a list would make the layer unhashable
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, _as_tuple(getattr(self, name)))
         is_window = isinstance(self.window, tuple) and 1 <= len(self.window) <= 3 and all(
             isinstance(n, int) and n > 0 for n in self.window)
         expect(is_window, "Conv", "window to be a tuple of one to three sizes", repr(self.window))
 
     def init(self, key: Any, shape: Any) -> tuple[Any, Any]:
-        x = to_shape(self, shape)
+        x = shape_of(self, shape, tree=False)
         rank = len(self.window)
         expect(len(x.shape) == rank + 1, "Conv", f"x with {rank} spatial axes and channels", str(x.shape))
         params = {"kernel": self.kernel_init(key, (*self.window, x.shape[-1], self.n_out))}
         if self.use_bias:
             params["bias"] = self.bias_init(key, (self.n_out,), params["kernel"].dtype)
-        output_of(self, params, (), x)  # refuses a stride or padding that does not fit
-        return params, ()
+        output_of(self, params, {}, x)  # refuses a stride or padding that does not fit
+        return params, {}
 
-    def op(self, train: bool) -> Op:
-        return bind(conv, stride=self.stride, padding=self.padding)
+    def apply(self, params, state, x, key, *, train):
+        return conv(params, x, stride=self.stride, padding=self.padding), state
 
 
 @dataclasses.dataclass(frozen=True)
 class MaxPool(Layer):
-    """The largest x in each window, channel by channel; windows tile unless a stride is given."""
+    """The largest x in each window, channel by channel.
+
+    window, stride, padding: as of the op `max_pool`; windows tile unless a stride is given.
+    """
 
     window: int | tuple[int, ...] = (2, 2)
     stride: int | tuple[int, ...] | None = None
     padding: Any = "VALID"
+    random = False
 
-    def op(self, train: bool) -> Op:
-        return bind(max_pool, window=self.window, stride=self.stride, padding=self.padding)
+    def __post_init__(self) -> None:
+        for name in ("window", "stride", "padding"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, _as_tuple(getattr(self, name)))
+
+    def apply(self, params, state, x, key, *, train):
+        return max_pool(x, window=self.window, stride=self.stride, padding=self.padding), state
+
+
+def _as_tuple(x: Any) -> Any:
+    return tuple(map(_as_tuple, x)) if isinstance(x, list | tuple) else x

@@ -1,121 +1,124 @@
-"""What a layer is: an op that can make its own parameters.
+"""What a layer is: parameters, and a function of them.
 
-    params, state = layer.init(key, shape)                 shape: that of one x, without the batch
-    y, state      = layer(params, state, x, key, train=True)
+    params, state = layer.init(key, shape)                     shape: that of one x, without the batch
+    y, state      = layer(params, state, x, key, train=True)   one example
 
-`params` is what the optimiser moves, `state` what training remembers without a gradient (running
-statistics), `key` feeds what is random. Nothing is mutated: a layer holds hyperparameters only, and
-two layers with the same hyperparameters are equal.
+`params` is what the optimiser moves, `state` what training remembers without a gradient (running statistics), `key`
+feeds what is random; each is {} or None where a layer has no use for it. Nothing is mutated: a layer holds
+hyperparameters only, and two layers with the same hyperparameters are equal. A layer has no backward pass of its own,
+for it is a function of ops: `network(layer)` has `forward`, `backward` and `reference`.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxnn.checks import at, expect
-from jaxnn.hand_derived import EXAMPLES, Op, Static
-from jaxnn.stage import Stage, stage
+from jaxnn.checks import InputError, at, expect
+from jaxnn.hand_derived import EXAMPLES, Op
 
-__all__ = ["Layer", "Mode", "output_of", "to_shape"]
+__all__ = ["Function", "Layer", "output_of", "shape_of", "to_layer"]
+
+_MISSING = object()
 
 
-class Layer(Op):
-    """The base of all layers. A layer gives `op(train)` and, if it has parameters, `init`."""
+class Layer:
+    """The base of all layers. A layer of one's own gives `init` and `apply`.
 
+    random: whether it draws random numbers in training. A container gives a key to each of its parts that does.
+    input_dtype: that of x, where `init` is told a shape alone.
+    """
+
+    random: bool = True
     input_dtype: Any = jnp.float32
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        return ("params", "state", "x", "key")
 
     @property
     def name(self) -> str:
         return type(self).__name__
 
     def init(self, key: Any, shape: Any) -> tuple[Any, Any]:
-        """(params, state) for an x of this shape; () for what a layer does not have."""
-        output_of(self, (), (), to_shape(self, shape, tree=True))
-        return (), ()
+        """(params, state) for an x of this shape, a tuple of sizes, or a tree of `jax.ShapeDtypeStruct`."""
+        try:
+            output_of(self, {}, {}, shape_of(self, shape))
+        except KeyError as error:
+            raise InputError(self.name, f"reads {error} and has no parameters; give it init(self, key, shape) that returns "
+                             "(params, state)") from error
+        return {}, {}
 
-    def op(self, train: bool) -> Op:
-        """The op this layer is in training, or at inference, on arguments among params, state, x, key."""
-        raise NotImplementedError
+    def apply(self, params: Any, state: Any, x: Any, key: Any, *, train: bool) -> tuple[Any, Any]:
+        """(y, state) of one example."""
+        raise NotImplementedError(f"{self.name} has no apply; write apply(self, params, state, x, key, *, train) that "
+                                  "returns (y, state)")
 
-    def mode(self, train: bool) -> "Mode":
-        """The layer in training or at inference, as an op (params, state, x, key) -> (y, state)."""
-        expect(isinstance(train, bool), self.name, "train to be True or False", repr(train))
-        return Mode(self, train)
-
-    def __call__(self, params: Any, state: Any, x: Any, key: Any = None, *, train: bool = False) -> Any:
-        return self.mode(train)(params, state, x, key)
-
-    def reference(self, params: Any, state: Any, x: Any, key: Any = None, *, train: bool = False) -> Any:
-        return self.mode(train).reference(params, state, x, key)
-
-    def forward(self, params: Any, state: Any, x: Any, key: Any = None, *, train: bool = False) -> Any:
-        mode = self.mode(train)
-        out, cache = mode.forward(params, state, x, key)
-        return out, (Static(mode), cache)
-
-    def backward(self, cache: Any, dy: Any) -> tuple[Any, ...]:
-        """(dparams, None, dx, None) from the cache and dy = (∂L/∂y, None): the state has no gradient."""
-        mode, inner = cache
-        return mode.value.backward(inner, dy)
+    def __call__(self, params: Any, state: Any = _MISSING, x: Any = _MISSING, key: Any = None, *,
+                 train: bool = False) -> tuple[Any, Any]:
+        if x is _MISSING:
+            raise InputError(self.name, f"expects (params, state, x); got {1 + (state is not _MISSING)} of them; params and "
+                             "state come from init, and state is {} where there is none: y, state = layer(params, state, x)")
+        if not isinstance(train, bool):
+            raise InputError(self.name, f"expects train to be True or False; got {train!r}")
+        with at(layer=self.name):
+            return self.apply(params, state, x, key, train=train)
 
 
-@dataclasses.dataclass(frozen=True)
-class Mode(Stage):
-    """A layer in one of its two modes, which an error names by its layer."""
+@dataclasses.dataclass(frozen=True, repr=False)
+class Function(Layer):
+    """A function of x alone as a layer; Sequential makes one of each op that it is given."""
 
-    layer: Layer
-    train: bool
+    function: Callable
+    random = False
 
     @property
     def name(self) -> str:
-        return self.layer.name
+        function = getattr(self.function, "func", self.function)  # of a functools.partial
+        return getattr(function, "name", None) or getattr(function, "__name__", type(function).__name__)
 
-    @property
-    def _stage(self) -> Stage:
-        return stage(self.layer.op(self.train))
+    def __repr__(self) -> str:
+        return self.name
 
-    @property
-    def uses(self) -> frozenset[str]:
-        return self._stage.uses
-
-    def run(self, face, params, state, x, key):
-        with at(layer=self.layer.name):
-            return self._stage.run(face, params, state, x, key)
-
-    def forward(self, params, state, x, key=None):
-        with at(layer=self.layer.name):
-            return self._stage.forward(params, state, x, key)
-
-    def backward(self, cache, dy):
-        return self._stage.backward(cache, dy)
+    def apply(self, params, state, x, key, *, train):
+        return self.function(x), state
 
 
-def to_shape(layer: Layer, shape: Any, *, tree: bool = False) -> Any:
-    """A shape as given by the user, with the dtype this layer takes; structs pass, with `tree` also
-    a tree of them, as Parallel hands on."""
+def to_layer(part: Any) -> Any:
+    """A part of a container as a layer: what has `init` and can be called is one, and so is a function of x."""
+    if isinstance(part, type):
+        raise TypeError(f"expected a layer; got the class {part.__name__}: write {part.__name__}(...)")
+    if isinstance(part, Op) and part.arguments[1:] and part.arguments != ("x",):
+        raise TypeError(f"expected a layer or a function of x alone; got the op '{part.name}' of "
+                        f"({', '.join(part.arguments)}): use the layer that makes its parameters")
+    if isinstance(part, Layer):
+        return part
+    if not callable(part):
+        raise TypeError(f"expected a layer or a function of x, such as jaxnn.relu; got {part!r}")
+    return Function(part)
+
+
+def shape_of(layer: Layer, shape: Any, *, tree: bool = True) -> Any:
+    """A shape as a user gives it, with the dtype that this layer takes; a tree of `ShapeDtypeStruct` stays as it is.
+
+    tree: whether the layer takes more than one array.
+    """
     structs = jax.tree.leaves(shape)
     if structs and all(hasattr(s, "shape") and hasattr(s, "dtype") for s in structs):
-        expect(tree or structs[0] is shape, layer.name, "one array as x",
-               f"shapes {[s.shape for s in structs]}", "join the branches with add or concatenate")
+        expect(tree or structs[0] is shape, layer.name, "one array as x", f"shapes {[s.shape for s in structs]}",
+               "join the branches with add or concatenate")
         return jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype), shape)
     is_shape = isinstance(shape, tuple | list) and all(isinstance(n, int) and n > 0 for n in shape)
-    expect(is_shape, layer.name, "shape to be a tuple of positive sizes, that of one x", repr(shape),
+    expect(is_shape, layer.name, "shape to be a tuple of positive sizes, that of one x, or a tree of "
+           "jax.ShapeDtypeStruct", repr(shape),
            "leave the batch axis out" if isinstance(shape, tuple | list) and None in shape else "")
     return jax.ShapeDtypeStruct(tuple(shape), layer.input_dtype)
 
 
-def output_of(layer: Layer, params: Any, state: Any, x: Any, train: bool = True) -> Any:
+def output_of(layer: Callable, params: Any, state: Any, x: Any, train: bool = True) -> Any:
     """The shape of y for an x of a given shape, found by tracing."""
     key = jax.eval_shape(lambda: jax.random.key(0))
 
     def one(x: Any, key: Any) -> Any:
-        return layer.mode(train)(params, state, x, key)[0]
+        return layer(params, state, x, key, train=train)[0]
 
     # A batch of one, for the layers that average over the examples.
     batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), x)

@@ -6,10 +6,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxnn.checks import expect
-from jaxnn.hand_derived import Op
-from jaxnn.layers.layer import Layer, to_shape
+from jaxnn.layers.layer import Layer, shape_of
 from jaxnn.ops.normalization import batch_norm, batch_norm_inference
-from jaxnn.stage import bind
 
 __all__ = ["BatchNorm"]
 
@@ -18,25 +16,28 @@ __all__ = ["BatchNorm"]
 class BatchNorm(Layer):
     """Normalizes each channel, the last axis of x, over the batch and all other axes.
 
-    In training it needs the axis "examples": put the network into `over_examples`. momentum is the
-    part of the running statistics kept at each step (PyTorch's is one minus that).
+    In training it needs the axis "examples": put the network into `over_examples`.
+
+    momentum: the part of the running statistics that is kept at each step, in [0, 1] (PyTorch's is one minus that).
+    eps: added to the variance, > 0.
     """
 
     momentum: float = 0.9
     eps: float = 1e-5
+    random = False
 
     def __post_init__(self) -> None:
         expect(0 <= self.momentum <= 1, "BatchNorm", "momentum in [0, 1]", repr(self.momentum))
         expect(self.eps > 0, "BatchNorm", "eps > 0", repr(self.eps))
 
     def init(self, key: Any, shape: Any) -> tuple[Any, Any]:
-        x = to_shape(self, shape)
+        x = shape_of(self, shape, tree=False)
         expect(len(x.shape) >= 1, "BatchNorm", "x of shape (..., channels)", str(x.shape))
         channels = x.shape[-1]
         return ({"scale": jnp.ones(channels), "bias": jnp.zeros(channels)},
                 {"mean": jnp.zeros(channels), "variance": jnp.ones(channels)})
 
-    def op(self, train: bool) -> Op:
+    def apply(self, params, state, x, key, *, train):
         if train:
-            return bind(batch_norm, momentum=self.momentum, eps=self.eps)
-        return bind(batch_norm_inference, eps=self.eps)
+            return batch_norm(params, state, x, momentum=self.momentum, eps=self.eps)
+        return batch_norm_inference(params, state, x, eps=self.eps)

@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn.checks import expect
-from jaxnn.hand_derived import Op
 from jaxnn.initializers import Initializer, orthogonal, random_normal, xavier
-from jaxnn.layers.layer import Layer, to_shape
+from jaxnn.layers.layer import Layer, shape_of
 from jaxnn.ops.embedding import embedding
 from jaxnn.ops.recurrent import lstm_hidden, lstm_last
 
@@ -24,6 +23,7 @@ class Embedding(Layer):
     n_dim: int
     table_init: Initializer = dataclasses.field(default=random_normal(0.02), repr=False)
     input_dtype = jnp.int32
+    random = False
 
     def __post_init__(self) -> None:
         for name in ("n_rows", "n_dim"):
@@ -31,11 +31,11 @@ class Embedding(Layer):
             expect(isinstance(size, int) and size > 0, "Embedding", f"{name}, a positive integer", repr(size))
 
     def init(self, key: Any, shape: Any) -> tuple[Any, Any]:
-        to_shape(self, shape)
-        return {"table": self.table_init(key, (self.n_rows, self.n_dim))}, ()
+        shape_of(self, shape, tree=False)
+        return {"table": self.table_init(key, (self.n_rows, self.n_dim))}, {}
 
-    def op(self, train: bool) -> Op:
-        return embedding
+    def apply(self, params, state, x, key, *, train):
+        return embedding(params, x), state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,13 +50,14 @@ class LSTM(Layer):
     return_sequence: bool = True
     weight_x_init: Initializer = dataclasses.field(default=xavier, repr=False)
     weight_h_init: Initializer = dataclasses.field(default=orthogonal, repr=False)
+    random = False
 
     def __post_init__(self) -> None:
         expect(isinstance(self.n_hidden, int) and self.n_hidden > 0, "LSTM", "n_hidden, a positive integer",
                repr(self.n_hidden))
 
     def init(self, key: Any, shape: Any) -> tuple[Any, Any]:
-        x = to_shape(self, shape)
+        x = shape_of(self, shape, tree=False)
         expect(len(x.shape) == 2, "LSTM", "x of shape (time, n_in)", str(x.shape))
         n, n_in = self.n_hidden, x.shape[1]
         x_key, h_key = jax.random.split(key)
@@ -69,7 +70,7 @@ class LSTM(Layer):
             "weight_x": four(self.weight_x_init, x_key, n_in),
             "weight_h": four(self.weight_h_init, h_key, n),
             "bias": jnp.zeros(4 * n).at[n:2 * n].set(1.0)}
-        return params, ()
+        return params, {}
 
-    def op(self, train: bool) -> Op:
-        return lstm_hidden if self.return_sequence else lstm_last
+    def apply(self, params, state, x, key, *, train):
+        return (lstm_hidden if self.return_sequence else lstm_last)(params, x), state

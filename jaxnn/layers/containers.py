@@ -1,0 +1,164 @@
+"""Layers made of layers: Sequential, Parallel, Residual; and a layer over the examples of a batch.
+
+Params and state are dicts with an entry for each part that has any, by the part's name: that which it is given,
+Sequential(hidden=Dense(20), head=Dense(5)), or else its kind and its number among those, "dense1", "dense2". So a
+Dropout that is put in renames nothing.
+"""
+
+import collections
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxnn.checks import InputError, at, expect
+from jaxnn.hand_derived import EXAMPLES
+from jaxnn.layers.layer import Layer, output_of, shape_of, to_layer
+from jaxnn.ops.shape import add
+
+__all__ = ["Parallel", "Residual", "Sequential", "over_examples"]
+
+
+class Sequential(Layer):
+    """Layers one after another: Sequential(Dense(20), relu, Dense(5)).
+
+    A function of x alone, such as the op relu, stands for the layer that applies it.
+    """
+
+    def __init__(self, *parts: Any, **named: Any):
+        who = type(self).__name__
+        expect(bool(parts) != bool(named), who, "either positional or named layers, at least one",
+               f"{len(parts)} positional and {len(named)} named")
+        layers = [to_layer(part) for part in parts or named.values()]
+        self.parts: dict[str, Layer] = dict(zip(named or _labels(layers), layers, strict=True))
+
+    @property
+    def random(self) -> bool:  # type: ignore[override]
+        return any(part.random for part in self.parts.values())
+
+    @property
+    def input_dtype(self) -> Any:  # type: ignore[override]
+        return next(iter(self.parts.values())).input_dtype
+
+    def init(self, key, shape):
+        x = shape_of(self, shape)
+        entries = {}
+        for (label, part), k in zip(self.parts.items(), jax.random.split(key, len(self.parts)), strict=True):
+            with at(label):
+                entries[label] = part.init(k, x)
+                x = self._passed_on(part, *entries[label], x)
+        params, state = ({label: entry[i] for label, entry in entries.items() if jax.tree.leaves(entry[i])} for i in (0, 1))
+        self._check(params, state, shape_of(self, shape))
+        return params, state
+
+    def apply(self, params, state, x, key, *, train):
+        states, keys = {}, self._keys(params, state, key)
+        for label, part in self.parts.items():
+            with at(label, layer=part.name):
+                x, states[label] = part.apply(params.get(label, {}), state.get(label, {}), x, keys.get(label), train=train)
+        return x, _nonempty(states, state)
+
+    def _passed_on(self, part: Layer, params: Any, state: Any, x: Any) -> Any:
+        """The shape that the next part is given."""
+        return output_of(part, params, state, x)
+
+    def _check(self, params: Any, state: Any, x: Any) -> None:
+        """Refuses parts that do not fit together."""
+
+    def _keys(self, params: Any, state: Any, key: Any) -> dict[str, Any]:
+        """A key for each part that draws random numbers; params and state are looked at first."""
+        for what, tree in (("params", params), ("state", state)):
+            if not isinstance(tree, Mapping) or not tree.keys() <= self.parts.keys():
+                raise InputError(self.name, f"expects {what} by the names of its parts, {list(self.parts)}; got "
+                                 + (f"keys {list(tree)}" if isinstance(tree, Mapping) else type(tree).__name__)
+                                 + "; make them with init, and pass (params, state, x)")
+        random = [label for label, part in self.parts.items() if part.random]
+        if key is None or not random:
+            return {}
+        return dict(zip(random, jax.random.split(key, len(random)), strict=True))
+
+    def __repr__(self) -> str:
+        given = list(self.parts) == _labels(list(self.parts.values()))
+        parts = (repr(part) if given else f"{label}={part!r}" for label, part in self.parts.items())
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and list(self.parts.items()) == list(other.parts.items())  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash((type(self), *self.parts.items()))
+
+
+class Parallel(Sequential):
+    """Layers side by side on the same x. y is the tuple of their values, which `add` or `concatenate` joins:
+    Sequential(Parallel(Dense(3), Dense(4)), concatenate)."""
+
+    def apply(self, params, state, x, key, *, train):
+        ys, states, keys = [], {}, self._keys(params, state, key)
+        for label, part in self.parts.items():
+            with at(label, layer=part.name):
+                y, states[label] = part.apply(params.get(label, {}), state.get(label, {}), x, keys.get(label), train=train)
+            ys.append(y)
+        return tuple(ys), _nonempty(states, state)
+
+    def _passed_on(self, part, params, state, x):
+        return x
+
+    def _check(self, params, state, x):
+        output_of(self, params, state, x)
+
+
+class Residual(Parallel):
+    """y = body(x) + shortcut(x), or body(x) + x without a shortcut (He et al. 2016)."""
+
+    def __init__(self, body: Any, shortcut: Any = None):
+        super().__init__(body=body, **({} if shortcut is None else {"shortcut": shortcut}))
+
+    def apply(self, params, state, x, key, *, train):
+        ys, state = super().apply(params, state, x, key, train=train)
+        ys = ys if len(ys) == 2 else (*ys, x)
+        shapes = [jnp.shape(y) for y in ys]
+        if shapes[0] != shapes[1]:
+            raise InputError(self.name, f"expects its branches to agree in shape; got {shapes}; give it a shortcut that "
+                             "changes the shape alike")
+        return add(ys), state
+
+
+def over_examples(layer: Callable) -> Callable:
+    """A layer over a batch: x and y get a leading axis, params and state are shared.
+
+    It is `jax.vmap` over an axis named "examples", over which batch norm averages; each example has a key of its own.
+    The result is a function (params, state, x, key=None, *, train=False) -> (y, state); the parameters are the layer's.
+    """
+    @functools.wraps(layer, updated=())
+    def batch(params: Any, state: Any, x: Any, key: Any = None, *, train: bool = False) -> tuple[Any, Any]:
+        x = jax.tree.map(jnp.asarray, x)  # JAX cannot map a NumPy array that a jit function holds
+        sizes = {jnp.shape(leaf)[0] if jnp.ndim(leaf) else 0 for leaf in jax.tree.leaves(x)}
+        if len(sizes) != 1 or 0 in sizes:
+            expect(False, batch.__name__, "x with a leading axis of at least one example, alike in all leaves",
+                   str(jax.tree.map(jnp.shape, x)))
+        keys = None if key is None or not getattr(layer, "random", True) else jax.random.split(key, sizes.pop())
+        one = jax.vmap(lambda p, s, x, k: layer(p, s, x, k, train=train), axis_name=EXAMPLES,
+                       in_axes=(None, None, 0, None if keys is None else 0), out_axes=(0, None))
+        return one(params, state, x, keys)
+
+    batch.__name__ = f"over_examples({getattr(layer, 'name', getattr(layer, '__name__', type(layer).__name__))})"
+    return batch
+
+
+def _labels(layers: list[Layer]) -> list[str]:
+    """The kind of each layer and its number among those of its kind: dense1, relu1, dense2."""
+    counts: collections.Counter[str] = collections.Counter()
+    labels = []
+    for layer in layers:
+        kind = layer.name.lower().strip("_<>") or "part"
+        counts[kind] += 1
+        labels.append(f"{kind}{counts[kind]}")
+    return labels
+
+
+def _nonempty(states: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts' states, of those that have any."""
+    return {label: state for label, state in states.items() if label in before or jax.tree.leaves(state)}
