@@ -2,7 +2,6 @@
 
 from jaxnn.gradients.compare import compare_gradients, judge
 from jaxnn.gradients.conditions import CONDITIONS, DTYPES
-from jaxnn.gradients.inside import clipped_gradient_sum, look_inside, per_example
 from jaxnn.gradients.leaf import THRESHOLD, Leaf
 from jaxnn.gradients.problem import Problem
 from jaxnn.gradients.report import Cost, Finding, GradientReport, Law

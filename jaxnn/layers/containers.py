@@ -144,6 +144,7 @@ def over_examples(layer: Callable) -> Callable:
                        in_axes=(None, None, 0, None if keys is None else 0), out_axes=(0, None))
         return one(params, state, x, keys)
 
+    batch.layer = layer  # type: ignore[attr-defined]
     batch.__name__ = f"over_examples({getattr(layer, 'name', getattr(layer, '__name__', type(layer).__name__))})"
     return batch
 

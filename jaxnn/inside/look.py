@@ -1,4 +1,4 @@
-"""Looking inside a backward pass: what each layer of a network keeps, gives, and is given back.
+"""Looking inside a backward pass: what each op of a network keeps, gives, and is given back.
 
     x -> f₁ -> y₁ -> f₂ -> ... -> y        dx <- b₁ <- dy₁ <- b₂ <- ... <- dy,    dyᵢ = ∂L/∂yᵢ
 
@@ -13,57 +13,49 @@ have no norm and are left out.
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxnn.checks import expect
 from jaxnn.cotangents import is_inexact
-from jaxnn.examples import OverExamples
-from jaxnn.gradients.inside.report import Inside, InsideRow, Numbers
-from jaxnn.gradients.inside.walk import as_stage, opened, params_of, walk, weight_gradient
-from jaxnn.hand_derived import Op, Static
-from jaxnn.stage import Stage
+from jaxnn.hand_derived import Static
+from jaxnn.inside.report import Inside, InsideRow, Numbers
+from jaxnn.layers import Layer
+from jaxnn.network import Network, network
+from jaxnn.program import OpStep, Program, Recompute, Scan
 
 __all__ = ["look_inside"]
 
 
-def look_inside(net: Op, *args: Any, loss: Callable | None = None, labels: Any = None, dy: Any = None,
-                train: bool = False, vanishing: float = 1e-3, exploding: float = 1e3) -> Inside:
-    """One forward and one backward pass, with numbers on each elementary op inside.
+def look_inside(f: Callable, *args: Any, loss: Callable | None = None, labels: Any = None, dy: Any = None,
+                vanishing: float = 1e-3, exploding: float = 1e3, **static: Any) -> Inside:
+    """One forward and one backward pass, with numbers on each op inside.
 
     Args:
-      net: an op, or a layer; over_examples(net) for a batch.
-      args: its arguments: those an op takes, (params, state, x, key) for a layer; key may be left out.
-      loss: with labels, a loss (y, labels) -> () of one example, of which a batch takes the mean; without,
-        a function of the whole y.
+      f: any function of ops: an op, a network, a layer; over_examples(layer) for a batch.
+      args: its arguments: for a layer (params, state, x, key); key may be left out.
+      loss: with labels, a loss (y, labels) -> () of one example, of which a batch takes the mean; without, a function of
+        the whole y. The y of a layer is that without its state.
       dy: ∂L/∂y itself, instead of a loss. Without both, a random one.
-      train: a layer's mode.
-      vanishing, exploding: the multiples of the output's ‖dy‖ between which ‖dy‖ of a layer is as it
-        should be.
+      vanishing, exploding: the multiples of the output's ‖dy‖ between which ‖dy‖ of an op is as it should be.
+      static: keyword arguments of f, such as train=True.
     Raises:
       InputError: both loss and dy are given; an argument is missing or refused by an op inside.
 
-    >>> from jaxnn import chain, relu, sigmoid
-    >>> report = look_inside(chain(sigmoid, relu), jnp.zeros(4), dy=jnp.ones(4))
-    >>> [(row.path, row.value.norm, row.cotangent.norm) for row in report.rows]
-    [('0', 1.0, 2.0), ('1', 1.0, 2.0)]
+    >>> from jaxnn import relu, sigmoid
+    >>> report = look_inside(lambda x: relu(sigmoid(x)), jnp.zeros(4), dy=jnp.ones(4))
+    >>> [(row.layer, row.value.norm, row.cotangent.norm) for row in report.rows]
+    [('sigmoid', 1.0, 2.0), ('relu', 1.0, 2.0)]
     """
     who = "look_inside"
     expect(loss is None or dy is None, who, "a loss or dy", "both")
     expect(loss is not None or labels is None, who, "a loss with labels", "labels alone")
     expect(0 <= vanishing < exploding, who, "0 <= vanishing < exploding", f"{vanishing} and {exploding}")
-    part = as_stage(who, net, train)
-    names = net.arguments
-    given = dict(zip(names, args))
-    missing = [name for name in names if name not in given and name != "key"]
-    expect(not missing and len(args) <= len(names), who, f"the arguments ({', '.join(names)}) of {net.name}",
-           f"{len(args)} of them", f"pass {', '.join(missing)}" if missing else "")
-    form = [given.get(name) for name in ("params", "state", "x", "key")]
     plan: Any
-    plan, measured = _measure(part, loss, form, labels, dy)
+    plan, measured = _measure(_network_of(f), loss, tuple(sorted(static.items())), args, labels, dy)
     rows, members = plan.value
     found = _on_host(members, measured)
     numbers: list[Any] = [[_together(found, leaves) for leaves in entries] for *_, entries in rows]
@@ -74,26 +66,77 @@ def look_inside(net: Op, *args: Any, loss: Callable | None = None, labels: Any =
     return Inside(layers, at_x, at_y, source, vanishing, exploding)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _measure(part: Stage, loss: Callable | None, form: list[Any], labels: Any, dy: Any) -> Any:
+_network_of = functools.lru_cache(maxsize=256)(network)
+
+
+class _Record(NamedTuple):
+    """An op in one backward pass. cotangents: one for each leaf of its arguments; empty where no gradient arrives."""
+
+    step: OpStep
+    prefix: str
+    cache: list[Any]
+    value: list[Any]
+    dy: list[Any]
+    cotangents: list[Any]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _measure(net: Network, loss: Callable | None, static: tuple, args: Any, labels: Any, dy: Any) -> Any:
     """Both passes and all numbers in one compiled program: which leaf is where, and what it is like."""
-    net = opened(part)
-    params, state, x, key = form
-    (y, _), cache = net.forward(params, state, x, key)
-    dy = _cotangent(type(net) is OverExamples, y, loss, labels, dy)
-    records, _ = walk(net, cache, dy)
+    recording, leaves = net.recorded(args, dict(static), watched=True)
+    program = recording.program
+    out, tape = program.forward(leaves)
+    y = jax.tree.unflatten(recording.y_tree, out)
+    f = net.function
+    is_layer, is_batch = isinstance(f, Layer) or hasattr(f, "layer"), hasattr(f, "layer")
+    dy = _cotangent(is_batch, y[0] if is_layer else y, loss, labels, dy)
+    whole_dy = (dy, None) if is_layer else dy
+    _, kept = program.backward(tape, recording.cotangent_leaves(net.name, whole_dy), _recorded)
+    names = net.arguments
     ledger = _Ledger()
+    x = [arg for name, arg in zip(names, args, strict=False) if name not in ("params", "state")]
     rows: list[Any] = [("x", "", (), (ledger.enter(x),)), ("dy", "", (), (ledger.enter(dy),))]
-    for record, entry in zip(records, params_of(net, params), strict=True):
-        gradient = None
-        if record.has_params and record.dy is not None:
-            gradient = weight_gradient(record.part, record.levels, record.cache, record.dy)
-        shapes = tuple(jnp.shape(leaf) for leaf in jax.tree.leaves(record.value))
-        rows.append((record.path, record.name.lstrip("_"), shapes[0] if len(shapes) == 1 else shapes, (
-            ledger.enter(entry), ledger.enter(record.cache), ledger.enter(record.value, len(record.levels)),
-            ledger.enter(record.dy), ledger.enter(record.dx), ledger.enter(gradient))))
+    for record in _records(program, tape, kept):
+        call = record.step.call
+        shapes = tuple(jnp.shape(leaf) for leaf in record.value)
+        n_levels = sum(0 in level.value for level in call.levels)
+        is_param = _are_params(call)
+        params = [leaves[slot] for slot, is_p in zip(record.step.ins, is_param, strict=True)
+                  if is_p and not record.prefix and slot < len(leaves)]
+        gradient, dx = ([c for c, is_p in zip(record.cotangents, is_param, strict=False) if is_p is which and c is not None]
+                        for which in (True, False))
+        place = "/".join(filter(None, (record.prefix, record.step.place))) or record.step.line
+        rows.append((place, call.op.name.lstrip("_"), shapes[0] if len(shapes) == 1 else shapes, (
+            ledger.enter(params), ledger.enter(record.cache), ledger.enter(record.value, n_levels),
+            ledger.enter(record.dy), ledger.enter(dx), ledger.enter(gradient))))
     members, measured = ledger.measured()
     return Static((tuple(rows), members)), measured
+
+
+def _recorded(step: OpStep, tape: list[Any], dy: list[Any]) -> tuple[list[Any], Any]:
+    cotangents = step.call.backward(step.cache(tape), dy)
+    return cotangents, (step.cache(tape), step.value(tape), dy, cotangents)
+
+
+def _records(program: Program, tape: list[Any] | None, kept: list[Any] | None, prefix: str = "") -> Iterator[_Record]:
+    """The records of all ops in forward order; those inside of a scan with an axis of time in front."""
+    for i, step in enumerate(program.steps):
+        record = None if kept is None else kept[i]
+        if isinstance(step, OpStep):
+            if record is not None:
+                yield _Record(step, prefix, *record)
+            elif tape is not None:
+                yield _Record(step, prefix, step.cache(tape[i]), step.value(tape[i]), [], [])
+        elif isinstance(step, Scan | Recompute) and record is not None:
+            inside = "scan" if isinstance(step, Scan) else "checkpoint"
+            yield from _records(step.inner, None, record, "/".join(filter(None, (prefix, step.place or step.line, inside))))
+
+
+def _are_params(call: Any) -> list[bool]:
+    """Which leaves of an op's arguments are those of `params`."""
+    arguments = jax.tree.unflatten(call.tree, call.avals)
+    return [name == "params" for name, tree in zip(call.op.arguments, arguments, strict=False)
+            for _ in jax.tree.leaves(tree)]
 
 
 def _cotangent(is_batch: bool, y: Any, loss: Callable | None, labels: Any, dy: Any) -> Any:

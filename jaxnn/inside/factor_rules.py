@@ -11,7 +11,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxnn.gradients.inside.factors import Factor, Outer, Patches, Rows, Whole, factor_rule
+from jaxnn.inside.factors import Factor, Outer, Patches, Rows, Whole, factor_rule
 from jaxnn.hand_derived import Static
 from jaxnn.ops.conv import conv
 from jaxnn.ops.dense import dense
@@ -30,7 +30,7 @@ def dense_factors(cache: Any, dy: Any) -> Any:
     """
     _, x, has_bias = cache
     factors = {"weight": Outer(dy[None], x[None])} | ({} if has_bias is None else {"bias": Whole(dy)})
-    return factors, dense.backward(cache, dy)[1]
+    return factors, dense.backward(cache, dy)[1:]
 
 
 @factor_rule(conv)
@@ -47,7 +47,7 @@ def conv_factors(cache: Any, dy: Any) -> Any:
         x[None], dy[None], Static((kernel.shape[:-2], stride, pads)))}
     if has_bias is not None:
         factors["bias"] = Whole(jnp.sum(dy, tuple(range(dy.ndim - 1))))
-    return factors, conv.backward(cache, dy)[1]
+    return factors, conv.backward(cache, dy)[1:]
 
 
 @factor_rule(embedding)
@@ -57,7 +57,7 @@ def embedding_factors(cache: Any, dy: Any) -> Any:
     x, shape = cache
     r, b = x.reshape(-1), dy.reshape(-1, dy.shape[-1])
     is_row = (r >= 0) & (r < shape.value[0])
-    return {"table": Rows(r, jnp.where(is_row[:, None], b, 0))}, None
+    return {"table": Rows(r, jnp.where(is_row[:, None], b, 0))}, (None,)
 
 
 @factor_rule(lstm)

@@ -5,8 +5,7 @@
 p runs over the places at which one example uses a weight: one for a dense layer, the positions of a
 sequence or an image. With one place this is ‖a‖² ‖b‖², with few it is an inner product of two Gram
 matrices, and G itself, (m, n), is never formed. A rule is an op's backward pass that stops before these
-sums (jaxnn.gradients.inside.factor_rules); an op without a rule gives G by its own backward pass, example by
-example.
+sums (jaxnn.inside.factor_rules); an op without a rule gives G by its own backward pass.
 
 Source: Goodfellow (2015), for one place; Rochette, Manoel & Tramel (2019) and Li et al. (2022), section 4,
 for several.
@@ -21,15 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnn.gradients.inside.walk import Record, Watched, weight_gradient
+from jaxnn.cotangents import is_inexact
 from jaxnn.hand_derived import Op
+from jaxnn.ops.conv import conv
+from jaxnn.recording import Call, Level
 
-__all__ = ["Outer", "Patches", "Rows", "Whole", "backward_in_factors", "factor_rule", "squared_norms",
-           "weighted_sum"]
-
-# Bytes that the norms of several examples may take at a time: beyond it they are taken in turns. On CPU
-# turns of 1 to 100 MB are equally fast; a GPU wants few turns.
-TURN_BYTES = 2**25
+__all__ = ["Factor", "Outer", "Patches", "Rows", "Whole", "factor_rule", "factors_and_rest", "has_rule", "n_params"]
 
 
 class Outer(NamedTuple):
@@ -98,6 +94,18 @@ class Patches(NamedTuple):
                 for k in np.ndindex(*window)]
         return Outer(jnp.concatenate(seen, -1), self.dy.reshape(-1, self.dy.shape[-1])).squared()
 
+    def summed(self, weights: Any, like: Any) -> Any:
+        """Σ_e w_e G_e by one convolution over all images, which needs no patches."""
+        _, stride, pads = self.static.value
+        dy = self.dy * weights.astype(self.dy.dtype).reshape(-1, *(1,) * (self.dy.ndim - 1))
+        x, dy = (a.reshape(-1, *a.shape[2:]) for a in (self.x, dy))
+
+        def of_kernel(kernel: Any) -> Any:
+            return jax.vmap(lambda x: conv({"kernel": kernel}, x, stride=stride, padding=pads))(x)
+
+        _, pull_back = jax.vjp(of_kernel, jnp.zeros(like.shape, x.dtype))
+        return pull_back(dy)[0]
+
 
 class Rows(NamedTuple):
     """G has rows, and row r_p collects b_p: r (places,) integers, b (places, n)."""
@@ -145,16 +153,15 @@ class Whole(NamedTuple):
 
 
 Factor = Outer | Patches | Rows | Whole
-Rule = Callable[[Any, Any], tuple[Any, Any]]
+Rule = Callable[[Any, Any], tuple[Any, tuple[Any, ...]]]
 _RULES: dict[Op, Rule] = {}
 
 
 def factor_rule(op: Op) -> Callable[[Rule], Rule]:
-    """Registers rule(cache, dy) -> (the factors of dparams in the structure of params, dx) for an op.
+    """Registers rule(cache, dy) -> (the factors of dparams in the structure of params, the cotangents of the other
+    arguments) for an op whose first argument is params.
 
-    The rule sees one example, as the op's backward pass does, and keeps nothing that is shared by the
-    examples. Where the op stands under over_examples inside of an example, the places of all positions
-    are put together.
+    The rule is given one example, as the op's backward pass is, and keeps nothing that the examples share.
     """
     def register(rule: Rule) -> Rule:
         _RULES[op] = rule
@@ -163,77 +170,47 @@ def factor_rule(op: Op) -> Callable[[Rule], Rule]:
     return register
 
 
-def backward_in_factors(part: Watched, cache: Any, dy: Any) -> tuple[Any, Any]:
-    """The backward pass that `walk` takes: (factors, dx), with no factors where there is no rule."""
-    rule = _RULES.get(part.op) if "params" in part.uses else None
-    if rule is None:
-        return None, part.part.backward(cache, dy)[2]
-    return rule(cache, dy if "state" in part.op.arguments else dy[0])
+def has_rule(call: Call) -> bool:
+    """Whether an op's params, shared by all positions of an example, have their gradient in factors."""
+    n = n_params(call)
+    return call.op in _RULES and all(axis is None for level in call.levels for axis in level.args[:n])
 
 
-def squared_norms(record: Record, params: Any, n_examples: int) -> Any:
-    """The squared norms (B,) of each example's gradient, in the structure of the op's params.
-
-    Sums are in float32 at least. Examples are taken in turns where all together would take much memory.
-
-    Args:
-      record: walked by `backward_in_factors`; its outermost examples are those of the batch.
-      params: the op's, for the structure.
-      n_examples: B.
-    """
-    nothing = jnp.zeros(n_examples)
-    wanted: Any = jax.tree.structure(params)
-    if record.dy is None:
-        return wanted.unflatten([nothing] * wanted.num_leaves)
-    batch, factors_of = _one_by_one(record, wanted)
-    one = jax.eval_shape(lambda batch: factors_of(jax.tree.map(lambda leaf: leaf[0], batch)), batch)
-    turn = TURN_BYTES // max(sum(4 * f.size for f in one if f is not None), 1)
-
-    def squared(own: Any) -> list[Any]:
-        return [None if f is None else f.squared() for f in factors_of(own)]
-
-    if turn >= n_examples:  # noqa: SIM108
-        mapped = jax.vmap(squared)(batch)
-    else:
-        mapped = lax.map(squared, batch, batch_size=max(turn, 1))
-    return wanted.unflatten([nothing if s is None else s for s in mapped])
+def n_params(call: Call) -> int:
+    """How many leaves the op's first argument has."""
+    return jax.tree.structure(jax.tree.unflatten(call.tree, call.avals)[0]).num_leaves
 
 
-def _one_by_one(record: Record, wanted: Any) -> tuple[Any, Callable[[Any], list[Factor | None]]]:
-    """What each example has of its own, (B, ...), and from that of one the factors of its leaves."""
-    batch_axes, *positions = record.levels
-    if record.kept is not None:
-        return wanted.flatten_up_to(record.kept), lambda own: [
-            None if f is None else f.joined(len(positions)) for f in own]
-    tree: Any
-    leaves, tree = jax.tree.flatten(record.cache)
+def factors_and_rest(call: Call, cache: list[Any], dy: list[Any]) -> tuple[list[Factor | None], list[Any]]:
+    """The factors of the leaves of params, with the places of all positions put together, and the cotangents of the
+    other leaves."""
+    smooth = [i for i, aval in enumerate(call.y_avals) if is_inexact(aval)]
+    arguments = jax.tree.unflatten(call.tree, call.avals)
 
-    def whole(own_and_dy: Any) -> list[Factor | None]:
-        own, dy = iter(own_and_dy[0]), own_and_dy[1]
-        one = [leaf if axis is None else next(own) for leaf, axis in zip(leaves, batch_axes, strict=True)]
-        dparams = weight_gradient(record.part, tuple(positions), tree.unflatten(one), dy)
-        return [None if g is None else Whole(g) for g in _leaves_up_to(wanted, dparams)]
+    def one(cache: list[Any], dy: list[Any]) -> Any:
+        given = dict(zip(smooth, dy, strict=True))
+        dy_tree = jax.tree.unflatten(call.y_tree, [given.get(i) for i in range(len(call.y_avals))])
+        factors, rest = _RULES[call.op](call.cache_of(cache), dy_tree)
+        flat = [leaf for arg, cotangent in zip(arguments[1:], rest, strict=True)
+                for leaf in _leaves_up_to(jax.tree.structure(arg), cotangent)]
+        return _leaves_up_to(jax.tree.structure(arguments[0]), factors), flat
 
-    own = [leaf for leaf, axis in zip(leaves, batch_axes, strict=True) if axis is not None]
-    return (own, record.dy), whole
+    axes_of_rest = [[level.args[i] for i in range(n_params(call), len(call.avals))] for level in call.levels]
+    each = one
+    for level, axes in zip(call.levels, axes_of_rest, strict=True):
+        each = _over(each, level, [level.value[i] for i in smooth], axes)
+    factors, rest = each(cache, [dy[i] for i in smooth])
+    return [None if f is None else f.joined(len(call.levels)) for f in factors], rest
 
 
-def weighted_sum(record: Record, params: Any, weights: Any) -> Any:
-    """Σ_e w_e G_e, in the structure, shapes and dtypes of the op's params; weights (B,)."""
-    tree: Any
-    leaves, tree = jax.tree.flatten(params)
-    if record.dy is None:
-        return jax.tree.map(jnp.zeros_like, params)
-    factors = None if record.kept is None else tree.flatten_up_to(record.kept)
-    if factors is not None and all(f is None or hasattr(f, "summed") for f in factors):
-        join = jax.vmap(lambda f: f.joined(len(record.levels) - 1))
-        sums = [None if f is None else join(f).summed(weights, leaf)
-                for f, leaf in zip(factors, leaves, strict=True)]
-    else:
-        dy = jax.tree.map(lambda d: d * weights.astype(d.dtype).reshape(-1, *(1,) * (d.ndim - 1)), record.dy)
-        sums = _leaves_up_to(tree, weight_gradient(record.part, record.levels, record.cache, dy))
-    return tree.unflatten([jnp.zeros_like(leaf) if g is None else g.astype(leaf.dtype)
-                           for leaf, g in zip(leaves, sums, strict=True)])
+def _over(inner: Callable, level: Level, values: list[Any], axes: list[Any]) -> Callable:
+    def outer(cache: list[Any], dy: list[Any]) -> Any:
+        dy = [d / level.size if axis is None else d for d, axis in zip(dy, values, strict=True)]
+        factors, rest = level.map(inner, (list(level.cache), values), 0)(cache, dy)
+        return factors, [None if c is None else jnp.sum(c, 0) if axis is None else jnp.moveaxis(c, 0, axis)
+                         for c, axis in zip(rest, axes, strict=True)]
+
+    return outer
 
 
 def _leaves_up_to(tree: Any, values: Any) -> list[Any]:

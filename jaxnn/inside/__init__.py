@@ -1,0 +1,6 @@
+"""Inside a network's backward pass: what each layer keeps and is given, and what single examples pull at."""
+
+from jaxnn.inside.factors import factor_rule
+from jaxnn.inside.look import look_inside
+from jaxnn.inside.per_example import Clipped, PerExample, clipped_gradient_sum, per_example
+from jaxnn.inside.report import Bad, Inside, InsideRow, Numbers
