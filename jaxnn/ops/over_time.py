@@ -37,6 +37,7 @@ from jax import lax
 
 from jaxnn.checks import expect, expect_float, expect_shape
 from jaxnn.hand_derived import HandDerived, Static
+from jaxnn.ops.time_first import time_first
 
 __all__ = ["Cell", "Step", "cell", "over_time", "through_time"]
 
@@ -188,7 +189,7 @@ def _run(cell: Cell, params: Any, x: Any, initial: Any, mask: Any, reverse: bool
 
     # One promotion rule for all that meet in the loop, where the dtype of the state must stay what it is.
     dtype = functools.reduce(jnp.promote_types, (a.dtype for a in [x, *given.values(), *(states or [])]))
-    x = x.astype(dtype)
+    x = time_first(x.astype(dtype))
     given = {name: a.astype(dtype) for name, a in given.items()}
     # zeros_like and not zeros: inside `shard_map` it varies over the mesh axes that x varies over.
     start = cell.pack([jnp.zeros_like(x, shape=(n,))] * len(cell.state) if states is None
@@ -240,7 +241,9 @@ def through_time(cache: Any, dy: Any) -> Any:
     """
     cell, reverse, _, names, initial_tree = cache.static.value
     params, (dh, dlast) = cache.params, dy
-    steps = Step(_states_before(cache, reverse), cache.after, cache.kept)
+    steps = Step(_states_before(cache), cache.after, cache.kept)
+    if dh is not None:
+        dh = time_first(dh)
     if dlast is None:
         dlast = jax.tree.map(jnp.zeros_like, cache.initial)
 
@@ -260,12 +263,26 @@ def through_time(cache: Any, dy: Any) -> Any:
     expect_shape(cell.name, "dz of the cell's backward pass", dz, (dz.shape[0], params["weight_x"].shape[0]))
     factors = {"weight_x": (dz, cache.x), "bias": dz} | cell.products(steps, dz)
     dinitial = None if initial_tree is None else initial_tree.unflatten(jax.tree.leaves(dinitial))
-    return {name: factors[name] for name in names}, dz @ params["weight_x"], dinitial
+    return {name: factors[name] for name in names}, time_first(dz @ params["weight_x"]), dinitial
 
 
-def _states_before(cache: _Cache, reverse: bool) -> Any:
+def _states_before(cache: _Cache) -> Any:
+    """s_{t-1} of all times, from s_t and the initial state.
+
+    By padding: under `vmap` a concatenation would move the axis of the examples to the front.
+    """
+    plan = cache.static.value
+    time = cache.x.shape[0]
+
+    def padded(a: Any, before: int, after: int) -> Any:
+        if plan.reverse:
+            before, after = after, before
+        return lax.pad(a, jnp.zeros((), a.dtype), ((before, after, 0), (0, 0, 0)))
+
     def one(start: Any, after: Any) -> Any:
-        return jnp.concatenate([after[1:], start[None]] if reverse else [start[None], after[:-1]])
+        shifted = padded(after[1:] if plan.reverse else after[:-1], 1, 0)
+        # Without an initial state it is zero.
+        return shifted if plan.initial_tree is None else shifted + padded(start[None], 0, time - 1)
 
     return jax.tree.map(one, cache.initial, cache.after)
 
