@@ -172,7 +172,7 @@ class _Plan(NamedTuple):
     reverse: bool
     params_tree: Any
     names: tuple[str, ...]  # of the leaves of params
-    initial_tree: Any  # None: no initial state was given
+    initial_tree: Any  # without leaves: no initial state was given
 
 
 def _run(cell: Cell, params: Any, x: Any, initial: Any, mask: Any, reverse: bool) -> Any:
@@ -210,8 +210,7 @@ def _run(cell: Cell, params: Any, x: Any, initial: Any, mask: Any, reverse: bool
         return after, (after, kept)
 
     last, (after, kept) = lax.scan(step, start, (z, mask), reverse=reverse)
-    plan = _Plan(cell, reverse, jax.tree.structure(params), names,
-                 None if initial is None else jax.tree.structure(initial))
+    plan = _Plan(cell, reverse, jax.tree.structure(params), names, jax.tree.structure(initial))
     return (cell.shown(after), last), _Cache(given, x, mask, start, after, kept, Static(plan))
 
 
@@ -262,7 +261,7 @@ def through_time(cache: Any, dy: Any) -> Any:
     dinitial, dz = lax.scan(step, dlast, (dh, cell.slopes(params, steps), cache.mask), reverse=not reverse)
     expect_shape(cell.name, "dz of the cell's backward pass", dz, (dz.shape[0], params["weight_x"].shape[0]))
     factors = {"weight_x": (dz, cache.x), "bias": dz} | cell.products(steps, dz)
-    dinitial = None if initial_tree is None else initial_tree.unflatten(jax.tree.leaves(dinitial))
+    dinitial = initial_tree.unflatten(jax.tree.leaves(dinitial)[:initial_tree.num_leaves])
     return {name: factors[name] for name in names}, time_first(dz @ params["weight_x"]), dinitial
 
 
@@ -282,7 +281,7 @@ def _states_before(cache: _Cache) -> Any:
     def one(start: Any, after: Any) -> Any:
         shifted = padded(after[1:] if plan.reverse else after[:-1], 1, 0)
         # Without an initial state it is zero.
-        return shifted if plan.initial_tree is None else shifted + padded(start[None], 0, time - 1)
+        return shifted if plan.initial_tree.num_leaves == 0 else shifted + padded(start[None], 0, time - 1)
 
     return jax.tree.map(one, cache.initial, cache.after)
 
@@ -320,19 +319,17 @@ def _checked_params(cell: Cell, params: Any) -> tuple[tuple[str, ...], dict[str,
            f"params to be {required}{may}", f"keys {sorted(params)}" if is_dict else type(params).__name__)
     shapes = {name: cell.params[name].removesuffix("?").split() for name in given}
     sizes: dict[str, int] = {}
-    # Those first that show a size by itself.
-    for name in sorted(given, key=lambda name: "n_hidden" not in shapes[name]):
+
+    def size(word: str) -> int | str:
+        times, _, name = word.rpartition("*")
+        return int(times or 1) * sizes[name] if name in sizes else word
+
+    # The weight from hidden to hidden first: the others are measured by its n_hidden.
+    for name in sorted(given, key=lambda name: (-shapes[name].count("n_hidden"), -len(shapes[name]))):
         expect_float(who, name, given[name])
-        fitted: list[int | str] = []
-        for word in shapes[name]:
-            times, _, size = word.rpartition("*")
-            fitted.append(int(times or 1) * sizes[size] if size in sizes else word)
-        expect_shape(who, name, given[name], fitted)
-        for word, m in zip(shapes[name], given[name].shape, strict=True):
-            if word.isidentifier():
-                sizes[word] = m
-        expect_shape(who, name, given[name], [
-            int(word.rpartition("*")[0] or 1) * sizes[word.rpartition("*")[2]] for word in shapes[name]])
+        expect_shape(who, name, given[name], [size(word) for word in shapes[name]])
+        sizes = dict(zip(shapes[name], given[name].shape, strict=True)) | sizes
+        expect_shape(who, name, given[name], [size(word) for word in shapes[name]])
     tree: Any = jax.tree.structure(params)
     order = tree.unflatten(range(tree.num_leaves))
     names = sorted(given, key=lambda name: order[name])
