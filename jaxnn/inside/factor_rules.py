@@ -1,25 +1,27 @@
 """The rules by op: backward passes that stop before the sums over the places where a weight is used.
 
-    dense    dW = dy xᵀ                       conv    dK = Σ_p patch_p dy_pᵀ
-    lstm     dW_x = Σ_t dz_t x_tᵀ, ...        embedding    dE_r = Σ_t dy_t [x_t = r]
+    dense             dW = dy xᵀ                   conv         dK = Σ_p patch_p dy_pᵀ
+    rnn, gru, lstm    dW_x = Σ_t dz_t x_tᵀ, ...    embedding    dE_r = Σ_t dy_t [x_t = r]
 
 Batch norm at inference, and every op of a user's own, needs none: without a rule an op's own backward pass
 gives the gradient of each example.
 """
 
+import itertools
 from typing import Any
 
 import jax.numpy as jnp
 
 from jaxnn.inside.factors import Factor, Outer, Patches, Rows, Whole, factor_rule
 from jaxnn.hand_derived import Static
+from jaxnn.layers.sequence import hidden_states, op_cache_and_dy
 from jaxnn.ops.conv import conv
 from jaxnn.ops.dense import dense
 from jaxnn.ops.embedding import embedding
-from jaxnn.ops.recurrent import lstm, lstm_hidden, lstm_last, pre_activation_cotangents
+from jaxnn.ops.over_time import through_time
+from jaxnn.ops.recurrent import gru, gru_reset_after, lstm, rnn
 
-__all__ = ["conv_factors", "dense_factors", "embedding_factors", "lstm_factors", "lstm_hidden_factors",
-           "lstm_last_factors"]
+__all__ = ["conv_factors", "dense_factors", "embedding_factors", "hidden_factors", "recurrent_factors"]
 
 
 @factor_rule(dense)
@@ -60,26 +62,23 @@ def embedding_factors(cache: Any, dy: Any) -> Any:
     return {"table": Rows(r, jnp.where(is_row[:, None], b, 0))}, (None,)
 
 
-@factor_rule(lstm)
-def lstm_factors(cache: Any, dy: Any) -> Any:
+def recurrent_factors(cache: Any, dy: Any) -> Any:
     """dW_x = Σ_t dz_t x_tᵀ, dW_h = Σ_t dz_t h_{t-1}ᵀ, db = Σ_t dz_t: the places are the times t, and the
-    backward scan gives dz."""
-    weight_x, _, x, _, _, h_tm1, _, _ = cache
-    dz, _ = pre_activation_cotangents(cache, dy)
-    factors = {"weight_x": Outer(dz, x), "weight_h": Outer(dz, h_tm1), "bias": Whole(jnp.sum(dz, 0))}
-    return factors, dz @ weight_x
+    backward loop gives dz. For any op made by `over_time`."""
+    factors, dx, dinitial = through_time(cache, dy)
+    return {name: _factor(factor) for name, factor in factors.items()}, (dx, dinitial, None)
 
 
-@factor_rule(lstm_hidden)
-def lstm_hidden_factors(cache: Any, dh: Any) -> Any:
-    """`lstm`'s, with no cotangent for the last state but that in dh."""
-    nothing = jnp.zeros_like(dh[0])
-    return lstm_factors(cache, (dh, (nothing, nothing)))
+def _factor(factor: Any) -> Factor:
+    """Σ_t b_t a_tᵀ, Σ_t b_t, or blocks of rows: then each block has places of its own, and zeros in the others' rows."""
+    if not isinstance(factor, tuple | list):
+        return Whole(jnp.sum(factor, 0))
+    pairs = factor if isinstance(factor, list) else [factor]
+    ends = list(itertools.accumulate((b.shape[-1] for b, _ in pairs), initial=0))
+    rows = [jnp.pad(b, ((0, 0), (start, ends[-1] - end))) for (b, _), (start, end) in zip(
+        pairs, itertools.pairwise(ends), strict=True)]
+    return Outer(jnp.concatenate(rows), jnp.concatenate([a for _, a in pairs]))
 
 
-@factor_rule(lstm_last)
-def lstm_last_factors(cache: Any, dh_T: Any) -> Any:
-    """`lstm`'s, with a cotangent for the last state alone."""
-    inner, time = cache
-    nothing = jnp.zeros_like(dh_T)
-    return lstm_factors(inner, (jnp.zeros_like(dh_T, shape=(time.value, *dh_T.shape)), (dh_T, nothing)))
+for _op in (rnn, gru, gru_reset_after, lstm):
+    factor_rule(_op)(recurrent_factors)

@@ -23,7 +23,8 @@ from jaxnn.checks import expect
 from jaxnn.cotangents import is_inexact
 from jaxnn.hand_derived import Static
 from jaxnn.inside.report import Inside, InsideRow, Numbers
-from jaxnn.layers import Layer
+from jaxnn.layers.containers import OverExamples
+from jaxnn.layers.layer import Layer
 from jaxnn.network import Network, network
 from jaxnn.program import OpStep, Program, Recompute, Scan
 
@@ -88,7 +89,7 @@ def _measure(net: Network, loss: Callable | None, static: tuple, args: Any, labe
     out, tape = program.forward(leaves)
     y = jax.tree.unflatten(recording.y_tree, out)
     f = net.function
-    is_layer, is_batch = isinstance(f, Layer) or hasattr(f, "layer"), hasattr(f, "layer")
+    is_layer, is_batch = isinstance(f, Layer), isinstance(f, OverExamples)
     dy = _cotangent(is_batch, y[0] if is_layer else y, loss, labels, dy)
     whole_dy = (dy, None) if is_layer else dy
     _, kept = program.backward(tape, recording.cotangent_leaves(net.name, whole_dy), _recorded)

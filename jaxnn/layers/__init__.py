@@ -5,5 +5,5 @@ from jaxnn.layers.containers import Parallel, Residual, Sequential, over_example
 from jaxnn.layers.conv import Conv, MaxPool
 from jaxnn.layers.layer import Layer
 from jaxnn.layers.normalization import BatchNorm
-from jaxnn.layers.sequence import LSTM, Embedding
+from jaxnn.layers.sequence import GRU, LSTM, RNN, Embedding
 from jaxnn.layers.table import Summary, summary

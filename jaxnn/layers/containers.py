@@ -6,7 +6,7 @@ Dropout that is put in renames nothing.
 """
 
 import collections
-import functools
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,7 +18,7 @@ from jaxnn.hand_derived import EXAMPLES
 from jaxnn.layers.layer import Layer, output_of, shape_of, to_layer
 from jaxnn.ops.shape import add
 
-__all__ = ["Parallel", "Residual", "Sequential", "over_examples"]
+__all__ = ["OverExamples", "Parallel", "Residual", "Sequential", "over_examples"]
 
 
 class Sequential(Layer):
@@ -126,27 +126,50 @@ class Residual(Parallel):
         return add(ys), state
 
 
-def over_examples(layer: Callable) -> Callable:
-    """A layer over a batch: x and y get a leading axis, params and state are shared.
+@dataclasses.dataclass(frozen=True)
+class OverExamples(Layer):
+    """A layer over the leading axis of x; see `over_examples`."""
 
-    It is `jax.vmap` over an axis named "examples", over which batch norm averages; each example has a key of its own.
-    The result is a function (params, state, x, key=None, *, train=False) -> (y, state); the parameters are the layer's.
-    """
-    @functools.wraps(layer, updated=())
-    def batch(params: Any, state: Any, x: Any, key: Any = None, *, train: bool = False) -> tuple[Any, Any]:
+    layer: Any
+
+    @property
+    def name(self) -> str:
+        part = self.layer
+        return f"over_examples({getattr(part, 'name', None) or getattr(part, '__name__', type(part).__name__)})"
+
+    @property
+    def random(self) -> bool:  # type: ignore[override]
+        return getattr(self.layer, "random", True)
+
+    @property
+    def input_dtype(self) -> Any:  # type: ignore[override]
+        return getattr(self.layer, "input_dtype", jnp.float32)
+
+    def init(self, key, shape):
+        x = shape_of(self, shape)
+        expect(all(leaf.shape for leaf in jax.tree.leaves(x)), self.name, "shape with a leading axis of examples",
+               str(jax.tree.map(lambda leaf: leaf.shape, x)))
+        return self.layer.init(key, jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), x))
+
+    def apply(self, params, state, x, key, *, train):
         x = jax.tree.map(jnp.asarray, x)  # JAX cannot map a NumPy array that a jit function holds
         sizes = {jnp.shape(leaf)[0] if jnp.ndim(leaf) else 0 for leaf in jax.tree.leaves(x)}
         if len(sizes) != 1 or 0 in sizes:
-            expect(False, batch.__name__, "x with a leading axis of at least one example, alike in all leaves",
+            expect(False, self.name, "x with a leading axis of at least one example, alike in all leaves",
                    str(jax.tree.map(jnp.shape, x)))
-        keys = None if key is None or not getattr(layer, "random", True) else jax.random.split(key, sizes.pop())
-        one = jax.vmap(lambda p, s, x, k: layer(p, s, x, k, train=train), axis_name=EXAMPLES,
+        keys = jax.random.split(key, sizes.pop()) if key is not None and self.random else None
+        one = jax.vmap(lambda p, s, x, k: self.layer(p, s, x, k, train=train), axis_name=EXAMPLES,
                        in_axes=(None, None, 0, None if keys is None else 0), out_axes=(0, None))
         return one(params, state, x, keys)
 
-    batch.layer = layer  # type: ignore[attr-defined]
-    batch.__name__ = f"over_examples({getattr(layer, 'name', getattr(layer, '__name__', type(layer).__name__))})"
-    return batch
+
+def over_examples(layer: Callable) -> OverExamples:
+    """A layer over a batch: x and y get a leading axis, params and state are shared and are the layer's own.
+
+    It is `jax.vmap` over an axis named "examples", over which batch norm averages; each example has a key of its own.
+    layer: a layer, or a function (params, state, x, key, *, train) -> (y, state).
+    """
+    return OverExamples(layer)
 
 
 def _labels(layers: list[Layer]) -> list[str]:

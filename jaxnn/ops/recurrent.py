@@ -1,9 +1,8 @@
-"""Long short-term memory over a whole sequence: one `scan` forward, one `scan` backward.
+"""Recurrent networks over a whole sequence: simple, gated (GRU), and long short-term memory (LSTM).
 
-    z_t = W_x x_t + W_h h_{t-1} + b                    four blocks of n_hidden rows, in the order i f g o
-    i, f, o = σ(z_i), σ(z_f), σ(z_o)    g = tanh z_g   input, forget and output gate, candidate
-    c_t = f c_{t-1} + i g                              cell
-    h_t = o tanh c_t                                   hidden
+Each is a cell for `jaxnn.ops.over_time`, where backpropagation through time is derived and what the ops
+take and give is described. z = W_x x_t + b comes from the input, h is h_{t-1}, and the blocks of n_hidden rows
+of z, W_x, W_h and b are the gates, in the order of each cell. σ' = σ (1 - σ), tanh' = 1 - tanh².
 """
 
 from typing import Any
@@ -11,146 +10,211 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnn.checks import expect, expect_float, expect_shape
-from jaxnn.hand_derived import Static, hand_derived
+from jaxnn.ops.over_time import cell, over_time
 
-__all__ = ["lstm", "lstm_hidden", "lstm_last"]
+__all__ = ["gru", "gru_cell", "gru_reset_after", "gru_reset_after_cell", "lstm", "lstm_cell", "relu_cell", "rnn",
+           "rnn_cell"]
 
 
-@hand_derived
-def lstm(params: Any, x: Any, initial: Any = None) -> Any:
-    """The hidden states of an LSTM along a sequence.
+def _shapes(blocks: int, **others: str) -> dict[str, str]:
+    rows = "n_hidden" if blocks == 1 else f"{blocks}*n_hidden"
+    return {"weight_x": f"{rows} n_in", "weight_h": f"{rows} n_hidden", "bias": f"{rows}?"} | others
 
-    Args:
-      params: {"weight_x": (4 n_hidden, n_in), "weight_h": (4 n_hidden, n_hidden), "bias": (4 n_hidden,)}.
-      x: (time, n_in), one sequence.
-      initial: (h_0, c_0), each (n_hidden,); None for zeros.
-    Returns:
-      (h, (h_T, c_T)): h (time, n_hidden), and the last hidden and cell state.
-    Raises:
-      InputError: a shape does not fit, or the sequence is empty.
+
+@cell(state="h", params=_shapes(1))
+def rnn_cell(params: Any, h: Any, z: Any) -> Any:
+    """The simple recurrent network, h_t = tanh(W_x x_t + W_h h_{t-1} + b).
+
+    Source: Elman (1990).
+    """
+    return jnp.tanh(z + h @ params["weight_h"].T), ()
+
+
+@rnn_cell.defslopes
+def rnn_slopes(params: Any, steps: Any) -> Any:
+    """tanh' = 1 - h_t²."""
+    return 1 - steps.after * steps.after
+
+
+@rnn_cell.defbackward
+def rnn_cell_backward(params: Any, slope: Any, dh: Any) -> Any:
+    """With a = z + W_h h and h_t = φ(a): da = dh φ'(a), and a is linear in z and h,
+
+        dz = da        dh_{t-1} = W_hᵀ da
+    """
+    dz = dh * slope
+    return dz, dz @ params["weight_h"]
+
+
+@cell(state="h", params=_shapes(1))
+def relu_cell(params: Any, h: Any, z: Any) -> Any:
+    """The simple recurrent network with relu, h_t = max(0, W_x x_t + W_h h_{t-1} + b).
+
+    Source: Le, Jaitly & Hinton (2015), who start W_h as the identity.
+    """
+    return jnp.maximum(z + h @ params["weight_h"].T, 0), ()
+
+
+@relu_cell.defslopes
+def relu_slopes(params: Any, steps: Any) -> Any:
+    """relu' is 1 where h_t > 0, else 0, and 0 at the kink."""
+    return (steps.after > 0).astype(steps.after.dtype)
+
+
+relu_cell.defbackward(rnn_cell_backward)
+
+
+@cell(state="h", params=_shapes(3))
+def gru_cell(params: Any, h: Any, z: Any) -> Any:
+    """A gated recurrent unit whose reset gate stands before the matrix product. Gates r u n:
+
+        r, u = σ(z_r + W_r h), σ(z_u + W_u h)        reset and update gate
+        n = tanh(z_n + W_n (r h))                    candidate
+        h_t = u h + (1 - u) n
+
+    As in the paper, the course, and Keras with reset_after=False; Keras has the order u r n, and the course's
+    Γ_u is 1 - u. PyTorch and cuDNN have `gru_reset_after`.
+
+    Source: Cho et al. (2014), section 2.3.
+    """
+    n_hidden = h.shape[-1]
+    W_ru, W_n = params["weight_h"][:2 * n_hidden], params["weight_h"][2 * n_hidden:]
+    r_u = lax.logistic(z[:2 * n_hidden] + h @ W_ru.T)
+    r, u = r_u[:n_hidden], r_u[n_hidden:]
+    n = jnp.tanh(z[2 * n_hidden:] + (r * h) @ W_n.T)
+    return u * h + (1 - u) * n, (r, u, n)
+
+
+@gru_cell.defslopes
+def gru_slopes(params: Any, steps: Any) -> Any:
+    """What multiplies dh_t or d(r h) in `gru_cell_backward`."""
+    h, (r, u, n) = steps.before, steps.kept
+    return r, u, h * r * (1 - r), (h - n) * u * (1 - u), (1 - u) * (1 - n * n)
+
+
+@gru_cell.defbackward
+def gru_cell_backward(params: Any, slopes: Any, dh: Any) -> Any:
+    """From h_t = u h + (1 - u) n, du = dh_t (h - n) and dn = dh_t (1 - u); through σ, tanh and r h,
+
+        dz_u = dh_t (h - n) u(1-u)    dz_n = dh_t (1-u)(1-n²)    d(rh) = W_nᵀ dz_n    dz_r = d(rh) h r(1-r)
+        dh = dh_t u + d(rh) r + W_rᵀ dz_r + W_uᵀ dz_u
+    """
+    r, u, dz_r_from_drh, dz_u_from_dh, dz_n_from_dh = slopes
+    n_hidden = dh.shape[-1]
+    W_ru, W_n = params["weight_h"][:2 * n_hidden], params["weight_h"][2 * n_hidden:]
+    dz_n = dh * dz_n_from_dh
+    drh = dz_n @ W_n
+    dz_ru = jnp.concatenate([drh * dz_r_from_drh, dh * dz_u_from_dh])
+    return jnp.concatenate([dz_ru, dz_n]), dh * u + drh * r + dz_ru @ W_ru
+
+
+@gru_cell.defproducts
+def gru_products(steps: Any, dz: Any) -> Any:
+    """W_r and W_u multiply h, W_n multiplies r h."""
+    h, (r, _, _) = steps.before, steps.kept
+    n_hidden = h.shape[-1]
+    return {"weight_h": [(dz[:, :2 * n_hidden], h), (dz[:, 2 * n_hidden:], r * h)]}
+
+
+@cell(state="h", params=_shapes(3, bias_h="n_hidden?"))
+def gru_reset_after_cell(params: Any, h: Any, z: Any) -> Any:
+    """A gated recurrent unit whose reset gate stands after the matrix product, so that a step has one. Gates r u n:
+
+        r, u = σ(z_r + W_r h), σ(z_u + W_u h)        reset and update gate
+        q = W_n h + b_h,    n = tanh(z_n + r q)      candidate
+        h_t = u h + (1 - u) n
+
+    As in PyTorch (whose z is u), in cuDNN, and in Keras with reset_after=True. Where those have two biases for r and
+    for u, "bias" is their sum; "bias_h" is the candidate's second one, which r multiplies.
+
+    Source: Chung et al. (2014) for the unit; this placement: cuDNN, CUDNN_GRU.
+    """
+    n_hidden = h.shape[-1]
+    a = h @ params["weight_h"].T
+    r_u = lax.logistic(z[:2 * n_hidden] + a[:2 * n_hidden])
+    r, u, q = r_u[:n_hidden], r_u[n_hidden:], a[2 * n_hidden:]
+    if "bias_h" in params:
+        q = q + params["bias_h"]
+    n = jnp.tanh(z[2 * n_hidden:] + r * q)
+    return u * h + (1 - u) * n, (r, u, n, q)
+
+
+@gru_reset_after_cell.defslopes
+def gru_reset_after_slopes(params: Any, steps: Any) -> Any:
+    """What multiplies dh_t in `gru_reset_after_cell_backward`."""
+    h, (r, u, n, q) = steps.before, steps.kept
+    dz_n_from_dh = (1 - u) * (1 - n * n)
+    return r, u, dz_n_from_dh * q * r * (1 - r), (h - n) * u * (1 - u), dz_n_from_dh
+
+
+@gru_reset_after_cell.defbackward
+def gru_reset_after_cell_backward(params: Any, slopes: Any, dh: Any) -> Any:
+    """From h_t = u h + (1 - u) n, du = dh_t (h - n) and dn = dh_t (1 - u); through σ, tanh and r q,
+
+        dz_u = dh_t (h - n) u(1-u)    dz_n = dh_t (1-u)(1-n²)    dq = dz_n r    dz_r = dz_n q r(1-r)
+        dh = dh_t u + W_rᵀ dz_r + W_uᵀ dz_u + W_nᵀ dq
+    """
+    r, u, dz_r_from_dh, dz_u_from_dh, dz_n_from_dh = slopes
+    dz_r, dz_u, dz_n = dh * dz_r_from_dh, dh * dz_u_from_dh, dh * dz_n_from_dh
+    dh = dh * u + jnp.concatenate([dz_r, dz_u, dz_n * r]) @ params["weight_h"]
+    return jnp.concatenate([dz_r, dz_u, dz_n]), dh
+
+
+@gru_reset_after_cell.defproducts
+def gru_reset_after_products(steps: Any, dz: Any) -> Any:
+    """All of W_h multiplies h, and the cotangents of the products are dz_r, dz_u and dq = dz_n r; b_h has dq."""
+    h, (r, _, _, _) = steps.before, steps.kept
+    n_hidden = h.shape[-1]
+    dq = dz[:, 2 * n_hidden:] * r
+    return {"weight_h": (jnp.concatenate([dz[:, :2 * n_hidden], dq], -1), h), "bias_h": dq}
+
+
+@cell(state="h c", params=_shapes(4))
+def lstm_cell(params: Any, state: Any, z: Any) -> Any:
+    """Long short-term memory. With a = z + W_h h and gates i f g o:
+
+        i, f, o = σ(a_i), σ(a_f), σ(a_o)    g = tanh a_g   input, forget and output gate, candidate
+        c_t = f c + i g                                    cell
+        h_t = o tanh c_t                                   hidden
+
+    PyTorch's order of gates; "bias" is the sum of its two.
+
     Source: Hochreiter & Schmidhuber (1997); forget gate of Gers, Schmidhuber & Cummins (2000).
     """
-    names = ["bias", "weight_h", "weight_x"]
-    expect(isinstance(params, dict) and sorted(params) == names, "lstm", f"params to be {names}",
-           f"keys {sorted(params)}" if isinstance(params, dict) else type(params).__name__)
-    expect_shape("lstm", "weight_h", params["weight_h"], ("4 n_hidden", "n_hidden"))
-    n = params["weight_h"].shape[1]
-    expect_shape("lstm", "weight_h", params["weight_h"], (4 * n, n))
-    expect_shape("lstm", "weight_x", params["weight_x"], (4 * n, "n_in"))
-    expect_shape("lstm", "bias", params["bias"], (4 * n,))
-    expect_float("lstm", "x", x)
-    expect_shape("lstm", "x", x, ("time", params["weight_x"].shape[1]))
-    expect(x.shape[0] > 0, "lstm", "at least one time step", str(x.shape))
-    # The products with x need no earlier step: one matrix product for the whole sequence.
-    z_x = x @ params["weight_x"].T + params["bias"]
-    if initial is None:
-        h_0 = c_0 = jnp.zeros_like(z_x[0, :n])
-    else:
-        is_pair = isinstance(initial, tuple | list) and len(initial) == 2
-        expect(is_pair, "lstm", "initial to be (h_0, c_0)", type(initial).__name__)
-        h_0, c_0 = initial
-        expect_shape("lstm", "h_0", h_0, (n,))
-        expect_shape("lstm", "c_0", c_0, (n,))
-        h_0, c_0 = h_0.astype(z_x.dtype), c_0.astype(z_x.dtype)
-
-    def step(carry: Any, z_x_t: Any) -> Any:
-        h_tm1, c_tm1 = carry
-        z = z_x_t + params["weight_h"] @ h_tm1
-        i, f, g, o = (lax.logistic(z[:n]), lax.logistic(z[n:2 * n]), jnp.tanh(z[2 * n:3 * n]),
-                      lax.logistic(z[3 * n:]))
-        c = f * c_tm1 + i * g
-        h = (o * jnp.tanh(c)).astype(h_tm1.dtype)
-        return (h, c), (h, c, jnp.concatenate([i, f, g, o]))
-
-    last, (h, c, gates) = lax.scan(step, (h_0, c_0), z_x)
-    before = jnp.concatenate([h_0[None], h[:-1]]), jnp.concatenate([c_0[None], c[:-1]])
-    cache = (params["weight_x"], params["weight_h"], x, gates, c, *before, None if initial is None else ())
-    return (h, last), cache
+    h, c = state
+    n = h.shape[-1]
+    a = z + h @ params["weight_h"].T
+    i, f, g, o = (lax.logistic(a[:n]), lax.logistic(a[n:2 * n]), jnp.tanh(a[2 * n:3 * n]), lax.logistic(a[3 * n:]))
+    c = f * c + i * g
+    return (o * jnp.tanh(c), c), (i, f, g, o)
 
 
-@lstm.defbackward
-def lstm_backward(cache: Any, dy: Any) -> Any:
-    """Backpropagation through time.
+@lstm_cell.defslopes
+def lstm_slopes(params: Any, steps: Any) -> Any:
+    """What multiplies dc and dh in `lstm_cell_backward`."""
+    (_, c_tm1), (_, c), (i, f, g, o) = steps
+    tau = jnp.tanh(c)
+    return (g * i * (1 - i), c_tm1 * f * (1 - f), i * (1 - g * g)), tau * o * (1 - o), o * (1 - tau * tau), f
 
-    Let dh_t and dc_t be the whole cotangents of h_t and c_t, which come from y_t and from step t + 1.
-    From h_t = o tanh c_t and c_t = f c_{t-1} + i g, with τ = tanh c_t,
 
-        do = dh τ        dc_t += dh o (1 - τ²)
+@lstm_cell.defbackward
+def lstm_cell_backward(params: Any, slopes: Any, dstate: Any) -> Any:
+    """dh and dc are the cotangents of h_t and c_t. From h_t = o tanh c_t and c_t = f c + i g, with τ = tanh c_t,
+
+        do = dh τ        dc += dh o (1 - τ²)
         di = dc g        df = dc c_{t-1}        dg = dc i        dc_{t-1} = dc f
 
-    and through the gates, σ' = σ (1 - σ), tanh' = 1 - tanh²,
+    and through the gates
 
         dz_i = dc g i(1-i)    dz_f = dc c_{t-1} f(1-f)    dz_g = dc i (1-g²)    dz_o = dh τ o(1-o)
-        dh_{t-1} = W_hᵀ dz_t
-        dW_x = Σ_t dz_t x_tᵀ    dW_h = Σ_t dz_t h_{t-1}ᵀ    db = Σ_t dz_t    dx_t = W_xᵀ dz_t
+        dh_{t-1} = W_hᵀ dz
 
-    The factors of dc and dh do not depend on dy: they are found for all times at once, so that the
-    scan from the last step to the first holds one matrix product and a few multiplications. The sums
-    over t are one matrix product each, after it.
-
-    Args:
-      cache: W_x, W_h, x, gates (time, 4 n_hidden), c, h_{t-1}, c_{t-1}, () if `initial` was given.
-      dy: (dh of all h_t (time, n_hidden), (dh_T, dc_T)).
     Source: Hochreiter & Schmidhuber (1997), appendix; Graves (2012), section 4.6, without peepholes.
     """
-    weight_x, _, x, _, _, h_tm1, _, has_initial = cache
-    dz, initial = pre_activation_cotangents(cache, dy)
-    dparams = {"weight_x": jnp.einsum("tz,ti->zi", dz, x), "weight_h": jnp.einsum("tz,th->zh", dz, h_tm1),
-               "bias": jnp.sum(dz, 0)}
-    return dparams, dz @ weight_x, None if has_initial is None else initial
+    (dh, dc), (dz_ifg_from_dc, dz_o_from_dh, dc_from_dh, f) = dstate, slopes
+    dc = dc + dh * dc_from_dh
+    dz = jnp.concatenate([*(dc * from_dc for from_dc in dz_ifg_from_dc), dh * dz_o_from_dh])
+    return dz, (dz @ params["weight_h"], dc * f)
 
 
-def pre_activation_cotangents(cache: Any, dy: Any) -> Any:
-    """dz (time, 4 n_hidden) and (dh_0, dc_0), by the recursion derived at `lstm_backward`."""
-    _, weight_h, _, gates, c, _, c_tm1, _ = cache
-    dh_all, (dh_T, dc_T) = dy
-    i, f, g, o = jnp.split(gates, 4, axis=-1)
-    tau = jnp.tanh(c)
-    dz_from_dc = jnp.concatenate([g * i * (1 - i), c_tm1 * f * (1 - f), i * (1 - g * g)], -1)
-    dz_o_from_dh = tau * o * (1 - o)
-    dc_from_dh = o * (1 - tau * tau)
-
-    def step(carry: Any, at_t: Any) -> Any:
-        dh, dc = carry
-        dh_t, f, dz_from_dc, dz_o_from_dh, dc_from_dh = at_t
-        dh = dh + dh_t
-        dc = dc + dh * dc_from_dh
-        dz = jnp.concatenate([jnp.concatenate([dc, dc, dc]) * dz_from_dc, dh * dz_o_from_dh])
-        return (dz @ weight_h, dc * f), dz
-
-    per_step = (dh_all, f, dz_from_dc, dz_o_from_dh, dc_from_dh)
-    initial, dz = lax.scan(step, (dh_T, dc_T), per_step, reverse=True)
-    return dz, initial
-
-
-@hand_derived
-def lstm_hidden(params: Any, x: Any) -> Any:
-    """The hidden states h (time, n_hidden) of `lstm`, from zeros; params and x as there."""
-    (h, _), cache = lstm.forward(params, x)
-    return h, cache
-
-
-@lstm_hidden.defbackward
-def lstm_hidden_backward(cache: Any, dh: Any) -> Any:
-    """`lstm`'s, with no cotangent for the last state but that in dh."""
-    nothing = jnp.zeros_like(dh[0])
-    dparams, dx, _ = lstm.backward(cache, (dh, (nothing, nothing)))
-    return dparams, dx
-
-
-@hand_derived
-def lstm_last(params: Any, x: Any) -> Any:
-    """The last hidden state h_T (n_hidden,) of `lstm`, from zeros; params and x as there."""
-    (_, (h_T, _)), cache = lstm.forward(params, x)
-    return h_T, (cache, Static(x.shape[0]))
-
-
-@lstm_last.defbackward
-def lstm_last_backward(cache: Any, dh_T: Any) -> Any:
-    """`lstm`'s, with a cotangent for the last state alone."""
-    inner, time = cache
-    nothing = jnp.zeros_like(dh_T)
-    dh = jnp.zeros_like(dh_T, shape=(time.value, *dh_T.shape))
-    dparams, dx, _ = lstm.backward(inner, (dh, (dh_T, nothing)))
-    return dparams, dx
+rnn, gru, gru_reset_after, lstm = map(over_time, (rnn_cell, gru_cell, gru_reset_after_cell, lstm_cell))
