@@ -228,9 +228,11 @@ def _name(eqn: Any) -> str:
 
 
 def _scopes(eqn: Any) -> str:
-    """The named scopes around an equation, without what JAX's own transformations add, "vmap()"."""
-    stack = str(getattr(eqn.source_info, "name_stack", ""))
-    return "/".join(part for part in stack.split("/") if part and not re.fullmatch(r"[\w<>]+\(.*\)", part))
+    """The named scopes around an equation, without the transformations that JAX writes about them: "vmap(encoder)"."""
+    stack, before = str(getattr(eqn.source_info, "name_stack", "")), ""
+    while stack != before:
+        stack, before = re.sub(r"\b\w+\(([^()]*)\)", r"\1", stack), stack
+    return "/".join(filter(None, stack.split("/")))
 
 
 def _line(eqn: Any) -> str:

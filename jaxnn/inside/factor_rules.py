@@ -12,16 +12,15 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxnn.inside.factors import Factor, Outer, Patches, Rows, Whole, factor_rule
 from jaxnn.hand_derived import Static
-from jaxnn.layers.sequence import hidden_states, op_cache_and_dy
+from jaxnn.inside.factors import Factor, Outer, Patches, Rows, Whole, factor_rule
 from jaxnn.ops.conv import conv
 from jaxnn.ops.dense import dense
 from jaxnn.ops.embedding import embedding
 from jaxnn.ops.over_time import through_time
 from jaxnn.ops.recurrent import gru, gru_reset_after, lstm, rnn
 
-__all__ = ["conv_factors", "dense_factors", "embedding_factors", "hidden_factors", "recurrent_factors"]
+__all__ = ["conv_factors", "dense_factors", "embedding_factors", "recurrent_factors"]
 
 
 @factor_rule(dense)

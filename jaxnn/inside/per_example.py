@@ -20,12 +20,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnn.checks import InputError, expect, known
-from jaxnn.examples import OverExamples
-from jaxnn.gradients.inside import factor_rules  # noqa: F401  # registers the rules
-from jaxnn.inside.factors import backward_in_factors, squared_norms, weighted_sum
-from jaxnn.inside.walk import Record, as_stage, opened, params_of, params_tree, walk
-from jaxnn.hand_derived import EXAMPLES, Op
+from jaxnn.cotangents import is_inexact
+from jaxnn.hand_derived import EXAMPLES
+from jaxnn.inside import factor_rules  # noqa: F401  # registers the rules
+from jaxnn.inside.factors import Factor, Whole, factors_and_rest, has_rule, n_params
 from jaxnn.linearity import equations
+from jaxnn.network import Network, network
+from jaxnn.program import OpStep, Program
 
 __all__ = ["Clipped", "PerExample", "clipped_gradient_sum", "per_example"]
 
