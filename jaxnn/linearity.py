@@ -31,8 +31,8 @@ _SUMS = {"add", "sub", "add_any", "concatenate", "stack", "complex", "pad"}
 _SCATTERS = {"scatter", "scatter-add", "scatter_add", "scatter-sub", "scatter_sub"}
 _READS = {"gather", "dynamic_slice"}  # (operand, indices...)
 # They move numbers and change none, so that an integer 0 stays 0.
-_MOVES = {"broadcast_in_dim", "convert_element_type", "copy", "expand_dims", "pcast", "pvary", "reshape", "rev", "slice",
-          "squeeze", "transpose"}
+_MOVES = {"broadcast_in_dim", "convert_element_type", "copy", "expand_dims", "pcast", "pvary", "reshape", "rev",
+          "slice", "squeeze", "transpose"}
 _CALLS = {"pjit", "jit", "closed_call", "core_call", "checkpoint", "remat2", "custom_jvp_call"}
 _NONLINEAR = {
     "abs", "sign", "max", "min", "clamp", "reduce_max", "reduce_min", "argmax", "argmin", "cumprod",
