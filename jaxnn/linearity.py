@@ -30,6 +30,9 @@ _SUMS = {"add", "sub", "add_any", "concatenate", "stack", "complex", "pad"}
 # (operand, indices, updates)
 _SCATTERS = {"scatter", "scatter-add", "scatter_add", "scatter-sub", "scatter_sub"}
 _READS = {"gather", "dynamic_slice"}  # (operand, indices...)
+# They move numbers and change none, so that an integer 0 stays 0.
+_MOVES = {"broadcast_in_dim", "convert_element_type", "copy", "expand_dims", "pcast", "pvary", "reshape", "rev",
+          "slice", "squeeze", "transpose"}
 _CALLS = {"pjit", "jit", "closed_call", "core_call", "checkpoint", "remat2", "custom_jvp_call"}
 _NONLINEAR = {
     "abs", "sign", "max", "min", "clamp", "reduce_max", "reduce_min", "argmax", "argmin", "cumprod",
@@ -85,6 +88,8 @@ def _equation(eqn: Any, kinds: list[str]) -> list[str]:
     if name in _CALLS:
         return _walk(*_inner(eqn), kinds)
     result = _result(name, kinds)
+    if result == ZERO and name in _MOVES:
+        return [ZERO] * len(eqn.outvars)
     # An integer made of dy is a rounding, a comparison or a place in an order.
     rounded = f"it takes {name} of dy" if result == LINEAR else FIXED if result == ZERO else result
     return [result if _is_inexact(v) else rounded for v in eqn.outvars]

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from experiments.compare.catalogue import CASES, SIZES, Case, find
+from experiments.catalogue import CASES, SIZES, Case, find
 from experiments.run import say
 from jaxnn.checks import InputError
 from jaxnn.gradients.options import add_options, deliver, refuse, settings
@@ -27,11 +27,11 @@ def compare(argv: Sequence[str]) -> int:
         how = settings(options)
         seed = int(options.seed)
         if options.batch is None:
-            op, args, static = case.op, case.args(options.size, seed), case.static
+            op, args = case.op, case.args(options.size, seed)
         else:
-            (op, args), static = case.over_batch(_batch(options.batch), options.size, seed), {}
+            op, args = case.over_batch(_batch(options.batch), options.size, seed)
         say(_heading(case, options))
-        report = compare_with(op, op.reference, args, dict(static), seed, **how)
+        report = compare_with(op, op.reference, args, dict(case.static), seed, **how)
     except InputError as error:
         return refuse(error)
     return deliver(report, options)

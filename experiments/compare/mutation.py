@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from experiments.compare.catalogue import CASES, SIZES, find
+from experiments.catalogue import CASES, SIZES, find
 from experiments.compare.checkers import ACCEPTED, CHECKERS, FOUND, NOT_RUN, REFUSED, has_torch
 from experiments.compare.point import Point
 from experiments.run import device, prepare, progress, say, table

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.compare.catalogue import Case
+from experiments.catalogue import Case
 from jaxnn.cotangents import is_inexact
 from jaxnn.gradients.mutants import Mutant, Mutants, Mutation, mutants
 from jaxnn.gradients.mutations import Kind

@@ -6,8 +6,8 @@ import re
 import pytest
 
 from experiments.__main__ import main
+from experiments.catalogue import CASES
 from experiments.compare import mutation
-from experiments.compare.catalogue import CASES
 
 
 @pytest.mark.parametrize("argv", [["compare"], ["compare", "--list"]])

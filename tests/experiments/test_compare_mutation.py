@@ -1,4 +1,4 @@
-"""The catalogue is complete, and the campaign, a small one, counts what each checker finds."""
+"""The campaign, a small one, counts what each checker finds."""
 
 import json
 
@@ -6,65 +6,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from experiments.catalogue import find
 from experiments.compare import checkers, mutation
-from experiments.compare.catalogue import CASES, SIZES, find
 from experiments.compare.checkers import ACCEPTED, CHECKERS, FOUND
 from experiments.compare.point import Point
-from jaxnn import ops
-from jaxnn.checks import InputError
 from jaxnn.gradients.mutants import mutants
-from jaxnn.hand_derived import Op
 
 SMALL = ["relu", "softmax_cross_entropy"]
-
-
-def test_every_op_is_in_the_catalogue():
-    exported = {name for name, value in vars(ops).items() if isinstance(value, Op)}
-    missing = exported - {case.name for case in CASES}
-    assert not missing, "ops without a line in experiments/compare/catalogue.py"
-    assert len({case.name for case in CASES}) == len(CASES)
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_arguments_fit_their_op_at_every_size(case):
-    largest = []
-    for size in SIZES:
-        args = case.args(size)
-        jax.eval_shape(lambda args=args: case.op.reference(*args, **case.static))
-        largest.append(max(leaf.size for leaf in jax.tree.leaves(args)))
-    assert largest[0] < largest[1] < largest[2] <= 4096
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_over_a_batch_parameters_are_shared(case):
-    op, args = case.over_batch(3)
-    one = case.args(seed=0, **({"examples": 3} if "examples" in case.sizes else {}))
-    for name, arg, alone in zip(op.arguments, args, one):
-        for a, b in zip(jax.tree.leaves(arg), jax.tree.leaves(alone), strict=True):
-            is_shared = name in (*case.shared, "key") or "examples" in case.sizes
-            assert a.shape == (b.shape if is_shared else (3, *b.shape))
-    y, batch = jax.eval_shape(lambda: op(*args)), jax.eval_shape(lambda: op.reference(*args))
-    assert jax.tree.map(jnp.shape, y) == jax.tree.map(jnp.shape, batch)
-
-
-def test_a_batch_is_right_by_vmap_too():
-    """lstm with an initial state does not compose: each of its faces is mapped."""
-    op, args = find("lstm").over_batch(2)
-    _, cache = op.forward(*args)
-    dparams, dx, _ = op.backward(cache, jax.tree.map(jnp.ones_like, op(*args)))
-    want = jax.grad(lambda p: sum(map(jnp.sum, jax.tree.leaves(op.reference(p, *args[1:])))))(args[0])
-    for a, b in zip(jax.tree.leaves(dparams), jax.tree.leaves(want), strict=True):
-        assert jnp.allclose(a, b, rtol=1e-4, atol=1e-5)
-    assert dx.shape == args[1].shape
-
-
-def test_a_name_that_is_not_there_is_refused_with_the_nearest():
-    with pytest.raises(InputError, match="expects the name of an op; got 'dens'; did you mean 'dense'"):
-        find("dens")
-    with pytest.raises(InputError, match="dense expects a size, one of small, medium, large; got 'huge'"):
-        find("dense").args("huge")
-    with pytest.raises(InputError, match="--batch expects at least one example; got 0"):
-        find("dense").over_batch(0)
 
 
 @pytest.fixture(scope="module")

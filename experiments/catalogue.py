@@ -1,0 +1,216 @@
+"""Every op the library has, once: how to make its arguments at three sizes, what kind of op it is, what a batch shares.
+
+Tests, mutants, `compare` and benchmarks draw from this table; a new op is one more line.
+"""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Hashable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxnn import bind, chain, ops, parallel, residual
+from jaxnn.checks import InputError, expect
+from jaxnn.examples import over_examples_op
+from jaxnn.gradients.arguments import parse
+from jaxnn.hand_derived import EXAMPLES, Op
+from jaxnn.layers import BatchNorm, Conv, Dense, Dropout, Flatten, MaxPool, Residual, Sequential
+
+__all__ = ["CASES", "KINDS", "SIZES", "Case", "OverBatch", "find"]
+
+SIZES = ("small", "medium", "large")
+# What an op is to JAX's transformations, which do not look into the calculus.
+KINDS = {
+    "elementwise": "one array in, one of its shape out, element by element",
+    "array": "arrays in, an array out",
+    "weight": "weights that the examples of a batch share",
+    "scan": "a loop each way",
+    "key": "a PRNG key among the arguments",
+    "state": "statistics of the batch, or a state that gets no gradient",
+    "integers": "an integer argument or value",
+    "pytrees": "a pytree that is no dict of weights",
+    "reverse only": "lifted by jax.custom_vjp",
+    "network": "made of other ops",
+}
+
+
+class Case(NamedTuple):
+    """An op and how to make its arguments.
+
+    `kind` is one of KINDS. `arguments` is a description as `jaxnn.gradients.arguments.parse` reads it, in size
+    names, each of which has its numbers in `sizes`. `shared` names the arguments that a batch has once, as
+    weights. An op that needs a batch has it already, in the size "examples".
+    """
+
+    name: str
+    op: Op
+    kind: str
+    arguments: str
+    sizes: dict[str, tuple[int, int, int]]
+    static: dict[str, Hashable] = {}  # noqa: RUF012
+    shared: tuple[str, ...] = ("params", "state")
+
+    def args(self, size: str = "small", seed: Any = 0, dtype: str = "f32", **sizes: int) -> tuple[Any, ...]:
+        """Random arguments at a size.
+
+        Args:
+          size: one of SIZES.
+          seed: an integer, or a PRNG key.
+          dtype: f16, bf16 or f64, in place of f32 in the description.
+          sizes: numbers by name, in place of those of `size`.
+        """
+        expect(size in SIZES, self.name, f"a size, one of {', '.join(SIZES)}", repr(size))
+        numbers = {name: of[SIZES.index(size)] for name, of in self.sizes.items()}
+        return parse(re.sub(r"\bf32\b", dtype, self.arguments), seed, numbers | sizes)
+
+    def batch(self, n: int, size: str = "small", seed: int = 0,
+              dtype: str = "f32") -> tuple[tuple[Any, ...], tuple[int | None, ...]]:
+        """(arguments, in_axes) of n examples: what is shared stands once, the rest is stacked along axis 0."""
+        examples = [self.args(size, seed + 1_000_003 * i, dtype) for i in range(n)]  # a seed far from its neighbours
+        columns = list(zip(*examples, strict=True))
+        axes = tuple(None if name in self.shared else 0 for name, _ in zip(self.op.arguments, columns, strict=False))
+        args = tuple(column[0] if axis is None else jax.tree.map(lambda *leaves: jnp.stack(leaves), *column)
+                     for column, axis in zip(columns, axes, strict=True))
+        return args, axes
+
+    def over_batch(self, n: int, size: str = "small", seed: int = 0) -> tuple[Op, tuple[Any, ...]]:
+        """The op over n examples, and arguments for it; its keywords are those of the op."""
+        expect(n >= 1, "--batch", "at least one example", str(n))
+        if "examples" in self.sizes:
+            return self.op, self.args(size, seed, examples=n)
+        return OverBatch(self.op, self.shared), self.batch(n, size, seed)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class OverBatch(Op):
+    """An op over the leading axis of its arguments but the shared ones, each face by `jax.vmap`."""
+
+    op: Op
+    shared: tuple[str, ...] = ("params", "state")
+
+    @property
+    def name(self) -> str:
+        return f"vmap({self.op.name})"
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return self.op.arguments
+
+    def _map(self, face: Any, args: tuple[Any, ...], static: dict[str, Any]) -> Any:
+        axes = tuple(None if name in self.shared else 0 for name in self.arguments[: len(args)])
+        return jax.vmap(lambda *args: face(*args, **static), axes, axis_name=EXAMPLES)(*args)
+
+    def __call__(self, *args: Any, **static: Any) -> Any:
+        return self._map(self.op, args, static)
+
+    def reference(self, *args: Any, **static: Any) -> Any:
+        return self._map(self.op.reference, args, static)
+
+    def forward(self, *args: Any, **static: Any) -> tuple[Any, Any]:
+        return self._map(self.op.forward, args, static)
+
+    def backward(self, cache: Any, dy: Any) -> tuple[Any, ...]:
+        """Each example's cotangents; those of a shared argument are summed over the examples."""
+        cotangents = jax.vmap(self.op.backward, axis_name=EXAMPLES)(cache, dy)
+        return tuple(jax.tree.map(lambda leaf: jnp.sum(leaf, 0), c) if name in self.shared else c
+                     for name, c in zip(self.arguments, cotangents, strict=True))
+
+
+def find(name: str) -> Case:
+    """The case of this name.
+
+    Raises:
+      InputError: there is none; the nearest name is proposed.
+    """
+    for case in CASES:
+        if case.name == name:
+            return case
+    near = difflib.get_close_matches(name, [case.name for case in CASES], n=1)
+    todo = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(c.name for c in CASES)}"
+    raise InputError("the catalogue", f"expects the name of an op; got {name!r}; {todo}")
+
+
+N = {"n": (6, 64, 4096)}
+DENSE = "{weight: f32[o,i], bias: f32[o]}"
+# Weights of one half to a third keep tanh and the gates off their flat ends, at every size here.
+HIDDEN = "{weight: f32[h,i]*0.3, bias: f32[h]*0.3}"
+HEAD = "{weight: f32[o,h]*0.3, bias: f32[o]*0.3}"
+SQUARE = "{weight: f32[h,h]*0.3, bias: f32[h]*0.3}"
+NET = {"i": (4, 16, 64), "h": (6, 16, 48), "o": (3, 4, 10)}
+KERNEL = "{kernel: f32[k,k,c,o], bias: f32[o]}"
+IMAGE = {"height": (4, 8, 16), "width": (5, 8, 16)}
+CHANNELS = "{scale: f32[c], bias: f32[c]}"
+RUNNING = "{mean: f32[c], variance: f32[c]>0}"
+LSTM = "{weight_x: f32[4*h,i]*0.3, weight_h: f32[4*h,h]*0.3, bias: f32[4*h]*0.3} f32[t,i]"
+STEPS = {"t": (4, 8, 24), "i": (2, 6, 16), "h": (3, 6, 16)}
+QKV = "f32[t,d] f32[t,d] f32[t,v]"
+HEADS = {"t": (6, 16, 64), "d": (2, 4, 16), "v": (3, 4, 16)}
+
+CASES = (
+    *(Case(op.name, op, "elementwise", "f32[n]", N) for op in (
+        ops.sigmoid, ops.tanh, ops.relu, ops.leaky_relu, ops.elu, ops.softplus, ops.gelu, ops.gelu_tanh,
+        ops.silu)),
+    Case("softmax", ops.softmax, "array", "f32[m,n]", {"m": (2, 4, 8), "n": (4, 16, 128)}),
+    Case("log_softmax", ops.log_softmax, "array", "f32[m,n]", {"m": (2, 4, 8), "n": (4, 16, 128)}),
+    Case("dense", ops.dense, "weight", f"{DENSE} f32[i]", {"o": (3, 12, 48), "i": (4, 16, 64)}),
+    Case("binary_cross_entropy", ops.binary_cross_entropy, "array", "f32[n] f32[n]>0", N, shared=()),
+    Case("softmax_cross_entropy", ops.softmax_cross_entropy, "integers", "f32[k] i32[]<k", {"k": (4, 32, 1024)},
+         shared=()),
+    Case("softmax_cross_entropy-distribution", ops.softmax_cross_entropy, "array", "f32[k] f32[k]/sum",
+         {"k": (4, 32, 1024)}, {"smoothing": 0.1}, shared=()),
+    Case("squared_error", ops.squared_error, "array", "f32[n] f32[n]", N, shared=()),
+    Case("huber", ops.huber, "array", "f32[n] f32[n]", N, {"delta": 0.7}, shared=()),
+    Case("dropout", ops.dropout, "key", "f32[n] key", N, {"rate": 0.4}),
+    Case("flatten", ops.flatten, "array", "f32[m,n]", {"m": (2, 8, 32), "n": (3, 8, 64)}),
+    Case("add", ops.add, "pytrees", "(f32[n], f32[n])", N),
+    Case("concatenate", ops.concatenate, "pytrees", "(f32[m,n], f32[m,2*n])", {"m": (2, 8, 32), "n": (2, 8, 32)},
+         {"axis": 1}),
+    Case("conv", ops.conv, "weight", f"{KERNEL} f32[height,width,c]",
+         {"k": (2, 3, 3), "c": (1, 3, 8), "o": (2, 4, 12), **IMAGE}),
+    Case("conv-strided", ops.conv, "weight", f"{KERNEL} f32[height,width,c]",
+         {"k": (3, 3, 5), "c": (1, 3, 8), "o": (2, 4, 8), **IMAGE}, {"stride": 2, "padding": "VALID"}),
+    Case("max_pool", ops.max_pool, "array", "f32[height,width,c]", {"c": (1, 3, 16), **IMAGE}),
+    Case("max_pool-overlapping", ops.max_pool, "array", "f32[height,width,c]", {"c": (1, 3, 16), **IMAGE},
+         {"window": (3, 3), "stride": (2, 2), "padding": "SAME"}),
+    Case("batch_norm", OverBatch(ops.batch_norm), "state", f"{CHANNELS} {RUNNING} f32[examples,s,s,c]",
+         {"examples": (4, 8, 16), "s": (2, 3, 4), "c": (2, 4, 16)}),
+    Case("batch_norm_inference", ops.batch_norm_inference, "state", f"{CHANNELS} {RUNNING} f32[s,s,c]",
+         {"s": (2, 4, 16), "c": (2, 6, 16)}),
+    Case("embedding", ops.embedding, "integers", "{table: f32[rows,d]} i32[t]<rows",
+         {"rows": (5, 24, 128), "d": (3, 8, 32), "t": (4, 16, 96)}),
+    Case("lstm", ops.lstm, "scan", f"{LSTM} (f32[h], f32[h])", STEPS, shared=("params",)),
+    Case("lstm_hidden", ops.lstm_hidden, "scan", LSTM, STEPS),
+    Case("lstm_last", ops.lstm_last, "scan", LSTM, STEPS),
+    Case("attention", ops.attention, "scan", QKV, HEADS, {"chunk": 4}, shared=()),
+    Case("attention-full", ops.attention, "scan", QKV, HEADS, {"causal": False, "chunk": 5}, shared=()),
+    # Networks of ops.
+    Case("mlp", chain(ops.dense, ops.tanh, ops.dense), "network", f"({HIDDEN}, (), {HEAD}) f32[i]", NET),
+    Case("residual-net", chain(ops.dense, residual(chain(ops.dense, ops.gelu)), ops.dense), "network",
+         f"({HIDDEN}, (({SQUARE}, ()), ()), {HEAD}) f32[i]", NET),
+    Case("branches", chain(parallel(ops.dense, ops.silu), ops.concatenate), "network",
+         f"(({HIDDEN}, ()), ()) f32[i]", NET),
+    Case("dropout-net", chain(ops.dense, bind(ops.dropout, rate=0.5), ops.gelu, ops.dense), "network",
+         f"({HIDDEN}, (), (), {HEAD}) f32[i] key", NET),
+    Case("conv-net", chain(ops.conv, ops.relu, ops.max_pool, ops.flatten, ops.dense), "network",
+         "({kernel: f32[3,3,c,h], bias: f32[h]}, (), (), (), {weight: f32[o,s*s*h]*0.3, bias: f32[o]}) "
+         "f32[2*s,2*s,c]", {"s": (2, 3, 5), "c": (1, 3, 6), "h": (2, 4, 8), "o": (3, 5, 10)}),
+    Case("batch-norm-net", over_examples_op(chain(ops.dense, ops.batch_norm, ops.softplus, ops.dense)), "network",
+         f"({HIDDEN}, {{scale: f32[h], bias: f32[h]}}, (), {HEAD}) "
+         "((), {mean: f32[h], variance: f32[h]>0}, (), ()) f32[examples,i]",
+         {"examples": (4, 16, 32), **NET}),
+    # Layers, in training.
+    Case("layers", Sequential(Dense(6), ops.elu, Dropout(0.3), Dense(3)), "network",
+         "({weight: f32[6,i]*0.3, bias: f32[6]}, (), (), {weight: f32[3,6]*0.3, bias: f32[3]}) () f32[i] key",
+         {"i": (4, 16, 64)}, {"train": True}),
+    Case("conv-layers", over_examples_op(bind(Sequential(
+        Conv(4, (3, 3), use_bias=False), BatchNorm(), ops.relu, MaxPool((2, 2)),
+        Residual(Sequential(Conv(4, (3, 3)), ops.silu)), Flatten(), Dense(3)), train=True)), "network",
+        "({kernel: f32[3,3,c,4]*0.5}, {scale: f32[4], bias: f32[4]}, (), (), "
+        "{body: ({kernel: f32[3,3,4,4]*0.3, bias: f32[4]}, ()), shortcut: ()}, (), "
+        "{weight: f32[3,4*s*s]*0.3, bias: f32[3]}) "
+        "((), {mean: f32[4], variance: f32[4]>0}, (), (), (), (), ()) f32[examples,2*s,2*s,c] none",
+        {"examples": (3, 6, 12), "s": (2, 3, 5), "c": (1, 2, 3)}),
+)
