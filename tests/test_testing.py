@@ -9,8 +9,8 @@ import pytest
 
 from jaxnn import ops
 from jaxnn.checks import InputError
-from jaxnn.gradients import Finding, GradientReport, Law, Leaf
-from jaxnn.testing import assert_gradients_match, explain
+from jaxnn.gradients import Finding, GradientReport, Kind, Law, Leaf, Remark
+from jaxnn.testing import assert_gradients_match, failure_message
 
 X = jnp.linspace(-1.0, 2.0, 4)
 QUICK: dict = {"laws": False, "routes": "lifted"}
@@ -93,9 +93,9 @@ def test_each_leaf_is_shown_once_by_the_route_that_says_most():
         "f", leaves, under,
         laws=(Law("linear in dy", False, "off by 3"), Law("twice the same", True), Law("a batch", None)),
         findings=(Finding("x", "factor", "exactly half the reference"), Finding("z", "factor", "not shown")),
-        failures=("cost: f raised ValueError: no",),
-        notes=("f has no forward mode", "sharded: not run, one device"))
-    assert explain(report).splitlines() == [
+        remarks=(Remark(Kind.FAILURE, "cost: f raised ValueError: no"), Remark(Kind.NOTE, "f has no forward mode"),
+                 Remark(Kind.NOT_RUN, "sharded: not run, one device")))
+    assert failure_message(report).splitlines() == [
         "WRONG at x[1]: 1, reference 2 (explicit, 5,000 units)",
         "    exactly half the reference",
         "    f is NaN at 1 of 3 elements",

@@ -11,7 +11,7 @@ import pytest
 
 from jaxnn.gradients.__main__ import main
 from jaxnn.gradients.conditions import CONDITIONS, DTYPES
-from jaxnn.gradients.options import several_devices
+from jaxnn.gradients.options import make_devices
 from tests.test_pytest_plugin import environment
 
 RULES = """
@@ -102,7 +102,7 @@ def test_as_a_command_with_several_devices(here):
 
 def test_devices_are_left_as_they_are_once_jax_has_started():
     n = jax.device_count()
-    several_devices()
+    make_devices()
     assert jax.device_count() == n
 
 

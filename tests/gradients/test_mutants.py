@@ -10,7 +10,7 @@ import pytest
 from jaxnn import chain, compare_gradients, hand_derived, ops, over_examples, parallel
 from jaxnn.checks import InputError
 from jaxnn.gradients.mutants import mutants
-from jaxnn.gradients.mutations import CACHE, COTANGENT, GRADIENT, TERMS
+from jaxnn.gradients.mutants.mistakes import CACHE, COTANGENT, GRADIENT, TERMS
 from jaxnn.hand_derived import Op
 from tests.cases import array, weights
 

@@ -8,7 +8,7 @@ import pytest
 from jaxnn import compare_gradients, hand_derived, ops
 from jaxnn.gradients import Problem
 from jaxnn.gradients.candidate import Candidate
-from jaxnn.gradients.differences import along_coordinates, along_directions
+from jaxnn.gradients.routes.differences import along_coordinates, along_directions
 
 X = jnp.asarray(np.random.default_rng(0).standard_normal((4, 3)), jnp.float32)
 
