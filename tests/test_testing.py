@@ -54,11 +54,11 @@ def test_the_verdict_heads_its_leaf_and_other_wrong_leaves_follow():
 
 def test_what_is_wrong_only_in_one_dtype_says_so():
     f = made(lambda c, dy: (dy * c[1] ** 2, 2 * c[0] * c[1] * dy * (3 if dy.dtype == jnp.bfloat16 else 1)))
-    said = message(f, jnp.ones(4), X, reference=plain, **QUICK, under=("jit", "vmap"),
+    text = message(f, jnp.ones(4), X, reference=plain, **QUICK, under=("jit", "vmap"),
                    dtypes=("float32", "bfloat16"))
-    assert "under jit in bfloat16" in said
-    assert "also under vmap in bfloat16" in said
-    assert "float32" not in said
+    assert "under jit in bfloat16" in text
+    assert "also under vmap in bfloat16" in text
+    assert "float32" not in text
 
 
 def test_a_broken_law():
@@ -76,8 +76,8 @@ def test_what_f_cannot_do_and_the_reference_can():
             raise NotImplementedError("no half precision")
         return dy * c[1] ** 2, 2 * c[0] * c[1] * dy
 
-    said = message(made(backward), jnp.ones(4), X, reference=plain, dtypes="float16", **QUICK)
-    assert said == "WRONG: under jit in float16 f raises NotImplementedError: no half precision"
+    text = message(made(backward), jnp.ones(4), X, reference=plain, dtypes="float16", **QUICK)
+    assert text == "WRONG: under jit in float16 f raises NotImplementedError: no half precision"
 
 
 def leaf(path, route, error, element=(), **more):

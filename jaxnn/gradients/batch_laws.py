@@ -10,6 +10,7 @@ They hold only where examples do not mix; whether they should is asked of the re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -30,12 +31,11 @@ class Part(NamedTuple):
     padding: int = 0
 
 
-class Side(NamedTuple):
-    """f, or the reference: its programs, its gradient of the whole batch, and the function itself."""
+class Function(NamedTuple):
+    """f, or the reference: the function and its programs."""
 
     f: Callable
     programs: Programs
-    gradient: Sequence[Any]
 
 
 def laws_of_a_batch(candidate: Candidate) -> Iterator[Law]:
@@ -46,8 +46,8 @@ def laws_of_a_batch(candidate: Candidate) -> Iterator[Law]:
         return
     n = problem.outputs[0].shape[0]
     order = np.random.default_rng(problem.seed).permutation(n)
-    reference = Side(problem.reference, problem.programs, problem.pulled_back)
-    f = Side(candidate.f, candidate.programs, candidate.lifted)
+    reference = Function(problem.reference, problem.programs)
+    f = Function(candidate.f, candidate.programs)
     for name, parts in (
             ("micro-batches sum to the batch", [Part(np.arange(n // 2)), Part(np.arange(n // 2, n))]),
             ("permuting examples permutes", [Part(order)]),
@@ -77,11 +77,12 @@ def leaves_in_batch(problem: Problem) -> list[bool] | None:
     return in_batch if any(in_batch[i] for i in problem.places) else None
 
 
-def _broken(problem: Problem, in_batch: list[bool], side: Side, parts: Sequence[Part]) -> str | None:
+def _broken(problem: Problem, in_batch: list[bool], function: Function, parts: Sequence[Part]) -> str | None:
     """How the gradient put together from parts of the batch differs from the whole's; None if it does not."""
-    gradients = [_gradient_of(problem, in_batch, side, part) for part in parts]
+    of_whole = function.programs.pull_back(problem.moving, problem.dy)
+    of_parts = [_gradient_of(problem, in_batch, function, part) for part in parts]
     for k, (i, leaf) in enumerate(zip(problem.places, problem.gradient, strict=True)):
-        whole, pieces = as_wide(side.gradient[k]), [as_wide(gradient[k]) for gradient in gradients]
+        whole, pieces = as_wide(of_whole[k]), [as_wide(gradient[k]) for gradient in of_parts]
         if in_batch[i]:
             joined = np.zeros_like(whole)
             for part, piece in zip(parts, pieces, strict=True):
@@ -97,16 +98,18 @@ def _broken(problem: Problem, in_batch: list[bool], side: Side, parts: Sequence[
     return None
 
 
-def _gradient_of(problem: Problem, in_batch: list[bool], side: Side, part: Part) -> list[Any]:
+def _gradient_of(problem: Problem, in_batch: list[bool], function: Function, part: Part) -> list[Any]:
     """The gradient of a part of the batch.
 
     The programs of the whole batch serve here too, unless they hold an argument of the batch, labels say, fixed.
     """
     def take(x: Any) -> Any:
-        rows = x[part.examples]
-        return jnp.concatenate([rows, jnp.zeros_like(rows[:part.padding])]) if part.padding else rows
+        if jnp.issubdtype(x.dtype, jax.dtypes.extended):  # PRNG keys
+            return x[part.examples]
+        rows = np.asarray(x)[part.examples]  # by NumPy, which compiles nothing
+        return jnp.asarray(np.concatenate([rows, np.zeros_like(rows[:part.padding])]))
 
     leaves = [take(leaf) if batched else leaf for leaf, batched in zip(problem.leaves, in_batch, strict=True)]
     other = problem.at(leaves)
-    programs = side.programs if problem.holds_the_same_as(other) else Programs(other.function_of(side.f))
+    programs = function.programs if problem.holds_the_same_as(other) else Programs(other.function_of(function.f))
     return programs.pull_back(other.moving, [take(d) for d in problem.dy])

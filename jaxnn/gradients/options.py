@@ -25,7 +25,7 @@ PICTURES = ("png", "pdf", "svg", "jpg")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds what every comparison has: in which dtypes, under what, with what else, and where to."""
+    """Adds the options that every comparison has."""
     parser.add_argument("--dtypes", "--dtype", action="append", metavar="NAME[,NAME...]",
                         help=f"repeat it with the arguments in these dtypes: {', '.join(DTYPES)}; or all")
     parser.add_argument("--under", action="append", metavar="NAME[,NAME...]",
@@ -44,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:
-    """The keyword arguments of `compare_at`, once all options have been looked at.
+    """The keyword arguments of `compare_at`, once all options have been checked.
 
     Raises:
       InputError: an option names something unknown, or a file that cannot be written.
@@ -63,10 +63,10 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def compare(f: Callable, reference: Callable, args: tuple[Any, ...], static: dict[str, Any], seed: int,
-            **how: Any) -> GradientReport:
+            **options: Any) -> GradientReport:
     """`compare_gradients`, but a static argument may have any name."""
     problem = Problem(reference, args, static, names=argument_names(f), seed=seed)
-    return compare_at(f, problem, **how)
+    return compare_at(f, problem, **options)
 
 
 def deliver(report: GradientReport, options: argparse.Namespace) -> int:
@@ -100,19 +100,19 @@ def make_devices() -> None:
             jax.config.update("jax_num_cpu_devices", DEVICES)
 
 
-def _names(option: str, what: str, given: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
-    """The names in the texts given, each with commas between."""
-    names = [name.strip() for text in given or () for name in text.split(",")]
+def _names(option: str, noun: str, texts: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
+    """The names in the texts of an option, with commas between them."""
+    names = [name.strip() for text in texts or () for name in text.split(",")]
     for name in names:
         if name not in (*known, "all"):
             todo = did_you_mean(name, known)
-            raise InputError(option, f"expects {what} among {', '.join(map(repr, known))}, or 'all'; got {name!r}"
+            raise InputError(option, f"expects {noun} among {', '.join(map(repr, known))}, or 'all'; got {name!r}"
                              + (f"; {todo}" if todo else ""))
     return tuple(known) if "all" in names else tuple(dict.fromkeys(names))
 
 
 def _expect_writable(option: str, path: Path | None) -> None:
-    """Better now than after the comparison."""
+    """A file that cannot be written is refused before the comparison, not after it."""
     if path is None:
         return
     if path.is_dir():
