@@ -28,7 +28,8 @@ def compilations(caplog, f, *args, **options):
         assert compare_gradients(f, *args, **options).ok
     counts = collections.Counter()
     for record in caplog.records:
-        match = re.match(r"Compiling (jit\(\w+\)) with global shapes and types (.*?)\. Argument", record.getMessage(), re.S)
+        match = re.match(r"Compiling (jit\(\w+\)) with global shapes and types (.*?)\. Argument",
+                         record.getMessage(), re.DOTALL)
         if match and match[1] in PROGRAMS:
             counts[match[1], match[2]] += 1
     return counts

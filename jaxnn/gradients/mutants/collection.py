@@ -39,6 +39,7 @@ def mutants(op: Op, *args: Any, **static: Any) -> Mutants:
     Raises:
       InputError: op is not an op, or its backward gives no cotangent at all.
 
+    >>> import jax.numpy as jnp
     >>> from jaxnn import sigmoid
     >>> [m.name for m in mutants(sigmoid, jnp.array([0.5, 1.0]))][:2]
     ['sigmoid, x: zero', 'sigmoid, x: its sign flipped']
