@@ -45,9 +45,9 @@ def error(params, state):
     return {"error": jnp.mean(evaluate(NET, params, state, X).argmax(-1) != Y)}
 
 
-def train(steps=30, step=STEP, batches=None, state=None, **options):
+def train(steps=30, step=STEP, batches=None, train_state=None, **options):
     options = {"metrics": error, "every": 10, "progress": False} | options
-    return fit(begin() if state is None else state, step, batches or Batches(X, Y, 32), steps=steps, **options)
+    return fit(begin() if train_state is None else train_state, step, batches or Batches(X, Y, 32), steps=steps, **options)
 
 
 def equal(a, b):
@@ -172,7 +172,7 @@ def test_out_of_patience_it_stays_so(tmp_path):
 def test_another_measure_has_a_best_of_its_own(tmp_path):
     both = lambda p, s: {"error": 0.01, "loss": 5.0}  # noqa: E731
     train(10, metrics=both, watch="error", directory=tmp_path)
-    with pytest.warns(NotSaved, match="'loss' is watched in place of 'error': its best is looked for anew"):
+    with pytest.warns(NotSaved, match="'loss' is watched in place of 'error': the search for the best starts anew"):
         _, history = train(20, metrics=both, watch="loss", directory=tmp_path)
     assert (history.best.step, history.best.value) == (20, 5.0)
 
@@ -202,15 +202,15 @@ def test_batches_that_raise_lose_nothing(tmp_path):
             raise OSError("the file is gone")
         return Batches(X, Y, 32)(s)
 
-    with pytest.raises(Failed, match="batches raised at step 13: OSError: the file is gone; the state is") as caught:
+    with pytest.raises(Failed, match="batches raised at step 13: OSError: the file is gone; the train state is") as caught:
         train(batches=broken, directory=tmp_path)
-    assert int(caught.value.state.step) == 13 and checkpoint.steps_in(tmp_path)[-1] == 13
+    assert int(caught.value.train_state.step) == 13 and checkpoint.steps_in(tmp_path)[-1] == 13
     assert len(caught.value.history.records) == 2
 
 
 def test_the_best_survives_going_on(tmp_path):
     values = iter([1.0, 3.0, 9.0, 2.0, 8.0])
-    options = {"metrics": lambda p, s: {"accuracy": next(values)}, "watch": "accuracy", "mode": "max",
+    options = {"metrics": lambda p, s: {"accuracy": next(values)}, "watch": "accuracy", "goal": "max",
                "directory": tmp_path}
     train(20, **options)
     _, history = train(40, **options)
@@ -228,7 +228,7 @@ def test_a_damaged_best_is_looked_for_anew(tmp_path):
     train(20, watch="error", directory=tmp_path)
     for path in (tmp_path / "best").glob("*/*.bin"):
         path.write_bytes(b"")
-    with pytest.warns(checkpoint.DamagedCheckpoint, match="the best so far is lost, and looked for anew"):
+    with pytest.warns(checkpoint.DamagedCheckpoint, match="the best so far is lost, and the search for one starts anew"):
         _, history = train(30, watch="error", directory=tmp_path)
     assert history.best.step == 30
 
@@ -244,7 +244,7 @@ def test_ctrl_c_and_sigterm_save_and_end_quietly(whole, tmp_path):
         with pytest.raises(Interrupted) as caught:
             train(batches=batches, directory=directory)
         assert caught.value.code == status
-        assert int(caught.value.state.step) == 14 and checkpoint.steps_in(directory)[-1] == 14
+        assert int(caught.value.train_state.step) == 14 and checkpoint.steps_in(directory)[-1] == 14
         state, _ = train(batches=batches, directory=directory)
         assert equal(state, whole[0])
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
@@ -279,7 +279,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_told(capsys):
 
 @pytest.mark.parametrize("many", [1, 5])
 def test_too_many_in_a_row_end_it_with_the_last_good_state_saved(tmp_path, many):
-    with pytest.raises(Diverged, match=r"4 steps in a row were not finite; the last good state is saved in") as caught:
+    with pytest.raises(Diverged, match=r"4 steps in a row were not finite; the last good train state is saved in") as caught:
         train(batches=poisoned(range(7, 30)), directory=tmp_path, max_skipped=4, steps_per_dispatch=many)
     good = begin()
     for s in range(7):
@@ -298,7 +298,7 @@ def test_the_layer_that_went_bad_first_is_named():
     params = list(state.params)
     params[1] = {**params[1], "bias": params[1]["bias"].at[2].set(np.inf)}
     with pytest.raises(Diverged, match=r"parameter '1/bias' is not finite; first not finite: '1' \(Dense\), 1 inf"):
-        train(step=step, state=state._replace(params=tuple(params)), metrics=None, max_skipped=2)
+        train(step=step, train_state=state._replace(params=tuple(params)), metrics=None, max_skipped=2)
 
 
 def test_a_learning_rate_that_becomes_nan():
@@ -306,15 +306,15 @@ def test_a_learning_rate_that_becomes_nan():
     optimizer = optax.sgd(schedule)
     step = make_step(NET, ops.softmax_cross_entropy, optimizer)
     with pytest.raises(Diverged, match="look at the optimizer, and its learning rate"):
-        train(step=step, state=start(NET, optimizer, (4,), jax.random.key(0)), max_skipped=2)
+        train(step=step, train_state=start(NET, optimizer, (4,), jax.random.key(0)), max_skipped=2)
 
 
 def test_a_loss_scale_that_overflows_is_lowered_and_no_fault(capsys):
     net, optimizer = Sequential(Dense(8), ops.relu, Dense(2)), loss_scaled(optax.adam(0.02), 2.0**24)
     step = make_step(net, ops.softmax_cross_entropy, optimizer, precision="float16")
-    _, history = train(step=step, state=start(net, optimizer, (4,), jax.random.key(0)), metrics=None, progress=True)
+    _, history = train(step=step, train_state=start(net, optimizer, (4,), jax.random.key(0)), metrics=None, progress=True)
     assert 0 < history.skipped < 10
-    assert "the loss scale is now" in capsys.readouterr().out
+    assert "the loss scale is lowered to" in capsys.readouterr().out
     assert history.records[-1]["cost"] < 0.69
 
 
@@ -328,7 +328,7 @@ def test_a_write_that_fails_is_warned_of_and_tried_again(tmp_path, monkeypatch):
         return real(file)
 
     monkeypatch.setattr(checkpoint.os, "fsync", fsync)
-    with pytest.warns(NotSaved, match="step 10 could not be saved .*No space left.*training goes on"):
+    with pytest.warns(NotSaved, match="step 10 could not be saved .*No space left.*training continues"):
         train(directory=tmp_path)
     assert checkpoint.steps_in(tmp_path) == [20, 30]
 
@@ -349,7 +349,7 @@ def test_a_metric_that_raises(tmp_path):
         train(metrics=lambda p, s: {"error": np.ones(2)})
     calls = iter(range(10))
     later = lambda p, s: error(p, s) if next(calls) < 1 else broken(p, s)  # noqa: E731
-    words = "metrics raised at step 10: ZeroDivisionError: no dev examples; the state is saved in"
+    words = "metrics raised at step 10: ZeroDivisionError: no dev examples; the train state is saved in"
     with pytest.raises(Failed, match=words):
         train(metrics=later, directory=tmp_path)
     assert checkpoint.steps_in(tmp_path) == [10]
@@ -378,7 +378,7 @@ def test_tensorboard(tmp_path):
     ({"patience": 0, "watch": "error"}, "patience, a positive integer"),
     ({"patience": 3}, "a metric to watch, for patience"),
     ({"watch": "cots"}, r"no 'cots', which is to be watched, but \['error'\]"),
-    ({"mode": "down"}, "mode 'min' or 'max'"),
+    ({"goal": "down"}, "goal 'min' or 'max'"),
     ({"keep": 1}, "keep, at least 2"),
     ({"steps_per_dispatch": 3}, "every and save_every that steps_per_dispatch=3 divides"),
     ({"step": lambda s, x, y: s}, "a step made by make_step; got function"),
@@ -387,7 +387,7 @@ def test_tensorboard(tmp_path):
     ({"metrics": lambda p, s: {"cost": 1.0}}, "cost, which the record has of its own; name it dev_cost"),
     ({"batches": lambda s: (X[:4],)}, r"batches that give \(x, labels\); got tuple of 1"),
     ({"batches": (X, Y)}, r"batches that are called with the step's number"),
-    ({"state": (X, Y)}, "a TrainState, made by start; got tuple"),
+    ({"train_state": (X, Y)}, "a TrainState, made by start; got tuple"),
     ({"keep": 2.5}, "keep, a positive integer"),
     ({"batches": lambda s: (X[:4], Y[:3])}, "as many labels as there are examples, 4"),
 ])
@@ -412,7 +412,7 @@ def test_a_directory_that_will_not_do(tmp_path):
         train(5, directory=run, configuration={"rate": 0.02, "seed": 1})
     net = Sequential(Dense(8), ops.relu, Dense(2))
     with pytest.raises(ValueError, match=r"'params/2/bias' is missing"):
-        train(directory=run, state=start(net, OPTIMIZER, (4,), jax.random.key(0)),
+        train(directory=run, train_state=start(net, OPTIMIZER, (4,), jax.random.key(0)),
               step=make_step(net, ops.softmax_cross_entropy, OPTIMIZER), metrics=None,
               configuration={"rate": 0.02, "seed": 1})
     assert sorted(p.name for p in run.iterdir()) == before
