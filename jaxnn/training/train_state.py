@@ -68,7 +68,7 @@ def _start(who: str, params: Any, state: Any, optimizer: Any, key: Any) -> Train
         expect(is_number, who, "params and state of arrays", f"{type(leaf).__name__} at '{path_of(path[1:])}'",
                "keep what is no array in the function: equinox.partition(model, equinox.is_array) separates the two")
     # The step takes over the buffers it is given: the caller keeps those passed in.
-    params, state = jax.tree.map(_copied, (params, state))
+    params, state, key = jax.tree.map(_copied, (params, state, key))
     optimizer = optax.with_extra_args_support(optimizer)
     # Some optimisers keep the parameters in their state, or an array twice, and a buffer cannot be donated twice.
     opt_state = jax.tree.map(lambda a: jnp.array(a, copy=True), optimizer.init(params))
