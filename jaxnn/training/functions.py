@@ -77,7 +77,7 @@ def losses_of(loss: Callable, predictions: Any, labels: Any) -> jax.Array:
 
 def batch_size(x: Any, labels: Any) -> int:
     """The number of examples, which all leaves agree on. labels may be an empty tree: None, ()."""
-    sizes = [{np.shape(leaf)[0] if np.ndim(leaf) else 0 for leaf in jax.tree.leaves(tree)} for tree in (x, labels)]
+    sizes = [set(map(_leading_size, jax.tree.leaves(tree))) for tree in (x, labels)]
     if len(sizes[0]) != 1 or 0 in sizes[0]:
         expect(False, "step", "x with a leading axis of at least one example, alike in all leaves",
                str(jax.tree.map(np.shape, x)))
@@ -85,6 +85,11 @@ def batch_size(x: Any, labels: Any) -> int:
         expect(False, "step", f"as many labels as there are examples, {max(sizes[0])}",
                str(jax.tree.map(np.shape, labels)))
     return sizes[0].pop()
+
+
+def _leading_size(leaf: Any) -> int:
+    shape: tuple[int, ...] = leaf.shape if hasattr(leaf, "shape") else np.shape(leaf)
+    return shape[0] if shape else 0
 
 
 def expect_layer(who: str, layer: Any) -> None:

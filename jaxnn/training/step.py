@@ -132,11 +132,8 @@ class Step:
 
     def _program(self, kind: str, train_state: TrainState) -> Any:
         """The compiled function. Arrays on several devices stay where they are from step to step."""
-        leaves = jax.tree.leaves(train_state)
-        # The commonest case first: this is done at every step, in Python.
-        spread = not all(type(getattr(leaf, "sharding", None)) is SingleDeviceSharding for leaf in leaves) and any(
-            len(getattr(leaf, "devices", set)()) > 1 for leaf in leaves if not isinstance(leaf, jax.core.Tracer))
-        key = kind, tuple(leaf.sharding for leaf in leaves) if spread else None
+        spread = _is_spread(train_state)
+        key = kind, tuple(leaf.sharding for leaf in jax.tree.leaves(train_state)) if spread else None
         if key not in self._compiled:
             layout = Layout.of(train_state.params) if spread else None
             function: Any = functools.partial(self._one if kind == "one" else self._many, layout)
@@ -229,6 +226,17 @@ class Step:
         losses = losses_of(loss, predictions, labels)
         cost = jnp.sum(jnp.where(mask, losses, 0)) / n
         return cost * scale, (cost, new_state)
+
+
+def _is_spread(train_state: TrainState) -> bool:
+    """Whether arrays lie on several devices. This is asked at every step, in Python: so the quick answers come
+    first, and the key is left out, whose sharding takes longer to ask for than those of all other arrays."""
+    if jax.device_count() == 1:
+        return False
+    leaves = jax.tree.leaves(train_state._replace(key=None))
+    if all(type(getattr(leaf, "sharding", None)) is SingleDeviceSharding for leaf in leaves):
+        return False
+    return any(len(getattr(leaf, "devices", set)()) > 1 for leaf in leaves if not isinstance(leaf, jax.core.Tracer))
 
 
 def _with_zeros(params: Any, frozen: Any, grads: list[jax.Array]) -> Any:
