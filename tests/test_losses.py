@@ -108,7 +108,7 @@ def test_names():
     (lambda: weighted(LOSS)(Z[0], LABELS[0]), r"the label to be the pair \(label, weight\); got int64"),
     (lambda: weighted(LOSS)(Z[0], (LABELS[0], WEIGHTS)), r"weight of shape \(\); got \(5,\); pass weights of shape"),
     (lambda: weighted(jnp.subtract)(Z[0], (Z[0], 1.0)), r"one floating-point number, of shape \(\); got float32\[3\]"),
-    (lambda: sum_over_time(jnp.subtract)(Z, Z), r"sum_over_time\(subtract\) expects a loss with one .*got float32\[3\]"),
+    (lambda: sum_over_time(jnp.subtract)(Z, Z), r"sum_over_time\(subtract\) expects a loss with .*got float32\[3\]"),
     (lambda: sum_over_time(LOSS)(Z, LABELS[:3]), r"one leading axis of time; got \(5, 3\) and \(3,\)"),
     (lambda: mean_over_time(LOSS)(Z[:0], LABELS[:0]), "at least one step of time; got none"),
     (lambda: masked_mean_over_time(LOSS)(Z, (LABELS, WEIGHTS)), r"a boolean mask.*got float32; convert it"),

@@ -55,7 +55,8 @@ class Settings:
         for name in ("steps", "every", "save_every", "max_skipped", "steps_per_dispatch", "keep", "patience"):
             value = getattr(self, name)
             is_count = isinstance(value, int) and not isinstance(value, bool) and value > 0
-            expect(is_count or (name == "patience" and value is None), "fit", f"{name}, a positive integer", repr(value))
+            expect(is_count or (name == "patience" and value is None), "fit", f"{name}, a positive integer",
+                   repr(value))
         expect(self.keep >= 2, "fit", "keep, at least 2", repr(self.keep), "one may be damaged")
         expect(self.goal in ("min", "max"), "fit", "goal 'min' or 'max'", repr(self.goal))
         expect(self.patience is None or self.watch is not None, "fit", "a metric to watch, for patience", "none",

@@ -10,7 +10,18 @@ import pytest
 from jaxnn import ops
 from jaxnn.data import Batches
 from jaxnn.layers import BatchNorm, Conv, Dense, Flatten, Sequential
-from jaxnn.training import average, fit, freeze, loss_scaled, make_mesh, make_step, shard, start, start_from, with_average
+from jaxnn.training import (
+    average,
+    fit,
+    freeze,
+    loss_scaled,
+    make_mesh,
+    make_step,
+    shard,
+    start,
+    start_from,
+    with_average,
+)
 from jaxnn.training.checkpoint import load, save
 from tests.compare import assert_close
 
@@ -40,7 +51,8 @@ def test_the_gradient_of_what_is_frozen_is_not_computed(gradients):
     expected = {"nothing": 8, "the body": 3 + 1, "the head": 3 + 4, "the weight of the first": 3 + 4}
     first = {"body": ({"weight": True, "bias": False}, (), False, ()), "head": False}
     found = {name: products(optimizer, gradients=gradients) for name, optimizer in {
-        "nothing": optax.adam(0.1), "the body": FROZEN, "the head": freeze(optax.adam(0.1), {"body": False, "head": True}),
+        "nothing": optax.adam(0.1), "the body": FROZEN,
+        "the head": freeze(optax.adam(0.1), {"body": False, "head": True}),
         "the weight of the first": freeze(optax.adam(0.1), first)}.items()}
     assert found == expected
 
@@ -140,7 +152,7 @@ def test_running_statistics_of_a_frozen_layer_follow_the_batches():
 def test_integers_among_the_parameters_must_be_frozen():
     params = {"table": np.arange(3), "weight": np.ones(3, np.float32)}
     layer = lambda params, state, x, key, *, train: (x[params["table"]] * params["weight"], state)  # noqa: E731
-    with pytest.raises(ValueError, match="params of floating-point numbers; got int32 at 'table'; move it to the state"):
+    with pytest.raises(ValueError, match="params of floating-point numbers; got int32 at 'table'; move"):
         start_from(params, (), optax.sgd(0.1), KEY)
     optimizer = freeze(optax.sgd(0.1), {"table": True, "weight": False})
     train_state, info = make_step(layer, ops.squared_error, optimizer)(start_from(params, (), optimizer, KEY), X, 0 * X)
@@ -154,7 +166,8 @@ def test_integers_among_the_parameters_must_be_frozen():
     (freeze(optax.sgd(0.1), {"body": 1, "head": 0}), "a mask of bools, True where frozen; got int"),
     (freeze(optax.sgd(0.1), True), "a mask that leaves a parameter to train; got all 6 frozen"),
     (optax.chain(FROZEN, FROZEN), "to be used once in an optimizer; got 2 times; join the masks"),
-    (optax.masked(freeze(optax.sgd(0.1), lambda p: jax.tree.map(lambda a: a.ndim == 2, p)), {"body": False, "head": True}),
+    (optax.masked(freeze(optax.sgd(0.1), lambda p: jax.tree.map(lambda a: a.ndim == 2, p)),
+                  {"body": False, "head": True}),
      "a mask of all 6 parameters; got 2 of them"),
 ])
 def test_refused(optimizer, words):

@@ -141,7 +141,7 @@ def test_a_module_of_equinox():
     module = equinox.nn.MLP(3, 2, 4, 1, key=KEY)
     params, rest = equinox.partition(module, equinox.is_array)
     _expect_to_learn(lambda params, state, x, key, *, train: (equinox.combine(params, rest)(x), state), params)
-    with pytest.raises(ValueError, match=r"params and state of arrays; got .* at '.*activation'; keep what is no array"):
+    with pytest.raises(ValueError, match=r"params and state of arrays; got .* at '.*activation'; keep"):
         start_from(module, (), optax.sgd(0.1), KEY)
 
 
