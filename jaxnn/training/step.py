@@ -90,7 +90,7 @@ def make_step(layer: Layer, loss: Op, optimizer: optax.GradientTransformation, *
     """
     who = "make_step"
     expect(isinstance(layer, Layer), who, "a layer", type(layer).__name__, "put ops into Sequential(...)")
-    expect(isinstance(loss, Op) and len(loss.arguments) == 2, who, "a loss that is an op of (logits, labels)",
+    expect(isinstance(loss, Op) and len(loss.arguments) >= 2, who, "a loss that is an op of (logits, labels)",
            f"'{loss.name}' of ({', '.join(loss.arguments)})" if isinstance(loss, Op) else type(loss).__name__,
            "make one with @hand_derived")
     expect(gradients in ("hand-derived", "autodiff"), who, "gradients 'hand-derived' or 'autodiff'", repr(gradients))
