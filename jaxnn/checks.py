@@ -200,7 +200,7 @@ def known(x: Any) -> np.ndarray | None:
     """The values of x where they are known at the call; None under `jit`.
 
     Under `vmap` alone an array is wrapped but its values are there: those of all examples are returned, the
-    axes of `vmap` in front.
+    axes of `vmap` in front, the outermost first.
     """
     if not isinstance(x, jax.core.Tracer):
         return np.asarray(x)
@@ -209,4 +209,4 @@ def known(x: Any) -> np.ndarray | None:
     if values is None or not isinstance(x.batch_dim, int):
         return values
     outer = values.ndim - jnp.ndim(x.val)
-    return np.moveaxis(values, outer + x.batch_dim, 0)
+    return np.moveaxis(values, outer + x.batch_dim, outer)

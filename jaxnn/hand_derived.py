@@ -140,8 +140,9 @@ class HandDerived(Op):
         self._backward = backward
         mode = lift_reverse_mode if self.reverse_only else lift_forward_mode
         lift = mode(self.name, self.arguments, backward)
-        # One function for each choice of static arguments: JAX keeps what it traced by function.
-        self._lifted = functools.lru_cache(maxsize=None)(
+        # One function for each choice of static arguments: JAX keeps what it traced by function. 1, 1.0 and True
+        # are equal, and three choices: what forward refuses of one must not be answered for another.
+        self._lifted = functools.lru_cache(maxsize=None, typed=True)(
             lambda axes, /, **static: lift(lambda *args: self._run(args, static), axes))
         return backward
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.checks import as_indices, expect, expect_integers, known, weights
+from jaxnn.checks import expect, expect_integers, known, weights
 from jaxnn.hand_derived import Static, hand_derived
 
 __all__ = ["embedding"]
@@ -36,7 +36,7 @@ def embedding(params: Any, x: Any) -> Any:
     if values is not None and values.size:
         expect(bool(np.all((values >= 0) & (values < n_rows))), embedding.name, f"x in 0 .. {n_rows - 1}",
                f"values from {values.min()} to {values.max()}", "count rows from 0")
-    y = table.at[as_indices(x)].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+    y = table.at[_rows(x, n_rows)].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
     return y, (x, entries, Static(table.shape))
 
 
@@ -54,5 +54,16 @@ def embedding_backward(cache: Any, dy: Any) -> Any:
       dy: (..., n_dim).
     """
     x, entries, shape = cache
-    zeros = jnp.zeros(shape.value, dy.dtype)
-    return entries.fill(table=zeros.at[as_indices(x)].add(dy, mode="drop", wrap_negative_indices=False)), None
+    zeros, rows = jnp.zeros(shape.value, dy.dtype), _rows(x, shape.value[0])
+    return entries.fill(table=zeros.at[rows].add(dy, mode="drop", wrap_negative_indices=False)), None
+
+
+def _rows(x: Any, n_rows: int) -> Any:
+    """x as JAX can read it, n_rows where it is no row.
+
+    JAX compares integers with a size in their own dtype, and 256 as a uint8 is 0; and it narrows those that int32
+    does not hold, so that 2³² + 1 would read row 1.
+    """
+    largest = jnp.iinfo(x.dtype).max
+    x = x if largest <= np.iinfo(np.int32).max else jnp.where((x >= 0) & (x < n_rows), x, n_rows)
+    return x.astype(jnp.int32) if n_rows <= np.iinfo(np.int32).max else x

@@ -235,7 +235,8 @@ def _smoothed(labels: Any, log_p: Any, options: Static) -> Any:
         if ignore_label is not None:
             classes = jnp.where(_ignored(labels, ignore_label), 0, classes)
         classes = classes[..., None]
-        is_class = jnp.arange(n_classes, dtype=classes.dtype) == classes
+        each = jnp.expand_dims(jnp.arange(n_classes, dtype=classes.dtype), range(labels.ndim))
+        is_class = each == classes
         t = jnp.where((classes >= 0) & (classes < n_classes), is_class.astype(log_p.dtype), jnp.nan)
     return (1 - smoothing) * t + smoothing / n_classes
 
