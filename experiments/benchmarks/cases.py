@@ -164,7 +164,7 @@ def embedding_step() -> list[Side]:
         return table - 0.1 * grad
 
     def by_rows(table: Any) -> Any:
-        _, (ids, _) = jaxnn.embedding.forward({"table": table}, rows)
+        _, (ids, *_) = jaxnn.embedding.forward({"table": table}, rows)
         return table.at[ids].add(-0.1 * dy)
 
     def stepping(name: str, step: Callable) -> Side:

@@ -66,7 +66,7 @@ def cost_and_gradient(params: Any, x: Any, labels: Any) -> Any:
     losses, loss_caches = jax.vmap(binary_cross_entropy.forward)(logits[:, 0], labels)
 
     # cost = Σ_b loss_b / n, so each loss has the cotangent 1/n, and the walk starts there.
-    dlogits, _ = jax.vmap(binary_cross_entropy.backward)(loss_caches, jnp.full(n, 1 / n))
+    dlogits, *_ = jax.vmap(binary_cross_entropy.backward)(loss_caches, jnp.full(n, 1 / n))
     dparams, _ = model.backward(caches, dlogits[:, None])
     return jnp.mean(losses), dparams
 

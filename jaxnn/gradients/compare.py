@@ -15,7 +15,7 @@ from jaxnn.gradients.cost import gradient_costs
 from jaxnn.gradients.laws import gradient_laws
 from jaxnn.gradients.problem import Problem
 from jaxnn.gradients.reasons.diagnosis import diagnose_all
-from jaxnn.gradients.reference import reference_of
+from jaxnn.gradients.reference import with_reference
 from jaxnn.gradients.remark import Attempt, Kind, Remark, attempt, one_line
 from jaxnn.gradients.report import GradientReport
 from jaxnn.gradients.routes import ROUTES
@@ -63,7 +63,7 @@ def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None
     """
     if not callable(f):
         raise InputError("compare_gradients", f"expects a callable as f; got {type(f).__name__}")
-    reference = reference_of(f, reference)
+    f, reference = with_reference(f, reference, args, static)
     names = argument_names(f) or argument_names(reference)
     problem = Problem(reference, args, static, names=names, seed=seed, hold=arguments_without_gradient(f))
     return compare_at(f, problem, routes=routes, under=under, dtypes=dtypes, laws=laws, cost=cost,

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.gradients import look_inside
-from jaxnn.layers import Layer, over_examples
+from jaxnn.inside import look_inside
+from jaxnn.layers import over_examples
 from jaxnn.training.precision import PRECISIONS, cast_floats, scale_of
 from jaxnn.training.step import Step, StepInfo
 from jaxnn.training.tracing import is_finite, path_of
@@ -51,8 +51,6 @@ def _causes(step: Step, train_state: TrainState, x: Any, labels: Any, number: in
 
 def _causes_inside(step: Step, train_state: TrainState, x: Any, labels: Any, number: int,
                    info: StepInfo) -> list[str]:
-    if not isinstance(step.layer, Layer):  # a function's layers have no names to give
-        return [] if np.isfinite(info.cost) else ["look at the layer's value, the loss and the labels"]
     key = jax.random.fold_in(train_state.key, jnp.asarray(number, jnp.int32))
     dtype = PRECISIONS[step.precision]
     inside = look_inside(over_examples(step.layer), cast_floats(train_state.params, dtype), train_state.state,

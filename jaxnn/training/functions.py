@@ -7,6 +7,7 @@ x, y, prediction and label are trees of arrays. The state that a layer returns i
 that updates it from the batch reduces over the axis named "examples", by `jax.lax.pmean` say.
 """
 
+import functools
 import inspect
 import re
 from collections.abc import Callable
@@ -18,14 +19,15 @@ import numpy as np
 
 from jaxnn.checks import InputError, expect
 from jaxnn.hand_derived import EXAMPLES, Op
+from jaxnn.network import network
 
 __all__ = ["batch_size", "description", "expect_layer", "expect_loss", "losses_of", "name_of", "over_batch", "plain"]
 
 
+@functools.lru_cache(maxsize=256)
 def plain(f: Callable) -> Callable:
-    """The same function without hand-derived rules, where f has such a reference; else f itself."""
-    reference: Callable = getattr(f, "reference", f)
-    return reference
+    """The same function with the references of the ops in it, which have no hand-derived rules."""
+    return f.reference if isinstance(f, Op) else network(f).reference
 
 
 def name_of(f: Any) -> str:
@@ -47,7 +49,7 @@ def over_batch(layer: Callable, params: Any, state: Any, x: Any, keys: Any, *, t
     def one(params: Any, state: Any, x: Any, key: Any) -> tuple[Any, Any]:
         out = layer(params, state, x, key, train=train)
         expect(isinstance(out, tuple) and len(out) == 2, name_of(layer), "to return the pair (y, state)",
-               type(out).__name__, "return (y, state), with () for a state that is empty")
+               type(out).__name__, "return (y, state), with {} for a state that is empty")
         return out
 
     try:
@@ -94,15 +96,13 @@ def _leading_size(leaf: Any) -> int:
 
 def expect_layer(who: str, layer: Any) -> None:
     """Raises InputError unless the layer can be called as layer(params, state, x, key, train=True)."""
-    fits = len(layer.arguments) == 4 if isinstance(layer, Op) else _accepts(layer, 4, train=True)
-    expect(fits, who, "a layer, called as layer(params, state, x, key, train=True)", _described(layer),
+    expect(_accepts(layer, 4, train=True), who, "a layer, called as layer(params, state, x, key, train=True)", _described(layer),
            "put ops into Sequential(...), or write a function with these arguments")
 
 
 def expect_loss(who: str, loss: Any) -> None:
     """Raises InputError unless the loss can be called as loss(prediction, label)."""
-    fits = len(loss.arguments) == 2 if isinstance(loss, Op) else _accepts(loss, 2)
-    expect(fits, who, "a loss, called as loss(prediction, label)", _described(loss),
+    expect(_accepts(loss, 2), who, "a loss, called as loss(prediction, label)", _described(loss),
            "write a function of the prediction and the label of one example")
 
 
