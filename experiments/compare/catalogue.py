@@ -121,6 +121,9 @@ KERNEL = "{kernel: f32[k,k,c,o], bias: f32[o]}"
 IMAGE = {"height": (4, 8, 16), "width": (5, 8, 16)}
 CHANNELS = "{scale: f32[c], bias: f32[c]}"
 RUNNING = "{mean: f32[c], variance: f32[c]>0}"
+RNN = "{weight_x: f32[h,i]*0.3, weight_h: f32[h,h]*0.3, bias: f32[h]*0.3} f32[t,i]"
+GRU = "{weight_x: f32[3*h,i]*0.3, weight_h: f32[3*h,h]*0.3, bias: f32[3*h]*0.3} f32[t,i]"
+GRU_RESET_AFTER = GRU.replace("}", ", bias_h: f32[h]*0.3}")
 LSTM = "{weight_x: f32[4*h,i]*0.3, weight_h: f32[4*h,h]*0.3, bias: f32[4*h]*0.3} f32[t,i]"
 STEPS = {"t": (4, 8, 24), "i": (2, 6, 16), "h": (3, 6, 16)}
 QKV = "f32[t,d] f32[t,d] f32[t,v]"
@@ -159,8 +162,9 @@ CASES = (
     Case("embedding", ops.embedding, "{table: f32[rows,d]} i32[t]<rows",
          {"rows": (5, 24, 128), "d": (3, 8, 32), "t": (4, 16, 96)}),
     Case("lstm", ops.lstm, f"{LSTM} (f32[h], f32[h])", STEPS, shared=("params",)),
-    Case("lstm_hidden", ops.lstm_hidden, LSTM, STEPS),
-    Case("lstm_last", ops.lstm_last, LSTM, STEPS),
+    Case("rnn", ops.rnn, f"{RNN} f32[h]", STEPS, shared=("params",)),
+    Case("gru", ops.gru, f"{GRU} f32[h]", STEPS, shared=("params",)),
+    Case("gru_reset_after", ops.gru_reset_after, f"{GRU_RESET_AFTER} f32[h]", STEPS, shared=("params",)),
     Case("attention", ops.attention, QKV, HEADS, {"chunk": 4}, shared=()),
     Case("attention-full", ops.attention, QKV, HEADS, {"causal": False, "chunk": 5}, shared=()),
     # Networks of ops.

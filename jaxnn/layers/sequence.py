@@ -14,7 +14,7 @@ from jaxnn.layers.layer import Layer, to_shape
 from jaxnn.ops.embedding import embedding
 from jaxnn.ops.recurrent import gru, gru_reset_after, lstm, rnn
 
-__all__ = ["GRU", "LSTM", "RNN", "Embedding", "hidden_states", "recurrent_params"]
+__all__ = ["GRU", "LSTM", "RNN", "Embedding", "hidden_states", "op_cache_and_dy", "recurrent_params"]
 
 
 @dataclasses.dataclass(frozen=True)

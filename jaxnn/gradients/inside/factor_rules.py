@@ -19,7 +19,7 @@ from jaxnn.ops.conv import conv
 from jaxnn.ops.dense import dense
 from jaxnn.ops.embedding import embedding
 from jaxnn.ops.over_time import through_time
-from jaxnn.ops.recurrent import gru, gru_reset_after, lstm, rnn
+from jaxnn.ops.recurrent import gru, gru_reset_after, lstm, rnn, rnn_relu
 
 __all__ = ["conv_factors", "dense_factors", "embedding_factors", "hidden_factors", "recurrent_factors"]
 
@@ -70,7 +70,8 @@ def recurrent_factors(cache: Any, dy: Any) -> Any:
 
 
 def _factor(factor: Any) -> Factor:
-    """Σ_t b_t a_tᵀ, Σ_t b_t, or blocks of rows: then each block has places of its own, and zeros in the others' rows."""
+    """Σ_t b_t a_tᵀ, Σ_t b_t, or blocks of rows: each block then has places of its own, with zeros in the rows of
+    the others."""
     if not isinstance(factor, tuple | list):
         return Whole(jnp.sum(factor, 0))
     pairs = factor if isinstance(factor, list) else [factor]
@@ -85,7 +86,7 @@ def hidden_factors(cache: Any, dy: Any) -> Any:
     return recurrent_factors(*op_cache_and_dy(cache, dy))
 
 
-for _op in (rnn, gru, gru_reset_after, lstm):
+for _op in (rnn, rnn_relu, gru, gru_reset_after, lstm):
     factor_rule(_op)(recurrent_factors)
     for _all_times in (True, False):
         factor_rule(hidden_states(_op, _all_times))(hidden_factors)
