@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import scipy.special
 
+from jaxnn.linearity import equations
 from jaxnn.ops import cell, gru, gru_reset_after, lstm, over_time, rnn, rnn_relu
 from tests.compare import AS_USERS_COMPILE, QUICKLY, assert_close, check_backward, pulled_back
 
@@ -358,13 +359,21 @@ def test_dtypes_promote(name, of_params, of_x, of_state):
 def test_long_sums_in_half_precision(dtype):
     """With no recurrence and at h = 0 each step adds 1 to db and dW_x: bfloat16 would stop at 256."""
     params = {"weight_x": jnp.zeros((1, 1), dtype), "weight_h": jnp.zeros((1, 1), dtype), "bias": jnp.zeros(1, dtype)}
-    x = jnp.ones((8192, 1), dtype)
-    _, (dparams,) = pulled_back(lambda p: rnn(p, x)[0], params)
-    _, cache = rnn.forward(params, x)
-    explicit = rnn.backward(cache, (jnp.ones((8192, 1), dtype), None))[0]
-    for found in (dparams, explicit):
-        assert found["bias"].tolist() == [8192.0]
-        assert found["weight_x"].tolist() == [[8192.0]]
+    x = jnp.ones((8, 1024, 1), dtype)
+    _, of_one = pulled_back(lambda p: rnn(p, x.reshape(-1, 1))[0], params)
+    _, of_batch = pulled_back(lambda p: jax.vmap(lambda x: rnn(p, x)[0])(x), params)
+    _, cache = rnn.forward(params, x.reshape(-1, 1))
+    explicit = rnn.backward(cache, (x.reshape(-1, 1), None))
+    for dparams in (of_one[0], of_batch[0], explicit[0]):
+        assert dparams["bias"].tolist() == [8192.0]
+        assert dparams["weight_x"].tolist() == [[8192.0]]
+    # Not every device adds up a product of half precision in float32 unless asked.
+    backward = jax.make_jaxpr(rnn.backward)(cache, (x.reshape(-1, 1), None))
+    sums = [eqn.outvars[0].aval.dtype for eqn in equations(backward.jaxpr)
+            if eqn.primitive.name == "reduce_sum" or (
+                eqn.primitive.name == "dot_general" and eqn.invars[0].aval.shape[0] == 8192
+                and eqn.outvars[0].aval.shape == (1, 1))]
+    assert sums == [jnp.float32] * 3
 
 
 class State(NamedTuple):
