@@ -122,7 +122,7 @@ def lstm_cell_backward(xt, a_prev, c_prev, da_next, dc_next, **W):
         _, cache = ops.lstm.forward(params, x[None], (a, c))
         return ops.lstm.backward(cache, (da[None], (jnp.zeros_like(da), dc)))
 
-    dparams, dx, (da_prev, dc_prev) = jax.vmap(one)(*columns)
+    dparams, dx, (da_prev, dc_prev), _ = jax.vmap(one)(*columns)
     dW = jnp.sum(jnp.concatenate([dparams["weight_h"], dparams["weight_x"]], -1), 0)
     gates = dict(zip("ifco", jnp.split(dW, 4)))
     biases = dict(zip("ifco", jnp.split(jnp.sum(dparams["bias"], 0), 4)))
