@@ -34,5 +34,5 @@ def test_gradient_of_a_batch(case):
 
 def test_what_a_platform_lacks_is_found():
     """So that the passing above means something: an operation that has a rule for CPU alone."""
-    with pytest.raises(NotImplementedError, match="cuda|tpu"):
+    with pytest.raises(NotImplementedError, match=r"cuda|tpu"):
         lowered(lambda x: lax.linalg.schur(x)[0], jnp.eye(3))
