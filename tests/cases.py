@@ -6,6 +6,7 @@ an op does not depend on its calculus.
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from experiments import catalogue
 from experiments.catalogue import Case
@@ -142,3 +143,10 @@ ONE_OF_EACH = {
 def find(name):
     """The case of this name, of both tables."""
     return next(case for case in CASES if case.name == name)
+
+
+def rows():
+    """Parameters for pytest: one op of each kind, and as `exhaustive` all others; networks are made of these."""
+    one_of_each = ONE_OF_EACH.values()
+    return [pytest.param(case, id=case.name, marks=[] if case.name in one_of_each else [pytest.mark.exhaustive])
+            for case in CASES if case.name in one_of_each or case.kind != "network"]

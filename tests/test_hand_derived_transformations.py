@@ -12,7 +12,7 @@ import pytest
 from jax import lax
 
 from experiments.catalogue import KINDS
-from tests.cases import CASES, ONE_OF_EACH, find
+from tests.cases import CASES, ONE_OF_EACH, find, rows
 from tests.compare import QUICKLY, THRESHOLD, assert_close, random_like
 
 EXAMPLES = 3
@@ -186,10 +186,10 @@ def row(name, columns):
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("column", COLUMNS)
-@pytest.mark.parametrize("kind", ONE_OF_EACH)
-def test_equals_the_reference(kind, column):
-    name, columns = ONE_OF_EACH[kind], COLUMNS
-    if kind == "reverse only":
+@pytest.mark.parametrize("case", rows())
+def test_equals_the_reference(case, column):
+    name, columns = case.name, COLUMNS
+    if case.kind == "reverse only":
         columns = [column for column in COLUMNS if column not in FORWARD_MODE]
         if column in FORWARD_MODE:
             with pytest.raises((TypeError, NotImplementedError), match=r"forward-mode autodiff|custom_lin"):
