@@ -62,7 +62,7 @@ def reduce_forward(who: str, losses: Any, weights: Any, reduction: str, axes: in
                str(jnp.shape(weights)))
         terms = _along_leading_axes(weights, losses) * losses
     if reduction == "sum":
-        n, total = None, jnp.sum(terms, over)
+        n, total = None, jnp.sum(terms, over) if over else terms
     else:
         # float16 ends at 65,504 and bfloat16 has 8 bits: a sum or a count of many elements is neither's.
         wide = jnp.promote_types(losses.dtype, jnp.float32)
