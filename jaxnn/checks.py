@@ -153,13 +153,13 @@ def _entries(structure: Any, present: tuple[str, ...]) -> Entries:
 
 def _expect_entries(who: str, params: Any, argument: str, shapes: dict[str, str]) -> None:
     if isinstance(params, Mapping):
-        missing = [name for name, shape in shapes.items() if not shape.endswith("?") and params.get(name) is None]
-        if jax.tree_util.treedef_is_leaf(jax.tree.structure(params)):
-            actual = f"{type(params).__name__}, which JAX takes for a leaf; convert it: dict({argument})"
-        elif missing and set(missing) <= set(params):
-            actual = f"None for {missing}"
-        elif missing or not set(params) <= set(shapes):
+        missing = [name for name, shape in shapes.items() if params.get(name) is None and not shape.endswith("?")]
+        if not set(params) <= set(shapes) or not set(missing) <= set(params):
             actual = f"keys {sorted(map(str, params))}"
+        elif missing:
+            actual = f"None for {missing}"
+        elif jax.tree.structure(params) == jax.tree.structure(0):
+            actual = f"{type(params).__name__}, which JAX takes for a leaf; convert it: dict({argument})"
         else:
             return
     else:
