@@ -86,7 +86,7 @@ def _dtype(x: Any) -> Any:
 
 def is_integer(n: Any, least: float = -math.inf) -> bool:
     """Whether n is a Python or NumPy integer of at least this size; True and False are none."""
-    return isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= least
+    return isinstance(n, int | np.integer) and not isinstance(n, bool) and bool(n >= least)
 
 
 @jax.tree_util.register_static
@@ -158,7 +158,7 @@ def _expect_entries(who: str, params: Any, argument: str, shapes: dict[str, str]
             actual = f"keys {sorted(map(str, params))}"
         elif missing:
             actual = f"None for {missing}"
-        elif jax.tree.structure(params) == jax.tree.structure(0):
+        elif jax.tree_util.all_leaves([params]) and params:
             actual = f"{type(params).__name__}, which JAX takes for a leaf; convert it: dict({argument})"
         else:
             return

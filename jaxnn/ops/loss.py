@@ -224,7 +224,7 @@ def _check_labels(who: str, labels: Any, shape: tuple[int, ...], ignore_label: i
                _range(values), "count classes from 0")
 
 
-def _smoothed(labels: Any, log_p: Any, options: Static) -> Any:
+def _smoothed(labels: Any, log_p: Any, options: Any) -> Any:
     """u, (..., n_classes), of the dtype of log p; NaN where a class is out of range."""
     smoothing, ignore_label = options.value
     n_classes = log_p.shape[-1]
