@@ -52,7 +52,7 @@ def test_it_compiles_once():
         traces.append(logits)
         return ops.softmax_cross_entropy.forward(logits, labels)
 
-    loss.defbackward(ops.softmax_cross_entropy.backward)
+    loss.defbackward(lambda cache, dy: ops.softmax_cross_entropy.backward(cache, dy)[:2])
     optimizer = optax.adam(0.01)
     step = make_step(NET, loss, optimizer)
     state = start(NET, optimizer, (2,), KEY)
