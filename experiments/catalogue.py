@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxnn.examples import over_examples_op
 
 from jaxnn import bind, chain, ops, parallel, residual
 from jaxnn.checks import InputError, expect
-from jaxnn.examples import over_examples_op
 from jaxnn.gradients.arguments import parse
 from jaxnn.hand_derived import EXAMPLES, Op
 from jaxnn.layers import BatchNorm, Conv, Dense, Dropout, Flatten, MaxPool, Residual, Sequential

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxnn.stage import bind
 
 from experiments.catalogue import Case
 from jaxnn.cotangents import is_inexact
@@ -23,7 +24,6 @@ from jaxnn.gradients.mutations import Kind
 from jaxnn.gradients.problem import Problem
 from jaxnn.gradients.routes import Candidate
 from jaxnn.hand_derived import Op
-from jaxnn.stage import bind
 
 __all__ = ["UNCHANGED", "Compiled", "Point", "mean_square"]
 

@@ -22,10 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import figures
-from experiments.knobs import Configuration, knob
-from experiments.run import percent, say
-from jaxnn import Dense, Dropout, Flatten, Sequential, compare_gradients, over_examples, relu, summary
+from experiments.shared import figures
+from experiments.shared.knobs import Configuration, knob
+from experiments.shared.run import percent, say
+from jaxnn import Dense, Dropout, Flatten, Sequential, compare_gradients, network, over_examples, relu, summary
 from jaxnn import softmax_cross_entropy as loss
 from jaxnn.data import Batches, load_digits, split
 from jaxnn.metrics import accuracy, confusion_matrix
@@ -46,7 +46,7 @@ class Knobs(Configuration):
     turn: float = knob(0.2, "radians by which it is turned at most: 0.2 is 11 degrees", at_least=0)
 
 
-def network(knobs: Knobs) -> Sequential:
+def network_of(knobs: Knobs) -> Sequential:
     """Flatten, then dense, relu and dropout for each hidden layer, then ten logits."""
     layers: list[Any] = [Flatten()]
     for i, n in enumerate(knobs.hidden):
@@ -85,7 +85,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
         f"{batches.batch_size} images")
 
     # Model, cost and update; the backward is that of the ops.
-    model = network(knobs)
+    model = network_of(knobs)
     say(str(summary(model, x.shape[1:])))
     optimizer = optax.adam(optax.cosine_decay_schedule(knobs.learning_rate, steps))
     now = start(model, optimizer, x.shape[1:], jax.random.key(knobs.seed))
@@ -121,11 +121,7 @@ def compare(model: Sequential, params: Any, state: Any, x: Any, labels: Any) -> 
         logits, _ = batch(params, state, x, key, train=True)
         return jnp.mean(jax.vmap(loss)(logits, labels))
 
-    def reference(params: Any) -> Any:
-        logits, _ = batch.reference(params, state, x, key, train=True)
-        return jnp.mean(jax.vmap(loss.reference)(logits, labels))
-
-    return compare_gradients(jax.jit(cost), params, reference=jax.jit(reference), laws=False,
+    return compare_gradients(jax.jit(cost), params, reference=jax.jit(network(cost).reference), laws=False,
                              routes=("lifted", "float64"))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from experiments.faults.kill import _same
 from experiments.faults.runs import KINDS, begin
-from experiments.run import progress, say, table
+from experiments.shared.run import progress, say, table
 from jaxnn.checks import InputError
 from jaxnn.training import checkpoint
 

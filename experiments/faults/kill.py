@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.faults.runs import KINDS, STEPS
-from experiments.run import say, table
+from experiments.shared.run import say, table
 from jaxnn.training import checkpoint
 
 __all__ = ["Killed", "kill"]

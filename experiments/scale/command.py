@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import jax
 
-from experiments.run import say
 from experiments.scale import collectives, curves, measure, predict
+from experiments.shared.run import say
 from jaxnn.checks import InputError
 
 __all__ = ["scale"]

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments.run import say, table
 from experiments.scale.train import begin
+from experiments.shared.run import say, table
 from jaxnn.training import make_mesh
 from jaxnn.training.mesh import place
 

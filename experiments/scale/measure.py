@@ -23,9 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from experiments.run import say, table
 from experiments.scale.predict import predict
 from experiments.scale.train import begin
+from experiments.shared.run import say, table
 from jaxnn.training import make_mesh
 from jaxnn.training.distributed import connect
 from jaxnn.training.mesh import place

@@ -11,7 +11,7 @@ The batch stays the same as N grows (strong scaling); for a batch that grows wit
 
 from typing import NamedTuple
 
-from experiments.run import say, table
+from experiments.shared.run import say, table
 from jaxnn.checks import expect
 
 __all__ = ["Prediction", "predict", "report"]

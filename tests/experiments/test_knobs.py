@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from experiments.knobs import Configuration, knob
+from experiments.shared.knobs import Configuration, knob
 from jaxnn.checks import InputError
 
 

@@ -28,11 +28,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import figures
-from experiments.course2.trials import draw_batches, error_rates, start_trials, train_trials
-from experiments.course2.verdict import diagnose
-from experiments.knobs import Configuration, knob
-from experiments.run import progress, say, table
+from experiments.course2.bias_variance.verdict import diagnose
+from experiments.shared import figures
+from experiments.shared.knobs import Configuration, knob
+from experiments.shared.run import progress, say, table
+from experiments.shared.trials import draw_batches, error_rates, start_trials, train_trials
 from jaxnn import Dense, Sequential, relu, softmax_cross_entropy
 from jaxnn.data import load_digits, split
 from jaxnn.training import make_step

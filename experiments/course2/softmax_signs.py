@@ -29,10 +29,10 @@ import jax
 import numpy as np
 import optax
 
-from experiments import figures
-from experiments.course2.trials import draw_batches, start_trials, train_trials
-from experiments.knobs import Configuration, knob
-from experiments.run import percent, progress, say
+from experiments.shared import figures
+from experiments.shared.knobs import Configuration, knob
+from experiments.shared.run import percent, progress, say
+from experiments.shared.trials import draw_batches, start_trials, train_trials
 from jaxnn import Dense, Sequential, relu, summary
 from jaxnn import softmax_cross_entropy as loss
 from jaxnn.data import Batches, MissingData, load_digits, pixels_to_rows, split

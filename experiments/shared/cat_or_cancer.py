@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.run import say
+from experiments.shared.run import say
 from jaxnn.data import MissingData, load_breast_cancer, load_cat, pixels_to_rows, split, standardize
 
 CHOICES = ("auto", "cat", "breast-cancer")

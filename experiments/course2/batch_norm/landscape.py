@@ -57,5 +57,6 @@ def around(model: Sequential, now: Any, x: Any, labels: Any, lengths: Any) -> An
 
 @functools.partial(jax.jit, static_argnames="model")
 def before_last_relu(model: Sequential, now: Any, x: Any) -> Any:
-    body = Sequential(*model.parts[:-2])
-    return over_examples(body)(now.params[:-2], now.state[:-2], x, None, train=True)[0]
+    body = Sequential(**dict(list(model.parts.items())[:-2]))
+    params, state = ({label: tree[label] for label in body.parts if label in tree} for tree in (now.params, now.state))
+    return over_examples(body)(params, state, x, None, train=True)[0]

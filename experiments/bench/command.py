@@ -12,9 +12,9 @@ from typing import Any
 
 import jax
 
-from experiments.benchmarks.cases import CASES
-from experiments.benchmarks.measure import Case, Row, measure
-from experiments.run import prepare, say, table
+from experiments.bench.cases import CASES
+from experiments.bench.measure import Case, Row, measure
+from experiments.shared.run import prepare, say, table
 
 __all__ = ["bench"]
 

@@ -4,7 +4,7 @@
 
 Two relu layers, 2-5-2-1, on the course's 300 noisy moons, in mini-batches of 64, in float64, from the
 course's own random numbers and shuffles, so that its costs come out; optimizers from their derivations
-(optimizers_by_hand.py). Each training is one compiled scan. Their paths are drawn on the cost of a
+(by_hand.py). Each training is one compiled scan. Their paths are drawn on the cost of a
 logistic regression with two weights, on the breast cancer table.
 
 Result, on 2 CPU cores, 24 s. Train accuracy / % at the learning rate 0.0007 for 10,000 epochs, and at 0.1
@@ -29,11 +29,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import figures
-from experiments.course2 import optimizers_by_hand as by_hand
-from experiments.course2.course_network import Points, Trained, initial, logits, report, trained
-from experiments.knobs import Configuration, knob
-from experiments.run import percent, say, table
+from experiments.course2.optimizers import by_hand
+from experiments.shared import figures
+from experiments.shared.knobs import Configuration, knob
+from experiments.shared.mlp import Points, Trained, initial, logits, report, trained
+from experiments.shared.run import percent, say, table
 from jaxnn import binary_cross_entropy
 from jaxnn.data import load_breast_cancer, noisy_moons
 from jaxnn.metrics import accuracy

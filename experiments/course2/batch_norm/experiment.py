@@ -31,11 +31,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import figures
-from experiments.course2.landscape import BINS, Landscape, around, before_last_relu
-from experiments.course2.trials import draw_batches, error_rates, start_trials, train_trials
-from experiments.knobs import Configuration, knob
-from experiments.run import device, progress, say, table
+from experiments.course2.batch_norm.landscape import BINS, Landscape, around, before_last_relu
+from experiments.shared import figures
+from experiments.shared.knobs import Configuration, knob
+from experiments.shared.run import device, progress, say, table
+from experiments.shared.trials import draw_batches, error_rates, start_trials, train_trials
 from jaxnn import BatchNorm, Dense, Sequential, relu
 from jaxnn import softmax_cross_entropy as loss
 from jaxnn.data import load_digits, split

@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
+from jaxnn.gradients.inside.per_example import per_example
 
 import jaxnn
-from experiments.benchmarks.measure import Case, Side, of_gradient, of_pull_back
+from experiments.bench.measure import Case, Side, of_gradient, of_pull_back
 from jaxnn.gradients.cost import temporaries
-from jaxnn.gradients.inside.per_example import per_example
 from jaxnn.layers import BatchNorm, Conv, Dense, Residual, Sequential, over_examples
 from jaxnn.ops import attention, batch_norm, dense, lstm, max_pool, relu, softmax_cross_entropy
 from jaxnn.training import TrainState, make_step, start

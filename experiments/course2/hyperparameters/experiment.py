@@ -27,11 +27,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.course2.search import Space, Trial, best, grid, narrowed, random_trials, with_optuna
-from experiments.course2.search_pictures import draw_grid, draw_trials
-from experiments.course2.trials import draw_batches, error_rates, start_trials, train_trials
-from experiments.knobs import Configuration, knob
-from experiments.run import percent, progress, say, table
+from experiments.course2.hyperparameters.pictures import draw_grid, draw_trials
+from experiments.course2.hyperparameters.search import Space, Trial, best, grid, narrowed, random_trials, with_optuna
+from experiments.shared.knobs import Configuration, knob
+from experiments.shared.run import percent, progress, say, table
+from experiments.shared.trials import draw_batches, error_rates, start_trials, train_trials
 from jaxnn import Dense, Sequential, relu, softmax_cross_entropy
 from jaxnn.data import load_digits, split
 from jaxnn.training import make_step
