@@ -55,7 +55,7 @@ def cost_and_gradient(params: Any, x: Any, labels: Any) -> Any:
 
     # cost = Σ_b loss_b / n, so each loss has the cotangent 1/n, and the walk starts there.
     n = len(labels)
-    dlogits, _ = jax.vmap(binary_cross_entropy.backward)(loss_caches, jnp.full(n, 1 / n))
+    dlogits, *_ = jax.vmap(binary_cross_entropy.backward)(loss_caches, jnp.full(n, 1 / n))
     dparams, _ = model.backward(caches, dlogits[:, None])
     return jnp.mean(losses), dparams
 

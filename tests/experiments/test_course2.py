@@ -146,8 +146,8 @@ def test_the_penalty_and_dropout_of_given_units_have_the_right_gradient():
 
 
 def test_the_penalty_is_of_the_weights_alone(x64):
-    params = ({"weight": jnp.array([[1.0, 2.0], [0.0, 0.0]]), "bias": jnp.array([5.0, 5.0])}, (),
-              {"weight": jnp.array([[3.0, 0.0]]), "bias": jnp.array([7.0])})
+    params = [{"weight": jnp.array([[1.0, 2.0], [0.0, 0.0]]), "bias": jnp.array([5.0, 5.0])},
+              {"weight": jnp.array([[3.0, 0.0]]), "bias": jnp.array([7.0])}]
     x, labels = jnp.ones((4, 2)), jnp.array([0, 1, 1, 0])
     penalty = regularization.penalized_cost(params, x, labels, 0.5) - cost(params, x, labels)
     assert float(penalty) == pytest.approx(0.5 / (2 * 4) * (1 + 4 + 9), rel=1e-14)
