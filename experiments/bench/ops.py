@@ -37,12 +37,12 @@ def normalization() -> list[Side]:
         variance = jnp.mean((x - mean) ** 2, (0, 1, 2))
         return params["scale"] * (x - mean) / jnp.sqrt(variance + 1e-5) + params["bias"]
 
-    def ours(op: Callable) -> Callable:
+    def over_batch(op: Callable) -> Callable:
         return lambda p, x: jax.vmap(lambda x: op(p, state, x)[0], axis_name="examples")(x)
 
     return [of_pull_back("autodiff", plain, dy, params, x),
-            of_pull_back("reference", ours(batch_norm.reference), dy, params, x),
-            of_pull_back("jaxnn", ours(batch_norm), dy, params, x)]
+            of_pull_back("reference", over_batch(batch_norm.reference), dy, params, x),
+            of_pull_back("jaxnn", over_batch(batch_norm), dy, params, x)]
 
 
 def attention_of(length: int) -> Callable[[], list[Side]]:

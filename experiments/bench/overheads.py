@@ -87,8 +87,8 @@ def training_step() -> list[Side]:
 
         return Side(name, run, temporaries(compiled))
 
-    jitted, ours = jax.jit(plain, donate_argnums=0), make_step(net, softmax_cross_entropy, optimizer)
-    return [side("autodiff", jitted, jitted.lower), side("jaxnn", ours, ours.lower)]
+    jitted, library_step = jax.jit(plain, donate_argnums=0), make_step(net, softmax_cross_entropy, optimizer)
+    return [side("autodiff", jitted, jitted.lower), side("jaxnn", library_step, library_step.lower)]
 
 
 def compilation() -> list[Side]:

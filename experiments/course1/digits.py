@@ -88,9 +88,9 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     model = network_of(knobs)
     say(str(summary(model, x.shape[1:])))
     optimizer = optax.adam(optax.cosine_decay_schedule(knobs.learning_rate, steps))
-    now = start(model, optimizer, x.shape[1:], jax.random.key(knobs.seed))
+    train_state = start(model, optimizer, x.shape[1:], jax.random.key(knobs.seed))
     step = make_step(model, loss, optimizer)
-    report = compare(model, now.params, now.state, *batches(0))
+    report = compare(model, train_state.params, train_state.state, *batches(0))
     say(f"gradient of the cost, hand-derived against jax.grad:\n{report}")
 
     # Training.
@@ -98,16 +98,17 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
         predictions = evaluate(model, params, state, x[parts.dev]).argmax(axis=-1)
         return {"dev_error": 1 - accuracy(predictions, y[parts.dev])}
 
-    now, history = fit(now, step, batches, steps=steps, every=batches.steps(knobs.epochs / 30), metrics=metrics)
+    train_state, history = fit(train_state, step, batches, steps=steps, every=batches.steps(knobs.epochs / 30),
+                               metrics=metrics)
     epochs = [batches.epoch(record["step"]) for record in history.records]
     costs, dev_errors = history.column("cost"), history.column("dev_error")
 
     # Metrics and pictures.
-    predictions = predict(model, now, x)
+    predictions = predict(model, train_state, x)
     measures = {f"{name}_accuracy": accuracy(predictions[part], y[part])
                 for name, part in parts._asdict().items()}
     say("   ".join(f"{name.replace('_', ' ')} {percent(value)}" for name, value in measures.items()))
-    draw(out, epochs, costs, dev_errors, x[parts.test], y[parts.test], logits(model, now, x[parts.test]))
+    draw(out, epochs, costs, dev_errors, x[parts.test], y[parts.test], logits(model, train_state, x[parts.test]))
     return {**measures, "parameters": summary(model, x.shape[1:]).parameters, "costs": costs[1:].tolist(),
             "dev_errors": dev_errors.tolist(), "gradients_equal": report.ok, "gradient_error": report.worst.error}
 
@@ -125,12 +126,12 @@ def compare(model: Sequential, params: Any, state: Any, x: Any, labels: Any) -> 
                              routes=("lifted", "float64"))
 
 
-def logits(model: Sequential, now: Any, x: Any) -> np.ndarray:
-    return np.asarray(evaluate(model, now.params, now.state, x))
+def logits(model: Sequential, train_state: Any, x: Any) -> np.ndarray:
+    return np.asarray(evaluate(model, train_state.params, train_state.state, x))
 
 
-def predict(model: Sequential, now: Any, x: Any) -> np.ndarray:
-    return logits(model, now, x).argmax(axis=-1)
+def predict(model: Sequential, train_state: Any, x: Any) -> np.ndarray:
+    return logits(model, train_state, x).argmax(axis=-1)
 
 
 def draw(out: Path, epochs: Any, costs: Any, dev_errors: Any, x: Any, labels: Any, z: np.ndarray) -> None:

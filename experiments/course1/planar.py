@@ -79,10 +79,9 @@ class Trained:
 
     def __init__(self, knobs: Knobs, points: Points, activation: str | None, n_hidden: int, iterations: int):
         self.activation = activation or "relu"  # of which a network without hidden layers has none
-        sizes, rate = (2, n_hidden, 1), knobs.learning_rate
+        sizes, scale, rate = (2, n_hidden, 1), 0.01, knobs.learning_rate  # the course's
         if activation is None:
-            sizes, rate = (2, 1), safe_rate(points.train[0])
-        scale = 0.0 if activation is None else 0.01  # the course's
+            sizes, scale, rate = (2, 1), 0.0, safe_rate(points.train[0])
         with jax.enable_x64(True):  # the course's precision, so that its figures come out
             self.params, costs = gradient_descent(
                 initial(sizes, lambda n_in: scale, knobs.seed + 1), *points.train, rate,

@@ -148,7 +148,7 @@ MISTAKES: dict[str, Callable] = {
 
 
 def with_gradient(case: Case, grads: Any) -> Callable:
-    """The cost, with a backward pass that says that these are its gradient at case.params."""
+    """The cost with a backward pass that returns the given gradient, right or wrong."""
 
     @jax.custom_vjp
     def cost(params: Any) -> Any:
@@ -180,8 +180,8 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
                   [(name, f"{value:.10g}") for name, value in numbers.items()]))
         rows, swept = [], {}
         for name in knobs.networks:
-            found, swept[name] = plant(knobs, name, cases[name])
-            rows += found
+            checked, swept[name] = plant(knobs, name, cases[name])
+            rows += checked
         say("\n" + table(("network, planted mistake", "difference", "the course", "worst error / units",
                           "compare_gradients"),
                          [(f"{r['network']}: {r['mistake']}", f"{r['difference']:.2e}",
@@ -189,15 +189,15 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
                            "right" if r["accepted"] else "WRONG") for r in rows]))
         draw(knobs, out, course, grads, swept)
     planted = [r for r in rows if r["mistake"] != "none"]
-    missed = {who: sum(r[key] for r in planted) for who, key in (("course", "passes"),
-                                                                ("compare_gradients", "accepted"))}
+    missed = {checker: sum(r[key] for r in planted)
+              for checker, key in (("course", "passes"), ("compare_gradients", "accepted"))}
     say(f"\nof {len(planted)} mistakes the course's check passes {missed['course']}, "
         f"compare_gradients {missed['compare_gradients']}")
     return {"course_numbers": numbers, "mistakes": rows, "missed": missed, "planted": len(planted)}
 
 
 def plant(knobs: Knobs, name: str, case: Case) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """What both checks say of each mistake, and measure of dW1 that is larger by a part of itself."""
+    """The verdicts of both checks on each mistake, and their measures of a dW1 that is larger by a part of itself."""
     grads = jax.jit(jax.grad(case.cost))(case.params)
     approximate = slopes(case.cost, case.params, knobs.epsilon)
     problem = Problem(case.reference, (case.params,), names=("params",))

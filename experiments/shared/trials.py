@@ -1,7 +1,7 @@
 """Many networks of one shape trained at once, by one compiled program: `jax.vmap` over the train state.
 
-They may differ in their seed, in the examples they are given, and in the optimiser's numbers, where it
-is built by `optax.inject_hyperparams`, which keeps these in its state.
+Networks may differ in their seeds, in their examples, and in the optimiser's numbers, where the optimiser is built by
+`optax.inject_hyperparams`, which keeps these numbers in the optimiser's state.
 """
 
 import functools

@@ -171,9 +171,9 @@ def test_the_walk_through_the_caches_gives_the_gradient_of_the_cost(float64):
         return -jnp.mean(jax.nn.log_sigmoid(jnp.where(labels == 1, 1, -1) * logits[:, 0]))
 
     value, grads = jax.jit(deep_network.cost_and_gradient)(params, x, labels)
-    wanted_value, wanted = jax.jit(jax.value_and_grad(cost))(params)
-    assert float(value) == pytest.approx(float(wanted_value), rel=1e-14)
-    for got, want in zip(jax.tree.leaves(grads), jax.tree.leaves(wanted), strict=True):
+    expected_value, expected = jax.jit(jax.value_and_grad(cost))(params)
+    assert float(value) == pytest.approx(float(expected_value), rel=1e-14)
+    for got, want in zip(jax.tree.leaves(grads), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-14)
 
 

@@ -209,13 +209,13 @@ def test_optimizers_draw(moons):
     assert moons.measures["fixed"]["RMSprop"]["train_accuracy"] > 0.93
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [
+@pytest.mark.parametrize(("by_hand", "by_optax"), [
     (optimizers_by_hand.gradient_descent(), optax.sgd(0.05)),
     (optimizers_by_hand.momentum(), optax.chain(optax.scale(1 - 0.9), optax.trace(0.9), optax.scale(-0.05))),
     (optimizers_by_hand.rmsprop(), optax.rmsprop(0.05, 0.9, eps_in_sqrt=False)),
     (optimizers_by_hand.adam(), optax.adam(0.05)),
 ], ids=["gradient descent", "momentum", "RMSprop", "Adam"])
-def test_each_optimizer_goes_step_for_step_as_in_optax(x64, ours, theirs):
+def test_each_optimizer_goes_step_for_step_as_in_optax(x64, by_hand, by_optax):
     """1,000 steps of a logistic regression on the breast cancer table."""
     x, y = load_breast_cancer()[:2]
     x, y = jnp.asarray((x - x.mean(0)) / x.std(0)), jnp.asarray(y)
@@ -227,17 +227,17 @@ def test_each_optimizer_goes_step_for_step_as_in_optax(x64, ours, theirs):
     def both(carry, _):
         params, state, opt_state = carry
         grads = jax.grad(cost)(params)
-        direction, state = ours.update(grads, state)
-        updates, opt_state = theirs.update(grads, opt_state, params)
+        direction, state = by_hand.update(grads, state)
+        updates, opt_state = by_optax.update(grads, opt_state, params)
         moved = optimizers_by_hand.descend(params, direction, 0.05)
         params = optax.apply_updates(params, updates)
         return (params, state, opt_state), (moved, params)
 
     start = {"weight": jnp.zeros(30), "bias": jnp.zeros(())}
-    (end, *_), (ours, theirs) = jax.jit(
-        lambda p: jax.lax.scan(both, (p, ours.init(p), theirs.init(p)), length=1000))(start)
+    (end, *_), (by_hand, by_optax) = jax.jit(
+        lambda p: jax.lax.scan(both, (p, by_hand.init(p), by_optax.init(p)), length=1000))(start)
     assert cost(end) < 0.11 < cost(start)
-    for got, want in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+    for got, want in zip(jax.tree.leaves(by_hand), jax.tree.leaves(by_optax), strict=True):
         np.testing.assert_allclose(got, want, rtol=0, atol=4 * np.finfo(float).eps * np.abs(want).max())
 
 
@@ -263,9 +263,9 @@ def test_one_step_is_the_courses(x64, name):
 @needs_ground_truth
 def test_mini_batches_are_the_courses():
     inputs, expected = (CASES["c2w2.minibatches"][part] for part in ("inputs", "expected"))
-    found = optimizers.mini_batches(3, int(inputs["mini_batch_size"]), seed=0)
-    assert [index for batch in found for index in batch] == list(inputs["permutation"])
-    for batch, (x, y) in zip(found, expected, strict=True):
+    batches = optimizers.mini_batches(3, int(inputs["mini_batch_size"]), seed=0)
+    assert [index for batch in batches for index in batch] == list(inputs["permutation"])
+    for batch, (x, y) in zip(batches, expected, strict=True):
         np.testing.assert_allclose(np.asarray(inputs["X"])[:, batch], x, rtol=0, atol=5e-9)
         np.testing.assert_array_equal(np.asarray(inputs["Y"])[:, batch], y)
 
@@ -281,9 +281,9 @@ def test_the_last_mini_batch_is_filled_up_by_examples_that_weigh_nothing():
 @needs_ground_truth
 def test_the_learning_rate_decays_as_in_the_course():
     case = CASES["c2w2.schedule_lr_decay"]
-    for (rate, epoch, decay, interval), wanted in zip(case["inputs"]["args"], case["expected"], strict=True):
+    for (rate, epoch, decay, interval), expected in zip(case["inputs"]["args"], case["expected"], strict=True):
         got = optimizers_by_hand.schedule_lr_decay(rate, int(epoch), decay, int(interval))
-        assert got == pytest.approx(wanted, rel=2e-8)
+        assert got == pytest.approx(expected, rel=2e-8)
 
 
 def test_a_rate_that_falls_each_epoch_does_so_after_the_first():

@@ -233,7 +233,7 @@ def test_the_landscape_of_a_known_cost():
     random = np.random.RandomState(0)
     with jax.enable_x64(True):
         x, y = jnp.asarray(random.randn(20, 6)), jnp.asarray(random.randint(10, size=20))
-        now = jax.tree.map(lambda a: a[0], start_trials(model, optax.sgd(0.1), (6,), [0]))
+        train_state = jax.tree.map(lambda a: a[0], start_trials(model, optax.sgd(0.1), (6,), [0]))
 
         def cost(params):
             z = jnp.maximum(x @ params["dense1"]["weight"].T + params["dense1"]["bias"], 0)
@@ -241,15 +241,15 @@ def test_the_landscape_of_a_known_cost():
             return -jnp.mean(jax.nn.log_softmax(z)[jnp.arange(20), y])
 
         lengths = jnp.array([0.1, 1.0])
-        here, costs, turned, beta = batch_norm.around(model, now, x, y, lengths)
+        cost_before, costs, turned, beta = batch_norm.around(model, train_state, x, y, lengths)
         value_and_grad = jax.jit(jax.value_and_grad(cost))
-        value, g = value_and_grad(now.params)
+        value, g = value_and_grad(train_state.params)
         norm = lambda tree: np.sqrt(sum(float(jnp.sum(leaf ** 2)) for leaf in jax.tree.leaves(tree)))  # noqa: E731
-        assert float(here) == pytest.approx(float(value), rel=1e-12)
+        assert float(cost_before) == pytest.approx(float(value), rel=1e-12)
         betas = []
         for i, length in enumerate(lengths):
-            there = jax.tree.map(lambda p, d, length=length: p - length * d, now.params, g)
-            moved, moved_g = value_and_grad(there)
+            after_step = jax.tree.map(lambda p, d, length=length: p - length * d, train_state.params, g)
+            moved, moved_g = value_and_grad(after_step)
             assert float(costs[i]) == pytest.approx(float(moved), rel=1e-12)
             assert float(turned[i]) == pytest.approx(norm(jax.tree.map(jnp.subtract, moved_g, g)), rel=1e-10)
             betas.append(float(turned[i]) / (float(length) * norm(g)))
