@@ -3,23 +3,24 @@
 Tests, mutants, `compare` and benchmarks draw from this table; a new op is one more line.
 """
 
-import dataclasses
 import difflib
+import inspect
 import re
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxnn.examples import over_examples_op
 
-from jaxnn import bind, chain, ops, parallel, residual
+from jaxnn import ops
 from jaxnn.checks import InputError, expect
 from jaxnn.gradients.arguments import parse
 from jaxnn.hand_derived import EXAMPLES, Op
-from jaxnn.layers import BatchNorm, Conv, Dense, Dropout, Flatten, MaxPool, Residual, Sequential
+from jaxnn.layers import BatchNorm, Conv, Dense, Dropout, Flatten, MaxPool, Residual, Sequential, over_examples
+from jaxnn.network import Network, network
 
-__all__ = ["CASES", "KINDS", "SIZES", "Case", "OverBatch", "find"]
+__all__ = ["CASES", "KINDS", "SIZES", "Case", "find", "over_batch"]
 
 SIZES = ("small", "medium", "large")
 # What an op is to JAX's transformations, which do not look into the calculus.
@@ -81,42 +82,26 @@ class Case(NamedTuple):
         expect(n >= 1, "--batch", "at least one example", str(n))
         if "examples" in self.sizes:
             return self.op, self.args(size, seed, examples=n)
-        return OverBatch(self.op, self.shared), self.batch(n, size, seed)[0]
+        return over_batch(self.op, self.shared), self.batch(n, size, seed)[0]
 
 
-@dataclasses.dataclass(frozen=True)
-class OverBatch(Op):
-    """An op over the leading axis of its arguments but the shared ones, each face by `jax.vmap`."""
+def over_batch(op: Op, shared: tuple[str, ...] = ("params", "state")) -> Network:
+    """The op over the leading axis of its arguments but the shared ones, as a network: by `jax.vmap`."""
+    def batch(*args: Any, **static: Any) -> Any:
+        axes = tuple(None if name in shared else 0 for name in op.arguments[:len(args)])
+        return jax.vmap(lambda *args: op(*args, **static), axes, axis_name=EXAMPLES)(*args)
 
-    op: Op
-    shared: tuple[str, ...] = ("params", "state")
+    return named(batch, f"vmap({op.name})", op.arguments)
 
-    @property
-    def name(self) -> str:
-        return f"vmap({self.op.name})"
 
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        return self.op.arguments
-
-    def _map(self, face: Any, args: tuple[Any, ...], static: dict[str, Any]) -> Any:
-        axes = tuple(None if name in self.shared else 0 for name in self.arguments[: len(args)])
-        return jax.vmap(lambda *args: face(*args, **static), axes, axis_name=EXAMPLES)(*args)
-
-    def __call__(self, *args: Any, **static: Any) -> Any:
-        return self._map(self.op, args, static)
-
-    def reference(self, *args: Any, **static: Any) -> Any:
-        return self._map(self.op.reference, args, static)
-
-    def forward(self, *args: Any, **static: Any) -> tuple[Any, Any]:
-        return self._map(self.op.forward, args, static)
-
-    def backward(self, cache: Any, dy: Any) -> tuple[Any, ...]:
-        """Each example's cotangents; those of a shared argument are summed over the examples."""
-        cotangents = jax.vmap(self.op.backward, axis_name=EXAMPLES)(cache, dy)
-        return tuple(jax.tree.map(lambda leaf: jnp.sum(leaf, 0), c) if name in self.shared else c
-                     for name, c in zip(self.arguments, cotangents, strict=True))
+def named(f: Callable, name: str, arguments: Sequence[str]) -> Network:
+    """A network with a name of its own, whose arguments are called as those of another function."""
+    f.__name__ = name
+    parameters = [inspect.Parameter(a, inspect.Parameter.POSITIONAL_OR_KEYWORD) for a in arguments]
+    f.__signature__ = inspect.Signature([  # type: ignore[attr-defined]
+        *(p.replace(default=None) if p.name in ("initial", "mask") else p for p in parameters),
+        inspect.Parameter("static", inspect.Parameter.VAR_KEYWORD)])
+    return network(f)
 
 
 def find(name: str) -> Case:
@@ -144,10 +129,42 @@ KERNEL = "{kernel: f32[k,k,c,o], bias: f32[o]}"
 IMAGE = {"height": (4, 8, 16), "width": (5, 8, 16)}
 CHANNELS = "{scale: f32[c], bias: f32[c]}"
 RUNNING = "{mean: f32[c], variance: f32[c]>0}"
-LSTM = "{weight_x: f32[4*h,i]*0.3, weight_h: f32[4*h,h]*0.3, bias: f32[4*h]*0.3} f32[t,i]"
+RECURRENT = "{weight_x: f32[G*h,i]*0.3, weight_h: f32[G*h,h]*0.3, bias: f32[G*h]*0.3} f32[t,i]"
+LSTM = RECURRENT.replace("G", "4")
 STEPS = {"t": (4, 8, 24), "i": (2, 6, 16), "h": (3, 6, 16)}
 QKV = "f32[t,d] f32[t,d] f32[t,v]"
 HEADS = {"t": (6, 16, 64), "d": (2, 4, 16), "v": (3, 4, 16)}
+
+
+def mlp(params: Any, x: Any) -> Any:
+    return ops.dense(params["head"], ops.tanh(ops.dense(params["hidden"], x)))
+
+
+def residual_net(params: Any, x: Any) -> Any:
+    h = ops.dense(params["first"], x)
+    return ops.dense(params["head"], h + ops.gelu(ops.dense(params["body"], h)))
+
+
+def branches(params: Any, x: Any) -> Any:
+    return jnp.concatenate([ops.dense(params, x), ops.silu(x)])
+
+
+def dropout_net(params: Any, x: Any, key: Any) -> Any:
+    h = ops.gelu(ops.dropout(ops.dense(params["hidden"], x), key, rate=0.5))
+    return ops.dense(params["head"], h)
+
+
+def conv_net(params: Any, x: Any) -> Any:
+    return ops.dense(params["head"], ops.flatten(ops.max_pool(ops.relu(ops.conv(params["conv"], x)))))
+
+
+def batch_norm_net(params: Any, state: Any, x: Any) -> Any:
+    def one(x: Any) -> Any:
+        h, moved = ops.batch_norm(params["norm"], state, ops.dense(params["hidden"], x))
+        return ops.dense(params["head"], ops.softplus(h)), moved
+
+    return jax.vmap(one, out_axes=(0, None), axis_name=EXAMPLES)(x)
+
 
 CASES = (
     *(Case(op.name, op, "elementwise", "f32[n]", N) for op in (
@@ -175,42 +192,42 @@ CASES = (
     Case("max_pool", ops.max_pool, "array", "f32[height,width,c]", {"c": (1, 3, 16), **IMAGE}),
     Case("max_pool-overlapping", ops.max_pool, "array", "f32[height,width,c]", {"c": (1, 3, 16), **IMAGE},
          {"window": (3, 3), "stride": (2, 2), "padding": "SAME"}),
-    Case("batch_norm", OverBatch(ops.batch_norm), "state", f"{CHANNELS} {RUNNING} f32[examples,s,s,c]",
+    Case("batch_norm", over_batch(ops.batch_norm), "state", f"{CHANNELS} {RUNNING} f32[examples,s,s,c]",
          {"examples": (4, 8, 16), "s": (2, 3, 4), "c": (2, 4, 16)}),
     Case("batch_norm_inference", ops.batch_norm_inference, "state", f"{CHANNELS} {RUNNING} f32[s,s,c]",
          {"s": (2, 4, 16), "c": (2, 6, 16)}),
     Case("embedding", ops.embedding, "integers", "{table: f32[rows,d]} i32[t]<rows",
          {"rows": (5, 24, 128), "d": (3, 8, 32), "t": (4, 16, 96)}),
     Case("lstm", ops.lstm, "scan", f"{LSTM} (f32[h], f32[h])", STEPS, shared=("params",)),
-    Case("lstm_hidden", ops.lstm_hidden, "scan", LSTM, STEPS),
-    Case("lstm_last", ops.lstm_last, "scan", LSTM, STEPS),
+    Case("lstm-from-zeros", ops.lstm, "scan", LSTM, STEPS),
+    Case("lstm-reversed", ops.lstm, "scan", LSTM, STEPS, {"reverse": True}),
+    Case("rnn", ops.rnn, "scan", f"{RECURRENT.replace('G*', '')} f32[h]", STEPS, shared=("params",)),
+    Case("gru", ops.gru, "scan", f"{RECURRENT.replace('G', '3')} f32[h]", STEPS, shared=("params",)),
+    Case("gru_reset_after", ops.gru_reset_after, "scan",
+         f"{RECURRENT.replace('G', '3').replace('}', ', bias_h: f32[h]*0.3}')} f32[h]", STEPS, shared=("params",)),
     Case("attention", ops.attention, "scan", QKV, HEADS, {"chunk": 4}, shared=()),
     Case("attention-full", ops.attention, "scan", QKV, HEADS, {"causal": False, "chunk": 5}, shared=()),
-    # Networks of ops.
-    Case("mlp", chain(ops.dense, ops.tanh, ops.dense), "network", f"({HIDDEN}, (), {HEAD}) f32[i]", NET),
-    Case("residual-net", chain(ops.dense, residual(chain(ops.dense, ops.gelu)), ops.dense), "network",
-         f"({HIDDEN}, (({SQUARE}, ()), ()), {HEAD}) f32[i]", NET),
-    Case("branches", chain(parallel(ops.dense, ops.silu), ops.concatenate), "network",
-         f"(({HIDDEN}, ()), ()) f32[i]", NET),
-    Case("dropout-net", chain(ops.dense, bind(ops.dropout, rate=0.5), ops.gelu, ops.dense), "network",
-         f"({HIDDEN}, (), (), {HEAD}) f32[i] key", NET),
-    Case("conv-net", chain(ops.conv, ops.relu, ops.max_pool, ops.flatten, ops.dense), "network",
-         "({kernel: f32[3,3,c,h], bias: f32[h]}, (), (), (), {weight: f32[o,s*s*h]*0.3, bias: f32[o]}) "
-         "f32[2*s,2*s,c]", {"s": (2, 3, 5), "c": (1, 3, 6), "h": (2, 4, 8), "o": (3, 5, 10)}),
-    Case("batch-norm-net", over_examples_op(chain(ops.dense, ops.batch_norm, ops.softplus, ops.dense)), "network",
-         f"({HIDDEN}, {{scale: f32[h], bias: f32[h]}}, (), {HEAD}) "
-         "((), {mean: f32[h], variance: f32[h]>0}, (), ()) f32[examples,i]",
-         {"examples": (4, 16, 32), **NET}),
+    # Networks: plain functions of ops.
+    Case("mlp", network(mlp), "network", f"{{hidden: {HIDDEN}, head: {HEAD}}} f32[i]", NET),
+    Case("residual-net", network(residual_net), "network", f"{{first: {HIDDEN}, body: {SQUARE}, head: {HEAD}}} f32[i]", NET),
+    Case("branches", network(branches), "network", f"{HIDDEN} f32[i]", NET),
+    Case("dropout-net", network(dropout_net), "network", f"{{hidden: {HIDDEN}, head: {HEAD}}} f32[i] key", NET),
+    Case("conv-net", network(conv_net), "network",
+         "{conv: {kernel: f32[3,3,c,h], bias: f32[h]}, head: {weight: f32[o,s*s*h]*0.3, bias: f32[o]}} f32[2*s,2*s,c]",
+         {"s": (2, 3, 5), "c": (1, 3, 6), "h": (2, 4, 8), "o": (3, 5, 10)}),
+    Case("batch-norm-net", network(batch_norm_net), "network",
+         f"{{hidden: {HIDDEN}, norm: {{scale: f32[h], bias: f32[h]}}, head: {HEAD}}} "
+         "{mean: f32[h], variance: f32[h]>0} f32[examples,i]", {"examples": (4, 16, 32), **NET}),
     # Layers, in training.
-    Case("layers", Sequential(Dense(6), ops.elu, Dropout(0.3), Dense(3)), "network",
-         "({weight: f32[6,i]*0.3, bias: f32[6]}, (), (), {weight: f32[3,6]*0.3, bias: f32[3]}) () f32[i] key",
+    Case("layers", network(Sequential(Dense(6), ops.elu, Dropout(0.3), Dense(3))), "network",
+         "{dense1: {weight: f32[6,i]*0.3, bias: f32[6]}, dense2: {weight: f32[3,6]*0.3, bias: f32[3]}} {} f32[i] key",
          {"i": (4, 16, 64)}, {"train": True}),
-    Case("conv-layers", over_examples_op(bind(Sequential(
+    Case("conv-layers", network(over_examples(Sequential(
         Conv(4, (3, 3), use_bias=False), BatchNorm(), ops.relu, MaxPool((2, 2)),
-        Residual(Sequential(Conv(4, (3, 3)), ops.silu)), Flatten(), Dense(3)), train=True)), "network",
-        "({kernel: f32[3,3,c,4]*0.5}, {scale: f32[4], bias: f32[4]}, (), (), "
-        "{body: ({kernel: f32[3,3,4,4]*0.3, bias: f32[4]}, ()), shortcut: ()}, (), "
-        "{weight: f32[3,4*s*s]*0.3, bias: f32[3]}) "
-        "((), {mean: f32[4], variance: f32[4]>0}, (), (), (), (), ()) f32[examples,2*s,2*s,c] none",
-        {"examples": (3, 6, 12), "s": (2, 3, 5), "c": (1, 2, 3)}),
+        Residual(Sequential(Conv(4, (3, 3)), ops.silu)), Flatten(), Dense(3)))), "network",
+        "{conv1: {kernel: f32[3,3,c,4]*0.5}, batchnorm1: {scale: f32[4], bias: f32[4]}, "
+        "residual1: {body: {conv1: {kernel: f32[3,3,4,4]*0.3, bias: f32[4]}}}, "
+        "dense1: {weight: f32[3,4*s*s]*0.3, bias: f32[3]}} "
+        "{batchnorm1: {mean: f32[4], variance: f32[4]>0}} f32[examples,2*s,2*s,c] none",
+        {"examples": (3, 6, 12), "s": (2, 3, 5), "c": (1, 2, 3)}, {"train": True}),
 )

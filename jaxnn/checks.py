@@ -6,7 +6,9 @@ are concrete.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["InputError", "at", "expect", "expect_float", "expect_integers", "expect_like", "expect_shape", "known"]
+__all__ = ["Entries", "InputError", "as_indices", "at", "expect", "expect_array", "expect_float", "expect_integers",
+           "expect_like", "expect_shape", "is_integer", "known", "weights"]
 
 
 class InputError(ValueError, TypeError):
@@ -45,28 +48,36 @@ def at(part: str | None = None, *, layer: str | None = None) -> Iterator[None]:
         raise
 
 
-def expect(condition: bool, who: str, wanted: str, came: str, todo: str = "") -> None:
-    """Raises InputError '{who} expects {wanted}; got {came}; {todo}' unless the condition holds."""
+def expect(condition: bool, who: str, expected: str, actual: str, advice: str = "") -> None:
+    """Raises InputError '{who} expects {expected}; got {actual}; {advice}' unless the condition holds."""
     if not condition:
-        raise InputError(who, f"expects {wanted}; got {came}" + (f"; {todo}" if todo else ""))
+        raise InputError(who, f"expects {expected}; got {actual}" + (f"; {advice}" if advice else ""))
 
 
-def expect_shape(who: str, name: str, x: Any, shape: Sequence[int | str], todo: str = "") -> None:
+def expect_array(who: str, name: str, x: Any) -> None:
+    is_array = hasattr(x, "dtype") or isinstance(x, bool | int | float | complex)
+    expect(is_array, who, f"{name} to be an array", type(x).__name__,
+           f"convert it: jnp.asarray({name})" if isinstance(x, list | tuple) else "")
+
+
+def expect_shape(who: str, name: str, x: Any, shape: Sequence[int | str], advice: str = "") -> None:
     """Checks x against a shape in which a word stands for any size: ("time", 64)."""
+    expect_array(who, name, x)
     fits = jnp.ndim(x) == len(shape) and all(
         isinstance(n, str) or n == m for n, m in zip(shape, jnp.shape(x), strict=True))
     if not fits:
-        wanted = f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
-        expect(False, who, f"{name} of shape {wanted}", str(jnp.shape(x)), todo)
+        expect(False, who, f"{name} of shape {_written(shape)}", str(jnp.shape(x)), advice)
 
 
 def expect_float(who: str, name: str, x: Any) -> None:
+    expect_array(who, name, x)
     dtype = jnp.result_type(x)
     expect(jnp.issubdtype(dtype, jnp.floating), who, f"floating-point {name}", str(dtype),
            f"convert it: {name}.astype(jnp.float32)")
 
 
 def expect_integers(who: str, name: str, x: Any) -> None:
+    expect_array(who, name, x)
     dtype = jnp.result_type(x)
     expect(jnp.issubdtype(dtype, jnp.integer), who, f"integer {name}", str(dtype),
            f"convert it: {name}.astype(jnp.int32)")
@@ -97,12 +108,132 @@ def expect_like(who: str, name: str, pattern_name: str, tree: Any, pattern: Any)
     return [leaf if leaf is None or hasattr(leaf, "dtype") else jnp.asarray(leaf) for leaf in leaves]
 
 
-def known(x: Any) -> np.ndarray | None:
-    """The values of x where they are known now; None under `jit`.
+def is_integer(n: Any, least: float = -math.inf) -> bool:
+    """Whether n is a Python or NumPy integer of at least this size; True and False are none."""
+    return isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= least
 
-    Under `vmap` alone an array is wrapped but its values are there: they are all looked at.
+
+def as_indices(x: Any) -> Any:
+    """Integers in a dtype of at least 32 bits: JAX compares them with a size in their own, and 256 as a uint8
+    is 0."""
+    return x.astype(jnp.int32) if jnp.iinfo(x.dtype).bits < 32 else x
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Entries:
+    """Which entries a mapping of params has. It rides in a cache, so that backward returns the mapping's own
+    structure: a dict, an OrderedDict, with or without None in the place of an entry that is left out."""
+
+    names: tuple[str, ...]
+    """Of the entries that are arrays, in the order of the mapping's leaves."""
+    structure: Any
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+    def fill(self, **arrays: Any) -> Any:
+        """A mapping like the one that was given, of these arrays; one for an entry left out is not used."""
+        return self.structure.unflatten([arrays[name] for name in self.names])
+
+
+def weights(who: str, params: Any, /, argument: str = "params", **shapes: str) -> tuple[Any, ...]:
+    """The arrays of a mapping of params, in the order of `shapes`, and its Entries.
+
+    Args:
+      who: the op's name, for the message.
+      params: a dict, or another mapping that JAX knows as a pytree.
+      argument: what params is called in a message.
+      shapes: for each entry its axes, in words. A word stands for one size throughout: weight="n_out n_in",
+        bias="n_out". Also "3", a size; "4*n", a multiple of n; "..." in front, any number of axes; and "?"
+        at the end for an entry that may be left out or be None, which comes back as None.
+    Raises:
+      InputError: an entry is missing or not known, is no array of floating-point numbers, or its shape does
+        not fit.
+
+    >>> params = {"weight": jnp.ones((3, 2)), "bias": None}
+    >>> weight, bias, entries = weights("dense", params, weight="n_out n_in", bias="n_out?")
+    >>> bias, entries.fill(weight="dW", bias="db")
+    (None, {'bias': None, 'weight': 'dW'})
     """
-    while isinstance(x, jax.core.Tracer):
-        # A tracer of `jit` has a `val` too, but that is a variable of the jaxpr.
-        x = x.val if hasattr(x, "batch_dim") else None
-    return None if x is None else np.asarray(x)
+    _expect_entries(who, params, argument, shapes)
+    sizes: dict[str, int] = {}
+    arrays = []
+    for name, shape in shapes.items():
+        x = params.get(name)
+        if x is not None:
+            expect_float(who, name, x)
+            axes = shape.rstrip("?").split()
+            found = _sizes(axes, jnp.shape(x), sizes)
+            if found is None:
+                expected = [axis if (n := _size(axis, sizes)) is None else n for axis in axes]
+                expect(False, who, f"{name} of shape {_written(expected)}", str(jnp.shape(x)))
+            else:
+                sizes = found
+        arrays.append(x)
+    structure: Any = jax.tree.structure(params)
+    places = structure.unflatten(range(structure.num_leaves))
+    present = [name for name in shapes if params.get(name) is not None]
+    return *arrays, Entries(tuple(sorted(present, key=lambda name: places[name])), structure)
+
+
+def _expect_entries(who: str, params: Any, argument: str, shapes: dict[str, str]) -> None:
+    if isinstance(params, Mapping):
+        missing = [name for name, shape in shapes.items() if not shape.endswith("?") and params.get(name) is None]
+        if jax.tree_util.all_leaves([params]):
+            actual = f"{type(params).__name__}, which JAX takes for a leaf; convert it: dict({argument})"
+        elif missing and set(missing) <= set(params):
+            actual = f"None for {missing}"
+        elif missing or not set(params) <= set(shapes):
+            actual = f"keys {sorted(map(str, params))}"
+        else:
+            return
+    else:
+        actual = type(params).__name__
+    entries = ", ".join(f"'{name}': {_written(shape.rstrip('?').split())}" + " or None" * shape.endswith("?")
+                        for name, shape in shapes.items())
+    expect(False, who, f"{argument} to be {{{entries}}}", actual)
+
+
+def _sizes(axes: list[str], shape: tuple[int, ...], sizes: dict[str, int]) -> dict[str, int] | None:
+    """The sizes known from before and those that the shape gives to the axes; None where it does not fit."""
+    if axes[:1] == ["..."]:
+        axes = axes[1:]
+        shape = shape[max(len(shape) - len(axes), 0):]
+    if len(axes) != len(shape):
+        return None
+    found = dict(sizes)
+    for axis, n in zip(axes, shape, strict=True):
+        if _size(axis, found) is None:
+            factor, _, name = axis.rpartition("*")
+            found[name] = n // int(factor or 1)
+        if _size(axis, found) != n:
+            return None
+    return found
+
+
+def _size(axis: str, sizes: dict[str, int]) -> int | None:
+    """The size of an axis as it is described, "n", "3" or "4*n"; None where n is not known."""
+    factor, _, name = axis.rpartition("*")
+    n = int(name) if name.isdecimal() else sizes.get(name)
+    return None if n is None else int(factor or 1) * n
+
+
+def _written(shape: Sequence[int | str]) -> str:
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+
+
+def known(x: Any) -> np.ndarray | None:
+    """The values of x where they are known at the call; None under `jit`.
+
+    Under `vmap` alone an array is wrapped but its values are there: those of all examples are returned, the
+    axes of `vmap` in front, the outermost first.
+    """
+    if not isinstance(x, jax.core.Tracer):
+        return np.asarray(x)
+    # A tracer of `jit` has a `val` too, but that is a variable of the jaxpr.
+    values = known(x.val) if hasattr(x, "batch_dim") else None
+    if values is None or not isinstance(x.batch_dim, int):
+        return values
+    outer = values.ndim - jnp.ndim(x.val)
+    return np.moveaxis(values, outer + x.batch_dim, outer)

@@ -22,7 +22,7 @@ from jaxnn.cotangents import is_inexact
 from jaxnn.lifting import agree_on_varying_axes, lift_forward_mode, lift_reverse_mode, value_and_cache
 from jaxnn.recording import recorder
 
-__all__ = ["EXAMPLES", "HandDerived", "Op", "Static", "as_array", "by_autodiff", "hand_derived"]
+__all__ = ["EXAMPLES", "HandDerived", "Op", "Static", "as_array", "as_static", "by_autodiff", "hand_derived"]
 
 EXAMPLES = "examples"
 """The name of the batch's axis: ops are written for one example, and `jax.vmap` makes the batch."""
@@ -86,8 +86,9 @@ def hand_derived(forward: Callable | None = None, *, reverse_only: bool = False)
 
     Args:
       forward: (*args, **static) -> (y, cache). Positional arguments are arrays or pytrees of arrays,
-        keyword-only arguments are static and hashable. What backward must know of a static argument
-        it finds in the cache, as `Static(...)` if the cache is to cross a `jit`.
+        keyword-only arguments are static and hashable; lists of them are made tuples, and NumPy's numbers
+        Python's. What backward must know of a static argument it finds in the cache, as `Static(...)` if
+        the cache is to cross a `jit`.
       reverse_only: lift the rule by `jax.custom_vjp`, for a backward that JAX cannot transpose (a
         Pallas kernel, an FFI call, a `while_loop`). What is lost: forward mode (`jvp`, `jacfwd`,
         `linearize`), and under `vmap` one copy of a weight's gradient per example is
@@ -155,8 +156,9 @@ class HandDerived(Op):
         self._backward = backward
         mode = lift_reverse_mode if self.reverse_only else lift_forward_mode
         lift = mode(self.name, self.arguments, backward)
-        # One function for each choice of static arguments: JAX keeps what it traced by function.
-        self._lifted = functools.lru_cache(maxsize=None)(
+        # One function for each choice of static arguments: JAX keeps what it traced by function. 1, 1.0 and True
+        # are equal, and three choices: what forward refuses of one must not be answered for another.
+        self._lifted = functools.lru_cache(maxsize=None, typed=True)(
             lambda axes, /, **static: lift(functools.partial(self._forward, **static), axes))
         return backward
 
@@ -197,16 +199,38 @@ class HandDerived(Op):
         except TypeError as error:
             raise TypeError(f"{self.name}{self._signature}: {error}") from None
         bound.apply_defaults()
-        for name, value in bound.kwargs.items():
-            if not isinstance(value, Hashable):
-                raise TypeError(
-                    f"{self.name}: the keyword argument '{name}' is static and must be hashable; "
-                    f"got {type(value).__name__}: pass a tuple for a list, and arrays by position")
-        return jax.tree.map(as_array, bound.args), bound.kwargs
+        static = {name: as_static(value) for name, value in bound.kwargs.items()}
+        for name, value in static.items():
+            try:
+                hash(value)
+            except TypeError as error:
+                raise TypeError(f"{self.name}: the keyword argument '{name}' is static and must be hashable; got "
+                                f"{type(value).__name__} ({error}): pass arrays by position") from None
+        args = tuple(jax.tree.map(functools.partial(as_array, self.name, name), arg)
+                     for name, arg in zip(self.arguments, bound.args, strict=True))
+        return args, static
 
 
-def as_array(x: Any) -> Any:
-    return jnp.asarray(x) if isinstance(x, bool | int | float | complex | np.ndarray | np.generic) else x
+def as_static(value: Any) -> Any:
+    """A list as a tuple and a NumPy number as Python's, so that equal choices are one."""
+    if type(value) in (list, tuple):
+        return tuple(map(as_static, value))
+    return value.item() if isinstance(value, np.number | np.bool_) else value
+
+
+def as_array(who: str, argument: str, x: Any) -> Any:
+    """Numbers and NumPy arrays as JAX's; an integer that JAX's dtype does not hold is refused, not wrapped."""
+    if not isinstance(x, bool | int | float | complex | np.ndarray | np.generic):
+        return x
+    values = np.asarray(x)
+    # A Python integer of more than 64 bits is an object to NumPy.
+    dtype = jax.dtypes.canonicalize_dtype(int if type(x) is int else values.dtype)
+    if dtype != values.dtype and jnp.issubdtype(dtype, jnp.integer) and values.size:
+        low, high, bounds = values.min(), values.max(), jnp.iinfo(dtype)
+        if low < bounds.min or high > bounds.max:
+            raise InputError(who, f"expects {argument} that {dtype} holds; got values from {low} to {high}; JAX "
+                             "would wrap them: use smaller numbers, or jax.enable_x64(True)")
+    return jnp.asarray(x)
 
 
 class ByAutodiff(Op):
@@ -229,7 +253,7 @@ class ByAutodiff(Op):
 
     def __call__(self, *args: Any, **static: Any) -> Any:
         if (recorded := recorder()) is not None:
-            return recorded(self, jax.tree.map(as_array, args), static)
+            return recorded(self, jax.tree.map(functools.partial(as_array, self.name, "an argument"), args), static)
         return self._f(*args, **static)
 
     def forward(self, *args: Any, **static: Any) -> tuple[Any, Any]:

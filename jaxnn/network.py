@@ -18,7 +18,7 @@ from jaxnn.axes import Axes, current_axes
 from jaxnn.build import build
 from jaxnn.checks import InputError, expect, expect_like
 from jaxnn.cotangents import is_inexact
-from jaxnn.hand_derived import Op, as_array
+from jaxnn.hand_derived import Op, as_array, as_static
 from jaxnn.program import Program
 from jaxnn.recording import is_users, record
 from jaxnn.tape_table import Row, rows_of, table_of
@@ -121,10 +121,13 @@ class Network(Op):
         except TypeError as error:
             raise InputError(self.name, f"expects {self._signature}: {error}") from None
         bound.apply_defaults()
-        for name, value in bound.kwargs.items():
+        static = {name: as_static(value) for name, value in bound.kwargs.items()}
+        for name, value in static.items():
             expect(isinstance(value, Hashable), self.name, f"a static value for the keyword argument '{name}'",
                    type(value).__name__, "pass arrays by position")
-        return jax.tree.map(as_array, bound.args), bound.kwargs
+        names = (*self.arguments, *("args",) * (len(bound.args) - len(self.arguments)))
+        return tuple(jax.tree.map(functools.partial(as_array, self.name, name), arg)
+                     for name, arg in zip(names, bound.args, strict=True)), static
 
 
 class Recording:

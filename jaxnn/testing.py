@@ -3,16 +3,16 @@
 With pytest there is the fixture `gradients`, which is called alike; see `pytest --fixtures`.
 """
 
-import dataclasses
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from jaxnn.gradients.compare import compare_gradients
 from jaxnn.gradients.leaf import Leaf
+from jaxnn.gradients.page import number, place
 from jaxnn.gradients.report import GradientReport
 
-__all__ = ["assert_gradients_match", "explain"]
+__all__ = ["assert_gradients_match", "failure_message"]
 
 
 def assert_gradients_match(f: Callable, *args: Any, reference: Callable | None = None,
@@ -40,75 +40,65 @@ def assert_gradients_match(f: Callable, *args: Any, reference: Callable | None =
     __tracebackhide__ = True
     report = compare_gradients(f, *args, reference=reference, **options)
     if not report.ok:
-        raise AssertionError(explain(report))
-    for note in _not_run(report):
-        warnings.warn(f"{report.name}: {note}", stacklevel=2)
+        raise AssertionError(failure_message(report))
+    for words in report.not_run:
+        warnings.warn(f"{report.name}: {words}", stacklevel=2)
     return report
 
 
-def explain(report: GradientReport) -> str:
+def failure_message(report: GradientReport) -> str:
     """What is wrong, and nothing else: verdict, wrong leaves with their reasons, broken laws, failures."""
-    plain = [_Row(leaf, "") for leaf in report.leaves if not leaf.ok]
-    repeated = [_Row(leaf, f"under {leaf.under} in {leaf.dtype}") for leaf in report.under if not leaf.ok]
-    verdict = report.verdict
-    blocks: list[list[str]] = []
-    for path in dict.fromkeys(row.leaf.path for row in (*plain, *repeated)):
-        rows = [row for row in (*plain, *repeated) if row.leaf.path == path]
-        shown = min(rows, key=lambda row: (not _is_of(verdict, row), *_rank(row)))
-        rows.remove(shown)
-        said = [finding.words for finding in report.findings if finding.path == path]
-        said += [shown.leaf.note] if shown.leaf.note else []
-        said += [f"also {'; '.join(_where(rows))}"] if rows else []
-        said = [f"    {words}" for words in said]
-        if _is_of(verdict, shown):
-            blocks.insert(0, [verdict, *said])
-        else:
-            blocks.append([_in_words(shown), *said])
-    if not blocks or blocks[0][0] != verdict:
-        blocks.insert(0, [verdict])
-    rest = [f"law broken: {law.name}" + (f" ({law.evidence})" if law.evidence else "")
-            for law in report.laws if law.holds is False]
-    rest += [failure for failure in report.failures if failure not in verdict]
-    rest += _not_run(report)
+    blamed = report.blamed
+    wrong = [*(_WrongLeaf(leaf, "") for leaf in report.leaves if not leaf.ok),
+             *(_WrongLeaf(leaf, f"under {leaf.under} in {leaf.dtype}") for leaf in report.under if not leaf.ok)]
+    paths = list(dict.fromkeys(row.leaf.path for row in wrong))
+    if blamed is not None:
+        paths.sort(key=lambda path: path != blamed.path)  # the leaf of the verdict first
+    blocks = [_block(report, [row for row in wrong if row.leaf.path == path]) for path in paths]
+    if blamed is None:
+        blocks = [[report.verdict]]
+    rest = [f"law broken: {law.name}" + (f" ({law.evidence})" if law.evidence else "") for law in report.broken_laws]
+    if blamed is not None:  # else the verdict names them
+        rest += report.failures
+    rest += report.not_run
     return "\n\n".join("\n".join(block) for block in (*blocks, rest) if block)
 
 
-@dataclasses.dataclass(eq=False)
-class _Row:
-    """A wrong leaf, and under what; nothing for the arguments as they came."""
+class _WrongLeaf(NamedTuple):
+    """A wrong leaf, and under what; nothing for the arguments themselves."""
 
     leaf: Leaf
     condition: str
 
 
-def _rank(row: _Row) -> tuple[bool, ...]:
-    """First what sees every element, at the arguments as they came."""
+def _block(report: GradientReport, rows: Sequence[_WrongLeaf]) -> list[str]:
+    """One leaf of the gradient: the row that says most of it, the reason, and where else it is wrong."""
+    shown = min(rows, key=lambda row: (row.leaf is not report.blamed, *_rank(row)))
+    others = [row for row in rows if row is not shown]
+    details = [finding.words for finding in report.findings if finding.path == shown.leaf.path]
+    details += [shown.leaf.note] if shown.leaf.note else []
+    details += [f"also {'; '.join(_places(others))}"] if others else []
+    head = report.verdict if shown.leaf is report.blamed else _in_words(shown)
+    return [head, *(f"    {words}" for words in details)]
+
+
+def _rank(row: _WrongLeaf) -> tuple[bool, ...]:
+    """First what compares every element, at the arguments themselves."""
     return not row.leaf.element, bool(row.condition), row.leaf.route == "taylor"
 
 
-def _is_of(verdict: str, row: _Row) -> bool:
-    """Whether the verdict says all that is to be said of this row."""
-    leaf = row.leaf
-    return (verdict.startswith(f"WRONG at {_place(leaf)}: {leaf.value:.6g}, ") and leaf.route in verdict
-            and row.condition in verdict)
-
-
-def _place(leaf: Leaf) -> str:
-    return leaf.path + (f"[{', '.join(map(str, leaf.element))}]" if leaf.element else "")
-
-
-def _in_words(row: _Row) -> str:
+def _in_words(row: _WrongLeaf) -> str:
     leaf = row.leaf
     if leaf.route == "taylor":
         return (f"{leaf.path}: the Taylor remainder falls with order {leaf.value:.2f}; that of a right "
                 "gradient with 2")
     direction = "" if leaf.element or not leaf.shape else " along a random direction"
     how = ", ".join(filter(None, (leaf.route, row.condition)))
-    return (f"{_place(leaf)}{direction}: {leaf.value:.6g}, reference {leaf.reference:.6g} "
+    return (f"{place(leaf)}{direction}: {number(leaf.value)}, reference {number(leaf.reference)} "
             f"({how}; {leaf.error:,.4g} units of eps · max|leaf|)")
 
 
-def _where(rows: list[_Row]) -> list[str]:
+def _places(rows: Sequence[_WrongLeaf]) -> list[str]:
     """By which routes, and under what in which dtypes."""
     routes = list(dict.fromkeys(row.leaf.route for row in rows if not row.condition))
     dtypes: dict[str, list[str]] = {}
@@ -117,9 +107,3 @@ def _where(rows: list[_Row]) -> list[str]:
             dtypes.setdefault(row.leaf.under, []).append(row.leaf.dtype)
     return [f"by {', '.join(routes)}"] * bool(routes) + [
         f"under {under} in {', '.join(names)}" for under, names in dtypes.items()]
-
-
-def _not_run(report: GradientReport) -> list[str]:
-    """The notes on what was asked for and could not be run."""
-    notes = [*report.notes, *(f"{leaf.path}: {leaf.note}" for leaf in report.leaves)]
-    return [note for note in notes if "not run" in note]

@@ -138,7 +138,8 @@ def check_backward(op, *args, differentiable=lambda y: y, fd_tolerance=1e-7, thr
     cotangents = compiled(op.backward)(
         cache, jax.tree.map(lambda d: None if d.dtype == jax.dtypes.float0 else d, dy))
     explicit = []
-    for arg, cotangent in zip(args, cotangents, strict=True):
+    assert jax.tree.leaves(cotangents[len(args):]) == []  # of arguments left out
+    for arg, cotangent in zip(args, cotangents[:len(args)], strict=True):
         n = jax.tree.structure(arg).num_leaves
         explicit += [None] * n if cotangent is None else jax.tree.structure(arg).flatten_up_to(cotangent)
     explicit = [jnp.zeros_like(leaves[i]) if explicit[i] is None else explicit[i] for i in smooth]

@@ -282,12 +282,58 @@ def test_static_arguments_must_be_hashable():
         return x, Static(sizes)
 
     f.defbackward(lambda cache, dy: (dy,))
-    for value, kind in (([1, 2], "list"), (np.ones(2), "ndarray"), ({}, "dict")):
+    for value, kind, inner in ((np.ones(2), "ndarray", "numpy.ndarray"), ({}, "dict", "dict"),
+                               ([np.ones(2)], "tuple", "numpy.ndarray"), ((1, {}), "tuple", "dict")):
         with pytest.raises(TypeError, match=re.escape(
-                f"f: the keyword argument 'sizes' is static and must be hashable; got {kind}: pass a tuple "
-                "for a list, and arrays by position")):
+                f"f: the keyword argument 'sizes' is static and must be hashable; got {kind} (unhashable type: "
+                f"'{inner}'): pass arrays by position")):
             f(1.0, sizes=value)
     assert f(1.0, sizes=(1, 2)) == 1.0
+
+
+def test_lists_and_numpy_numbers_are_static_too():
+    """A list is a tuple, a NumPy number is Python's: equal choices are one choice."""
+    choices = []
+
+    @hand_derived
+    def f(x, *, sizes=()):
+        choices.append(sizes)
+        return x, None
+
+    f.defbackward(lambda cache, dy: (dy,))
+    for sizes in ([1, [2, True]], (np.int64(1), [np.uint8(2), np.bool_(True)])):
+        assert f(1.0, sizes=sizes) == jax.grad(f)(1.0, sizes=sizes) == 1.0
+    assert {repr(choice) for choice in choices} == {"(1, (2, True))"}
+    f(1.0, sizes=np.float32(0.5))
+    assert type(choices[-1]) is float
+
+
+def test_one_and_true_are_two_choices():
+    """Though equal, and though forward has answered for the one: the other it may refuse."""
+    assert ops.softmax(jnp.zeros((1, 1)), axis=1) == 1
+    for axis in (True, 1.0):
+        with pytest.raises(ValueError, match="softmax expects axis, an integer"):
+            ops.softmax(jnp.zeros((1, 1)), axis=axis)
+
+
+@pytest.mark.parametrize(("x", "came"), [
+    (np.int64(2**32 + 1), "values from 4294967297 to 4294967297"),
+    (np.array([3, -(2**31) - 1]), "values from -2147483649 to 3"),
+    (2**40, "values from 1099511627776 to 1099511627776"),
+    (2**70, f"values from {2**70} to {2**70}"),
+])
+def test_integers_that_would_wrap(x, came):
+    with pytest.raises(ValueError, match=re.escape(
+            f"embedding expects x that int32 holds; got {came}; JAX would wrap them: use smaller numbers, or "
+            "jax.enable_x64(True)")):
+        ops.embedding({"table": jnp.ones((3, 2))}, x)
+
+
+def test_the_largest_integers_that_do_not_wrap():
+    for x in (np.int64(2**31 - 1), np.array([-(2**31)]), np.uint64(2**32 - 1), np.array([], np.int64), 2**31 - 1):
+        assert np.array_equal(ops.flatten(x), np.ravel(x))
+    with pytest.raises(ValueError, match=re.escape("flatten expects x that uint32 holds; got values from 4294967296")):
+        ops.flatten(np.uint64(2**32))
 
 
 @pytest.mark.parametrize(("args", "static", "words"), [

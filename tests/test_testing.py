@@ -9,8 +9,8 @@ import pytest
 
 from jaxnn import ops
 from jaxnn.checks import InputError
-from jaxnn.gradients import Finding, GradientReport, Law, Leaf
-from jaxnn.testing import assert_gradients_match, explain
+from jaxnn.gradients import Finding, GradientReport, Kind, Law, Leaf, Remark
+from jaxnn.testing import assert_gradients_match, failure_message
 
 X = jnp.linspace(-1.0, 2.0, 4)
 QUICK: dict = {"laws": False, "routes": "lifted"}
@@ -54,11 +54,11 @@ def test_the_verdict_heads_its_leaf_and_other_wrong_leaves_follow():
 
 def test_what_is_wrong_only_in_one_dtype_says_so():
     f = made(lambda c, dy: (dy * c[1] ** 2, 2 * c[0] * c[1] * dy * (3 if dy.dtype == jnp.bfloat16 else 1)))
-    said = message(f, jnp.ones(4), X, reference=plain, **QUICK, under=("jit", "vmap"),
+    text = message(f, jnp.ones(4), X, reference=plain, **QUICK, under=("jit", "vmap"),
                    dtypes=("float32", "bfloat16"))
-    assert "under jit in bfloat16" in said
-    assert "also under vmap in bfloat16" in said
-    assert "float32" not in said
+    assert "under jit in bfloat16" in text
+    assert "also under vmap in bfloat16" in text
+    assert "float32" not in text
 
 
 def test_a_broken_law():
@@ -76,8 +76,8 @@ def test_what_f_cannot_do_and_the_reference_can():
             raise NotImplementedError("no half precision")
         return dy * c[1] ** 2, 2 * c[0] * c[1] * dy
 
-    said = message(made(backward), jnp.ones(4), X, reference=plain, dtypes="float16", **QUICK)
-    assert said == "WRONG: under jit in float16 f raises NotImplementedError: no half precision"
+    text = message(made(backward), jnp.ones(4), X, reference=plain, dtypes="float16", **QUICK)
+    assert text == "WRONG: under jit in float16 f raises NotImplementedError: no half precision"
 
 
 def leaf(path, route, error, element=(), **more):
@@ -93,9 +93,9 @@ def test_each_leaf_is_shown_once_by_the_route_that_says_most():
         "f", leaves, under,
         laws=(Law("linear in dy", False, "off by 3"), Law("twice the same", True), Law("a batch", None)),
         findings=(Finding("x", "factor", "exactly half the reference"), Finding("z", "factor", "not shown")),
-        failures=("cost: f raised ValueError: no",),
-        notes=("f has no forward mode", "sharded: not run, one device"))
-    assert explain(report).splitlines() == [
+        remarks=(Remark(Kind.FAILURE, "cost: f raised ValueError: no"), Remark(Kind.NOTE, "f has no forward mode"),
+                 Remark(Kind.NOT_RUN, "sharded: not run, one device")))
+    assert failure_message(report).splitlines() == [
         "WRONG at x[1]: 1, reference 2 (explicit, 5,000 units)",
         "    exactly half the reference",
         "    f is NaN at 1 of 3 elements",

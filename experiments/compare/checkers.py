@@ -17,11 +17,12 @@ import numpy as np
 from jax.test_util import check_grads
 
 from experiments.compare.point import UNCHANGED, Point, mean_square, plain
-from jaxnn.gradients.compare import judge
-from jaxnn.gradients.kinks import excuse_kinks
+from jaxnn.gradients.candidate import Candidate
+from jaxnn.gradients.compare import compare_at
 from jaxnn.gradients.leaf import compare_leaf
 from jaxnn.gradients.mutants import Mutant
-from jaxnn.gradients.routes import Candidate
+from jaxnn.gradients.routes.kinks import excuse_kinks
+from jaxnn.linearity import why_not_linear
 
 __all__ = ["ACCEPTED", "CHECKERS", "FOUND", "NOT_RUN", "REFUSED", "Checker", "has_torch"]
 
@@ -34,6 +35,8 @@ class Checker(NamedTuple):
     name: str
     verdict: Callable[[Point, Mutant], str]
     note: str = ""
+    is_ours: bool = False
+    needs_torch: bool = False
 
 
 def by_jaxnn(point: Point, mutant: Mutant) -> str:
@@ -43,22 +46,25 @@ def by_jaxnn(point: Point, mutant: Mutant) -> str:
     uncompiled. Where it is right, the whole comparison is made, of the op as a user has it.
     """
     with jax.disable_jit():
-        it = Candidate(mutant, point.problem)
-        if not mutant.mutation.kind.linear and _is_refused(it):
+        candidate = Candidate(mutant, point.problem)
+        if not mutant.mutation.mistake.linear and _is_refused(point, mutant, candidate):
             return REFUSED
-        explicit = it.explicit
+        explicit = candidate.explicit
     if _is_wrong(point, explicit=explicit):
         return FOUND
     unchanged = mutant.mutation is UNCHANGED
     op = point.op if unchanged else Mutant(point.op, (), mutant.mutation, mutant.reverse_only)
-    return ACCEPTED if judge(op, point.problem).ok else FOUND
+    return ACCEPTED if compare_at(op, point.problem).ok else FOUND
 
 
-def _is_refused(it: Candidate) -> bool:
+def _is_refused(point: Point, mutant: Mutant, candidate: Candidate) -> bool:
+    """Whether the rule is refused when it is lifted, since it is not linear in dy."""
     try:
-        it.lifted  # noqa: B018
-    except TypeError as error:
-        if "is not linear in dy" not in str(error):
+        candidate.lifted  # noqa: B018
+    except TypeError:
+        y, cache = mutant.forward(*point.args)
+        dy = point.problem.cotangent(y, point.problem.dy)
+        if not any(why_not_linear(lambda dy: jax.tree.leaves(mutant.backward(cache, dy)), dy)):
             raise
         return True
     return False
@@ -75,17 +81,17 @@ def by_jaxnn_of_a_function(point: Point, mutant: Mutant) -> str:
     def function(*args: Any) -> Any:
         return op(*args)
 
-    return ACCEPTED if judge(function, point.problem).ok else FOUND
+    return ACCEPTED if compare_at(function, point.problem).ok else FOUND
 
 
 def _is_wrong(point: Point, **routes: list[Any]) -> bool:
     """Whether a leaf by one of the routes is wrong, and not only for a kink."""
     for route, leaves in routes.items():
-        it = copy.copy(point.right)  # a mutant has the value of its op, whose programs are compiled
-        it.lifted = it.explicit = leaves
-        for wanted, got in zip(point.problem.wanted, leaves, strict=True):
-            row = compare_leaf(wanted, route, got)
-            if not row.ok and not excuse_kinks(it, [row])[0].ok:
+        candidate = copy.copy(point.right)  # a mutant has the value of its op, whose programs are compiled
+        candidate.lifted = candidate.explicit = leaves
+        for reference, value in zip(point.problem.gradient, leaves, strict=True):
+            leaf = compare_leaf(reference, route, value)
+            if not leaf.ok and not excuse_kinks(candidate, [leaf])[0].ok:
                 return True
     return False
 
@@ -97,7 +103,7 @@ def by_check_grads(point: Point, mutant: Mutant, *, loss: bool = False) -> str:
 
 def by_chex(point: Point, mutant: Mutant, *, loss: bool = False) -> str:
     """In both modes, as is the default; a mutation that is not linear in dy has reverse mode only."""
-    linear = mutant.mutation.kind.linear
+    linear = mutant.mutation.mistake.linear
     check = functools.partial(chex.assert_numerical_grads, f_args=point.inputs(), order=1,
                               **({} if linear else {"modes": ["rev"]}))
     return _asserted(check, point, mutant if linear else plain(mutant), loss)
@@ -163,9 +169,9 @@ def _without_message(gradcheck: Callable) -> Any:
 
 
 CHECKERS = (
-    Checker("jaxnn", by_jaxnn, "compare_gradients of the op"),
+    Checker("jaxnn", by_jaxnn, "compare_gradients of the op", is_ours=True),
     Checker("jaxnn-function", by_jaxnn_of_a_function,
-            "compare_gradients of a jax.custom_vjp beside its reference"),
+            "compare_gradients of a jax.custom_vjp beside its reference", is_ours=True),
     Checker("check_grads", by_check_grads, "jax.test_util.check_grads, order 1, reverse mode"),
     Checker("check_grads-loss", functools.partial(by_check_grads, loss=True),
             "the same through the mean square of the value"),
@@ -174,7 +180,7 @@ CHECKERS = (
             "the same through the mean square of the value"),
     Checker("gradcheck", functools.partial(by_gradcheck, fast_mode=False),
             "torch.autograd.gradcheck, the whole Jacobian, float64; where that takes at most "
-            f"{MOST_EVALUATIONS} evaluations"),
+            f"{MOST_EVALUATIONS} evaluations", needs_torch=True),
     Checker("gradcheck-fast", functools.partial(by_gradcheck, fast_mode=True),
-            "torch.autograd.gradcheck, fast_mode=True, float64"),
+            "torch.autograd.gradcheck, fast_mode=True, float64", needs_torch=True),
 )

@@ -95,9 +95,10 @@ def campaign(ops: Sequence[str], sizes: Sequence[str] = SIZES, checkers: Sequenc
         raise InputError("--jobs", f"expects at least one process; got {jobs}")
     for name in ops:
         find(name)
-    if not has_torch() and any(name.startswith("gradcheck") for name in wanted):
+    of_torch = {checker.name for checker in CHECKERS if checker.needs_torch}
+    if not has_torch() and of_torch & set(wanted):
         say("PyTorch is not installed: torch.autograd.gradcheck is left out; install jaxnn[parity] for it")
-        wanted = [name for name in wanted if not name.startswith("gradcheck")]
+        wanted = [name for name in wanted if name not in of_torch]
     # The longest first, so that no process is left alone with one at the end.
     tasks = [(op, size, wanted) for size in sorted(sizes, key=SIZES.index, reverse=True) for op in ops]
     done = _each(tasks, jobs)
@@ -125,8 +126,7 @@ def outcome_of(op: str, size: str, checkers: Sequence[str]) -> Outcome:
             unchanged[checker.name] = checker.verdict(point, point.unchanged)
             verdicts[checker.name] = {m.mutation.name: checker.verdict(point, m) for m in point.mutants}
             seconds[checker.name] = time.perf_counter() - begin
-    kinds = {m.mutation.name: "exchanged with another leaf" if m.mutation.place == "exchange" else
-             f"{m.mutation.place}: {m.mutation.kind.name}" for m in point.mutants}
+    kinds = {m.mutation.name: m.mutation.kind for m in point.mutants}
     jax.clear_caches()  # the next op has other programs; those of all ops together take gigabytes
     return Outcome(op, size, kinds, list(point.mutants.equivalent), list(point.mutants.repeated), verdicts,
                    unchanged, seconds)
@@ -213,7 +213,7 @@ def report(outcomes: list[Outcome], planned: int, seconds: float) -> tuple[str, 
             t = tallies[c.name]
             if t.alarms:
                 parts.append(f"false alarms of {c.name}: {'; '.join(t.alarms)}")
-            if c.name.startswith("jaxnn"):
+            if c.is_ours:
                 lines = [f"{a['op']}, {a['size']}, {a['mutant']}" for a in t.accepted]
                 parts.append(f"accepted by {c.name}: {'; '.join(lines) or 'none'}")
         return "\n\n".join([*parts, layout(kind_head, kind_rows)])

@@ -19,15 +19,14 @@ from jaxnn.stage import bind
 
 from experiments.catalogue import Case
 from jaxnn.cotangents import is_inexact
-from jaxnn.gradients.mutants import Mutant, Mutants, Mutation, mutants
-from jaxnn.gradients.mutations import Kind
+from jaxnn.gradients.candidate import Candidate
+from jaxnn.gradients.mutants import Mistake, Mutant, Mutants, Mutation, Place, mutants
 from jaxnn.gradients.problem import Problem
-from jaxnn.gradients.routes import Candidate
 from jaxnn.hand_derived import Op
 
 __all__ = ["UNCHANGED", "Compiled", "Point", "mean_square"]
 
-UNCHANGED = Mutation("gradient", "all", Kind("unchanged", lambda x: x), 0)
+UNCHANGED = Mutation(Place.GRADIENT, "all", Mistake("unchanged", lambda x: x), 0)
 
 
 class Compiled(Op):

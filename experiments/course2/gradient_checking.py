@@ -37,7 +37,7 @@ from experiments.shared.mlp import cost, initial, logits
 from experiments.shared.run import say, table
 from jaxnn import network, relu, sigmoid
 from jaxnn.data import load_digits
-from jaxnn.gradients.compare import judge
+from jaxnn.gradients.compare import compare_at
 from jaxnn.gradients.leaf import THRESHOLD
 from jaxnn.gradients.problem import Problem
 from jaxnn.hand_derived import Op
@@ -203,7 +203,7 @@ def plant(knobs: Knobs, name: str, case: Case) -> tuple[list[dict[str, Any]], di
     problem = Problem(case.reference, (case.params,), names=("params",))
 
     def compared(mistake: Callable) -> Any:
-        return judge(with_gradient(case, mistake(grads)), problem, routes="lifted", laws=False)
+        return compare_at(with_gradient(case, mistake(grads)), problem, routes="lifted", laws=False)
 
     rows = []
     for words, mistake in MISTAKES.items():

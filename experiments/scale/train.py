@@ -63,7 +63,7 @@ def main() -> int:
         print(f"error: {lost}", file=sys.stderr, flush=True)
         leave(3)
     except Interrupted as stop:
-        print(f"process {jax.process_index()} stopped at step {int(stop.state.step)}", flush=True)
+        print(f"process {jax.process_index()} stopped at step {int(stop.train_state.step)}", flush=True)
         raise
     norm = float(jnp.sqrt(sum(jnp.sum(p**2) for p in jax.tree.leaves(state.params))))
     say(json.dumps({"step": int(state.step), "costs": [r.get("cost") for r in history.records], "norm": norm}))

@@ -19,6 +19,7 @@ from typing import Any
 from jaxnn.checks import InputError
 from jaxnn.gradients.arguments import parse
 from jaxnn.gradients.options import add_options, compare, deliver, did_you_mean, refuse, settings
+from jaxnn.gradients.reference import reference_of
 
 EXAMPLE = "my_module:my_function"
 
@@ -38,12 +39,12 @@ exit status: 0 the gradient is right, 1 it is wrong, 2 nothing could be compared
 def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     try:
-        how = settings(options)  # before the module's own code may start JAX
+        keywords = settings(options)  # before the module's own code may start JAX
         static = dict(_static(text) for text in options.static)
         f = load("the function", options.function)
         reference = _reference(f, options)
         args = parse(options.args, int(options.seed))
-        report = compare(f, reference, args, static, int(options.seed), **how)
+        report = compare(f, reference, args, static, int(options.seed), **keywords)
     except InputError as error:
         return refuse(error)
     return deliver(report, options)
@@ -67,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def load(what: str, text: str) -> Callable:
+def load(role: str, text: str) -> Callable:
     """The callable that MODULE:NAME names.
 
     Raises:
@@ -75,41 +76,41 @@ def load(what: str, text: str) -> Callable:
     """
     module_name, colon, path = text.partition(":")
     if not (colon and path and all(part.isidentifier() for part in module_name.split("."))):
-        raise InputError(what, f"expects MODULE:NAME; got {text!r}; for example {EXAMPLE}")
-    found: Any = _import(what, module_name)
+        raise InputError(role, f"expects MODULE:NAME; got {text!r}; for example {EXAMPLE}")
+    target: Any = _import(role, module_name)
     where = module_name
     for name in path.split("."):
-        if not hasattr(found, name):
-            known = [n for n in dir(found) if not n.startswith("_")]
+        if not hasattr(target, name):
+            known = [n for n in dir(target) if not n.startswith("_")]
             todo = did_you_mean(name, known) or f"it has {', '.join(known[:10]) or 'nothing'}" + (
                 ", ..." if len(known) > 10 else "")
-            raise InputError(what, f"expects a name in '{where}'; got {name!r}; {todo}")
-        found, where = getattr(found, name), f"{where}.{name}"
-    if not callable(found):
-        raise InputError(what, f"expects a callable; got {text}, which is of type {type(found).__name__}")
-    return found
+            raise InputError(role, f"expects a name in '{where}'; got {name!r}; {todo}")
+        target, where = getattr(target, name), f"{where}.{name}"
+    if not callable(target):
+        raise InputError(role, f"expects a callable; got {text}, which is of type {type(target).__name__}")
+    return target
 
 
-def _import(what: str, name: str) -> Any:
+def _import(role: str, name: str) -> Any:
     """The module, which may lie in the current directory."""
-    here = os.getcwd()
-    if here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)
+    directory = os.getcwd()
+    if directory not in sys.path and "" not in sys.path:
+        sys.path.insert(0, directory)
     importlib.invalidate_caches()
     try:
         return importlib.import_module(name)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             # "my_module.py" is looked for as the module py of my_module, and not found either.
-            todo = did_you_mean(name.removesuffix(".py").replace("/", "."), _modules_here()) or (
-                f"is it in {here}, or installed?")
-            raise InputError(what, f"expects a module that can be imported; got {name!r}; {todo}") from error
+            todo = did_you_mean(name.removesuffix(".py").replace("/", "."), _modules()) or (
+                f"is it in {directory}, or installed?")
+            raise InputError(role, f"expects a module that can be imported; got {name!r}; {todo}") from error
         last = traceback.extract_tb(error.__traceback__)[-1]
-        raise InputError(what, f"expects a module that can be imported; importing {name!r} raised "
+        raise InputError(role, f"expects a module that can be imported; importing {name!r} raised "
                          f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})") from error
 
 
-def _modules_here() -> Iterator[str]:
+def _modules() -> Iterator[str]:
     """Names of what can be imported from the current directory, down to the second level."""
     for path in sorted([*Path().glob("*.py"), *Path().glob("*/*.py")]):
         if path.stem != "__init__":
@@ -117,12 +118,14 @@ def _modules_here() -> Iterator[str]:
 
 
 def _reference(f: Callable, options: argparse.Namespace) -> Callable:
+    """The function that --reference names; f's own without it."""
     if options.reference is not None:
         return load("--reference", options.reference)
-    if not callable(getattr(f, "reference", None)):
+    try:
+        return reference_of(f)
+    except InputError as error:
         raise InputError("--reference", f"expects MODULE:NAME, the plain function that {options.function} is "
-                         "compared with; got none; only an op brings its own")
-    return f.reference  # type: ignore[attr-defined]
+                         "compared with; got none; only an op brings its own") from error
 
 
 def _static(text: str) -> tuple[str, Any]:

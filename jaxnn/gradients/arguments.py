@@ -11,8 +11,8 @@
     f32[m,2*n]                           sizes by name, where names are given
 
 Floating-point and complex numbers are standard normal unless the description says otherwise. They are
-drawn in float64, each leaf from a stream of its own, so that another dtype gets the same numbers
-rounded and another argument added at the end changes none before it.
+drawn in float64, each leaf from a stream of its own. So another dtype gets the same numbers rounded, and
+another argument added at the end changes none before that argument.
 """
 
 import re
@@ -44,7 +44,7 @@ def parse(text: str, seed: Any = 0, sizes: Mapping[str, int] | None = None) -> t
       seed: an integer >= 0, or a PRNG key; the same seed gives the same arguments.
       sizes: what the names between brackets stand for.
     Raises:
-      InputError: where in the text, what was expected there and what came; or a 64-bit dtype is asked
+      InputError: where in the text, what was expected and what was found there; or a 64-bit dtype is asked
         for and JAX runs without.
 
     >>> [x.shape for x in parse("f32[2,n] i32[]<10", sizes={"n": 3})]
@@ -54,9 +54,9 @@ def parse(text: str, seed: Any = 0, sizes: Mapping[str, int] | None = None) -> t
            f"for example {EXAMPLE!r}")
     reader = _Reader(text, _entropy(seed), dict(sizes or {}))
     args = []
-    while reader.now.kind != "end":
+    while reader.token.kind != "end":
         args.append(reader.argument())
-        if reader.now.text == ",":
+        if reader.token.text == ",":
             reader.step()
     return tuple(args)
 
@@ -68,43 +68,45 @@ class _Token(NamedTuple):
 
 
 class _Reader:
-    """Reads one description from left to right, drawing the leaves as they come."""
+    """Reads one description from left to right, and draws each leaf when it is read."""
 
     def __init__(self, text: str, entropy: list[int], sizes: dict[str, int]):
         self.text, self.entropy, self.sizes = text, entropy, sizes
         self.end, self.leaves = 0, 0
-        self.step()
+        self.token = self.scan()
 
-    def step(self) -> _Token:
-        """The token that was read; `now` is the next one."""
-        before = getattr(self, "now", None)
+    def scan(self) -> _Token:
+        """The token that begins where the last one ended."""
         match = _TOKEN.match(self.text, self.end)
         if match is None:
-            self.now = _Token("end", "", len(self.text.rstrip()))
-        else:
-            kind = str(match.lastgroup)
-            self.now, self.end = _Token(kind, match[kind], match.start(kind)), match.end()
-        return before or self.now
+            return _Token("end", "", len(self.text.rstrip()))
+        self.end, kind = match.end(), str(match.lastgroup)
+        return _Token(kind, match[kind], match.start(kind))
 
-    def refuse(self, wanted: str, example: str, token: _Token | None = None) -> NoReturn:
-        token = token or self.now
-        came = repr(token.text) if token.text else "the end"
-        self.fail(token, f"expect {wanted}; got {came}; for example {example}")
+    def step(self) -> _Token:
+        """Goes on to the next token; returns the one that is left behind."""
+        token, self.token = self.token, self.scan()
+        return token
+
+    def refuse(self, expected: str, example: str, token: _Token | None = None) -> NoReturn:
+        token = token or self.token
+        found = repr(token.text) if token.text else "the end"
+        self.fail(token, f"expect {expected}; got {found}; for example {example}")
 
     def fail(self, token: _Token, problem: str) -> NoReturn:
         raise InputError("arguments", f"at character {token.at + 1} of {self.text!r} {problem}")
 
-    def take(self, sign: str, wanted: str, example: str) -> None:
-        if self.now.text != sign:
-            self.refuse(wanted, example)
+    def take(self, sign: str, expected: str, example: str) -> None:
+        if self.token.text != sign:
+            self.refuse(expected, example)
         self.step()
 
     def argument(self) -> Any:
-        if self.now.text == "{":
+        if self.token.text == "{":
             return self.mapping()
-        if self.now.text == "(":
-            return self.several()
-        if self.now.kind == "word":
+        if self.token.text == "(":
+            return self.sequence()
+        if self.token.kind == "word":
             word = self.step()
             if word.text == "key":
                 return jax.random.key(int(self.draw().integers(1 << 31)))
@@ -118,25 +120,25 @@ class _Reader:
     def mapping(self) -> dict[str, Any]:
         example, entries = "{weight: f32[4,3], bias: f32[4]}", {}
         self.step()
-        while self.now.text != "}":
-            if self.now.kind != "word":
+        while self.token.text != "}":
+            if self.token.kind != "word":
                 self.refuse("the name of an entry, or '}'", example)
             name = self.step()
             if name.text in entries:
                 self.refuse("a name that was not there before", example, name)
             self.take(":", "':' after the name of an entry", example)
             entries[name.text] = self.argument()
-            if self.now.text != "}":
+            if self.token.text != "}":
                 self.take(",", "',' or '}' after an entry", example)
         self.step()
         return entries
 
-    def several(self) -> tuple[Any, ...]:
+    def sequence(self) -> tuple[Any, ...]:
         parts = []
         self.step()
-        while self.now.text != ")":
+        while self.token.text != ")":
             parts.append(self.argument())
-            if self.now.text != ")":
+            if self.token.text != ")":
                 self.take(",", "',' or ')' after a part", "(f32[3], f32[3])")
         self.step()
         return tuple(parts)
@@ -148,9 +150,9 @@ class _Reader:
                       "JAX_ENABLE_X64=1, or call it under jax.enable_x64(True)")
         self.take("[", "'[' and the sizes ([] for a scalar)", example)
         shape = []
-        while self.now.text != "]":
+        while self.token.text != "]":
             shape.append(self.size("a size or ']'", example))
-            if self.now.text != "]":
+            if self.token.text != "]":
                 self.take(",", "',' or ']' after a size", example)
         self.step()
         if jnp.issubdtype(dtype, jnp.integer):
@@ -159,11 +161,11 @@ class _Reader:
             return jnp.asarray(self.draw().integers(2, size=shape), dtype)
         return self.floats(word, dtype, shape)
 
-    def size(self, wanted: str, example: str) -> int:
+    def size(self, expected: str, example: str) -> int:
         """A whole number, the name of one, or their product: 3, n, 4*n."""
         product = 1
         while True:
-            token = self.now
+            token = self.token
             if token.kind == "word":
                 if token.text not in self.sizes:
                     known = f"one of the sizes {', '.join(self.sizes)}" if self.sizes else "a whole number"
@@ -172,16 +174,16 @@ class _Reader:
             elif token.kind == "number" and token.text.isdigit():
                 product *= int(token.text)
             else:
-                self.refuse(wanted, example)
+                self.refuse(expected, example)
             self.step()
-            if self.now.text != "*":
+            if self.token.text != "*":
                 return product
             self.step()
 
     def integers(self, word: _Token, dtype: Any, shape: list[int]) -> Any:
         example = f"{word.text}[8]<10 for integers in 0 .. 9"
         self.take("<", f"'<' and a bound after {word.text}[...]", example)
-        token, most = self.now, int(jnp.iinfo(dtype).max) + 1
+        token, most = self.token, int(jnp.iinfo(dtype).max) + 1
         bound = self.size("a bound", example)
         if not 1 <= bound <= most:
             self.refuse(f"a bound in 1 .. {most}, what {word.text} can hold", example, token)
@@ -189,14 +191,14 @@ class _Reader:
 
     def floats(self, word: _Token, dtype: Any, shape: list[int]) -> Any:
         is_complex = jnp.issubdtype(dtype, jnp.complexfloating)
-        suffix, rng = self.now, self.draw()
+        suffix, rng = self.token, self.draw()
         if suffix.text in ("<", ">", "/sum", "*", "/"):
             self.step()
         if suffix.text in ("<", "/") or (is_complex and suffix.text in (">", "/sum")):
             self.refuse(f"'*' and a factor{'' if is_complex else ', >0 or /sum'} after {word.text}[...]",
                         f"{word.text}[8]*0.5", suffix)
         if suffix.text == ">":
-            if self.now.text != "0":
+            if self.token.text != "0":
                 self.refuse("0 after '>'", f"{word.text}[8]>0, uniform in (0, 1)")
             self.step()
         if suffix.text in (">", "/sum"):
@@ -206,7 +208,7 @@ class _Reader:
         # Complex: standard normal as jax.random.normal has it, E|z|² = 1.
         x = rng.standard_normal((2, *shape)) / 2**0.5 if is_complex else rng.standard_normal(shape)
         if suffix.text == "*":
-            if self.now.kind != "number":
+            if self.token.kind != "number":
                 self.refuse("a factor after '*'", f"{word.text}[8]*0.5")
             x = x * float(self.step().text)
         return jnp.asarray(x[0] + 1j * x[1] if is_complex else x, dtype)

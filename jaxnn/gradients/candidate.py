@@ -1,4 +1,4 @@
-"""What is to be judged at a problem: a function, and the two ways to all of its gradient."""
+"""What is compared at a problem: a function, its compiled programs, and all of its gradient in three ways."""
 
 import functools
 from collections.abc import Callable
@@ -8,18 +8,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.gradients.problem import Problem, Side
+from jaxnn.gradients.problem import Problem
+from jaxnn.gradients.programs import Programs
 from jaxnn.hand_derived import Op
 
 __all__ = ["Candidate"]
 
 
 class Candidate:
-    """f at a problem, and its gradient by the routes that yield all of it."""
+    """f at a problem. What is compiled of f is compiled here, once for all who ask."""
 
     def __init__(self, f: Callable, problem: Problem):
         self.f, self.problem = f, problem
-        self.side = Side("f", problem.function_of(f))
+        self.programs = Programs(problem.function_of(f))
+
+    def at(self, problem: Problem) -> "Candidate":
+        """f at another problem, with the same programs where they serve."""
+        other = Candidate(self.f, problem)
+        if self.problem.holds_the_same_as(problem):
+            other.programs = self.programs
+        return other
 
     @property
     def has_passes(self) -> bool:
@@ -31,34 +39,45 @@ class Candidate:
     @functools.cached_property
     def lifted(self) -> list[Any]:
         """J_fᵀ dy by jax.vjp."""
-        return self.side.pull_back(self.problem.moving, self.problem.dy)
+        return self.programs.pull_back(self.problem.moving, self.problem.dy)
 
     @functools.cached_property
     def lifted64(self) -> list[np.ndarray] | None:
-        return self.problem.in_float64(self.side.pull_back)
+        """The same in float64; None where f cannot be run so."""
+        return self.problem.in_float64(self.programs.pull_back)
 
     @functools.cached_property
     def is_wide(self) -> bool:
-        """Whether it computes in float64 throughout when it is given float64."""
-        return self.lifted64 is not None and self.problem.is_wide(self.side)
+        """Whether f computes in float64 throughout when it is given float64."""
+        return self.lifted64 is not None and self.programs.is_wide(*self.problem.wide)
 
     @functools.cached_property
     def explicit(self) -> list[Any]:
         """backward(cache, dy) as it comes, for the leaves that move."""
-        return jax.jit(self.walk_back)(self.problem.moving, self.problem.dy)
+        return self.explicit_pull_back(self.problem.moving, self.problem.dy)
 
-    def walk_back(self, moving: list[Any], dy: list[Any]) -> list[Any]:
-        """forward, then backward: what it returns for the leaves that move, None taken as zeros."""
+    @functools.cached_property
+    def explicit_pull_back(self) -> Callable[[list[Any], list[Any]], list[Any]]:
+        """forward, then backward, compiled."""
+        return jax.jit(self._explicit_pull_back)
+
+    def gradient(self, route: str) -> list[Any]:
+        """All of the gradient by one of the routes "explicit", "lifted" and "float64"."""
+        by_route = {"explicit": "explicit", "lifted": "lifted", "float64": "lifted64"}
+        return getattr(self, by_route[route])
+
+    def _explicit_pull_back(self, moving: list[Any], dy: list[Any]) -> list[Any]:
+        """What backward returns for the leaves that move, None taken as zeros."""
         problem, f = self.problem, self.f
         args = problem.arguments(moving)
         forward, backward = (f.forward, f.backward) if isinstance(f, Op) else (f.fwd, f.bwd)  # type: ignore
         y, cache = forward(*args, **problem.static)
         cotangents = backward(cache, problem.cotangent(y, dy))
         names = problem.names or tuple(f"args[{i}]" for i in range(len(args)))
-        if not isinstance(cotangents, tuple | list) or len(cotangents) > len(names):
-            is_tuple = isinstance(cotangents, tuple | list)
-            came = f"{len(cotangents)} cotangents" if is_tuple else type(cotangents).__name__
-            raise TypeError(f"backward returned {came}; expected a tuple of {len(names)}, one for each of "
+        is_tuple = isinstance(cotangents, tuple | list)
+        if not is_tuple or len(cotangents) > len(names):
+            returned = f"{len(cotangents)} cotangents" if is_tuple else type(cotangents).__name__
+            raise TypeError(f"backward returned {returned}; expected a tuple of {len(names)}, one for each of "
                             f"({', '.join(names)})")
         leaves: list[Any] = []
         for name, arg, cotangent in zip(names, args, cotangents, strict=False):
@@ -70,4 +89,4 @@ class Candidate:
                                 f"argument has {tree}") from None
         leaves += [None] * (len(problem.leaves) - len(leaves))  # arguments left at their default come last
         return [jnp.zeros_like(m) if leaves[i] is None else jnp.asarray(leaves[i])
-                for i, m in zip(problem.smooth, moving, strict=True)]
+                for i, m in zip(problem.places, moving, strict=True)]

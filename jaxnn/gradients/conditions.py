@@ -9,7 +9,7 @@
     sharded      the batch's gradient with the examples spread over all devices
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -18,75 +18,83 @@ import numpy as np
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxnn.gradients.leaf import Leaf, Wanted, as_wide, compare_leaf, largest
-from jaxnn.gradients.problem import Problem, Side, one_line, pair, precision
+from jaxnn.gradients.candidate import Candidate
+from jaxnn.gradients.leaf import ReferenceLeaf, as_wide, compare_leaf, largest
+from jaxnn.gradients.problem import Problem
+from jaxnn.gradients.programs import Programs, pair, precision
+from jaxnn.gradients.remark import Attempt, Kind, Remark, attempt, one_line
 
-__all__ = ["CONDITIONS", "DTYPES", "cast", "under_conditions"]
+__all__ = ["CONDITIONS", "DTYPES", "compare_under_conditions"]
 
 CONDITIONS = ("eager", "jit", "vmap", "grad of vmap", "scan", "checkpoint", "sharded")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
+ONE_DEVICE = Remark(Kind.NOT_RUN, "sharded: not run, there is one device; jax.config.update('jax_num_cpu_devices', 8) "
+                    "makes eight of the CPU's")
 
 
-def under_conditions(f: Callable, problem: Problem, conditions: Sequence[str],
-                     dtypes: Sequence[str]) -> tuple[list[Leaf], list[str], list[str]]:
-    """The worst of each leaf under each condition in each dtype, with failures and notes.
+def compare_under_conditions(candidate: Candidate, conditions: Sequence[str], dtypes: Sequence[str]) -> Attempt:
+    """The worst of each leaf under each condition in each dtype, with remarks.
 
     What the reference itself cannot do is a note, what f alone cannot do is a failure.
     """
-    rows: list[Leaf] = []
-    failures: list[str] = []
-    notes: list[str] = []
-    for dtype in dtypes:
-        with precision(dtype == "float64"):
-            try:
-                here = cast(problem, dtype)
-                wanted = here.wanted
-            except Exception as error:
-                notes.append(f"in {dtype} the reference raises {one_line(error.__cause__ or error)}")
-                continue
-            sides = Side("the reference", here.function_of(problem.callable)), Side("f", here.function_of(f))
-            for name in conditions:
-                if name == "sharded" and jax.device_count() == 1:
-                    notes.append("sharded: not run, there is one device; "
-                                 "jax.config.update('jax_num_cpu_devices', 8) makes eight of the CPU's")
-                    continue
-                try:
-                    want = _GRADIENTS[name](here, sides[0])
-                except Exception as error:
-                    notes.append(f"under {name} in {dtype} the reference raises {one_line(error)}")
-                    continue
-                try:
-                    got = _GRADIENTS[name](here, sides[1])
-                except Exception as error:
-                    failures.append(f"under {name} in {dtype} f raises {one_line(error)}")
-                    continue
-                rows += [compare_leaf(_beside(w, b), "lifted", a, under=name)
-                         for w, a, b in zip(wanted, got, want, strict=True)]
-    return rows, list(dict.fromkeys(failures)), list(dict.fromkeys(notes))
+    attempts = [done for dtype in dtypes for done in _in_dtype(candidate, dtype, conditions)]
+    return Attempt(tuple(leaf for done in attempts for leaf in done.results),
+                   tuple(remark for done in attempts for remark in done.remarks))
 
 
-def cast(problem: Problem, dtype: str) -> Problem:
+def _in_dtype(candidate: Candidate, dtype: str, conditions: Sequence[str]) -> Iterator[Attempt]:
+    with precision(dtype == "float64"):
+        try:
+            problem = _cast(candidate.problem, dtype)
+            problem.gradient  # noqa: B018  # fails here, if the reference does not run in this dtype
+        except Exception as error:
+            yield Attempt(remarks=(Remark(
+                Kind.NOTE, f"in {dtype} the reference raises {one_line(error.__cause__ or error)}"),))
+            return
+        there = candidate.at(problem)
+        for name in conditions:
+            if name == "sharded" and jax.device_count() == 1:
+                yield Attempt(remarks=(ONE_DEVICE,))
+            else:
+                yield _under_condition(there, name, dtype)
+
+
+def _under_condition(candidate: Candidate, name: str, dtype: str) -> Attempt:
+    gradient, problem = _GRADIENTS[name], candidate.problem
+    reference = attempt(lambda: gradient(problem, problem.programs),
+                        f"under {name} in {dtype} the reference raises", Kind.NOTE)
+    if reference.remarks:
+        return reference
+    f = attempt(lambda: gradient(problem, candidate.programs), f"under {name} in {dtype} f raises")
+    if f.remarks:
+        return f
+    return Attempt(tuple(
+        compare_leaf(_with_value(leaf, b), "lifted", a, under=name)
+        for leaf, a, b in zip(problem.gradient, f.results, reference.results, strict=True)))
+
+
+def _cast(problem: Problem, dtype: str) -> Problem:
     """The same problem with its floating-point leaves in another dtype; complex ones as near as there are."""
     def one(leaf: Any) -> Any:
         if not isinstance(leaf, jax.Array) or not jnp.issubdtype(leaf.dtype, jnp.inexact):
             return leaf
-        if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-            return leaf.astype(jnp.complex128 if dtype == "float64" else jnp.complex64)
-        return leaf.astype(dtype)
+        is_complex = jnp.issubdtype(leaf.dtype, jnp.complexfloating)
+        goal = dtype if not is_complex else "complex128" if dtype == "float64" else "complex64"
+        return leaf if leaf.dtype == jnp.dtype(goal) else leaf.astype(goal)
 
-    args = jax.tree.unflatten(problem.tree, list(map(one, problem.leaves)))
-    return Problem(problem.callable, args, problem.static, names=problem.names, seed=problem.seed,
-                   hold=problem.hold, only=problem.only)
+    leaves = list(map(one, problem.leaves))
+    is_same = all(a is b for a, b in zip(leaves, problem.leaves, strict=True))
+    return problem if is_same else problem.at(leaves)
 
 
-def _beside(wanted: Wanted, value: Any) -> Wanted:
+def _with_value(leaf: ReferenceLeaf, value: Any) -> ReferenceLeaf:
     """What a transformed reference yields; its unit and noise are those of the plain one."""
     wide = as_wide(value)
-    is_zero = wanted.scale > 2 * largest(wanted.value)  # but for rounding
-    return wanted._replace(value=wide, exact=None, scale=max(wanted.scale if is_zero else 0.0, largest(wide)))
+    is_zero = leaf.scale > 2 * largest(leaf.value)  # but for rounding
+    return leaf._replace(value=wide, exact=None, scale=max(leaf.scale if is_zero else 0.0, largest(wide)))
 
 
-# Each: (problem, side) -> one gradient for each moving leaf.
+# Each: (problem, programs) -> one gradient for each moving leaf. `eager` and `jit` are the programs themselves.
 
 EXAMPLES = 4  # of those batches that are made up here
 
@@ -97,39 +105,40 @@ def _compiled(f: Callable) -> Callable:
     return jax.jit(f, compiler_options=quickly if jax.default_backend() == "cpu" else None)
 
 
-def _eager(problem: Problem, side: Side) -> list[Any]:
-    return side.pulled_back(problem.moving, problem.dy)
+def _eager(problem: Problem, programs: Programs) -> list[Any]:
+    return programs.pulled_back(problem.moving, problem.dy)
 
 
-def _jit(problem: Problem, side: Side) -> list[Any]:
-    return _compiled(side.pulled_back)(problem.moving, problem.dy)
+def _jit(problem: Problem, programs: Programs) -> list[Any]:
+    return programs.pull_back(problem.moving, problem.dy)
 
 
-def _checkpoint(problem: Problem, side: Side) -> list[Any]:
-    return _compiled(Side(side.name, jax.checkpoint(side.outputs)).pulled_back)(problem.moving, problem.dy)
+def _checkpoint(problem: Problem, programs: Programs) -> list[Any]:
+    recomputed = Programs(jax.checkpoint(programs.outputs))
+    return _compiled(recomputed.pulled_back)(problem.moving, problem.dy)
 
 
-def _each(problem: Problem, side: Side) -> list[Any]:
+def _vmap(problem: Problem, programs: Programs) -> list[Any]:
     moving, dy = _batch(problem, [0] * len(problem.moving), EXAMPLES)
-    return _compiled(jax.vmap(side.pulled_back))(moving, dy)
+    return _compiled(jax.vmap(programs.pulled_back))(moving, dy)
 
 
-def _batched(problem: Problem, side: Side) -> list[Any]:
-    axes = _shared_first(problem)
+def _grad_of_vmap(problem: Problem, programs: Programs) -> list[Any]:
+    axes = _axes(problem)
     moving, dy = _batch(problem, axes, EXAMPLES)
-    return _grad_of_batch(side, axes)(moving, dy)
+    return _gradient_of_batch(programs, axes)(moving, dy)
 
 
-def _scan(problem: Problem, side: Side) -> list[Any]:
-    axes = _shared_first(problem)
+def _scan(problem: Problem, programs: Programs) -> list[Any]:
+    axes = _axes(problem)
     moving, dy = _batch(problem, axes, EXAMPLES)
 
     def total(moving: list[Any]) -> Any:
         slices = [m for m, axis in zip(moving, axes, strict=True) if axis == 0]
 
         def step(sum_: Any, example: Any) -> Any:
-            here, dy_b = iter(example[0]), example[1]
-            y = side.outputs([next(here) if axis == 0 else m for m, axis in zip(moving, axes, strict=True)])
+            own, dy_b = iter(example[0]), example[1]
+            y = programs.outputs([next(own) if axis == 0 else m for m, axis in zip(moving, axes, strict=True)])
             return sum_ + _paired(dy_b, y), None
 
         return lax.scan(step, jnp.zeros(()), (slices, dy))[0]
@@ -137,25 +146,25 @@ def _scan(problem: Problem, side: Side) -> list[Any]:
     return _compiled(jax.grad(total))(moving)
 
 
-def _sharded(problem: Problem, side: Side) -> list[Any]:
+def _sharded(problem: Problem, programs: Programs) -> list[Any]:
     n = jax.device_count()
-    axes = _shared_first(problem)
+    axes = _axes(problem)
     moving, dy = _batch(problem, axes, n)
     mesh = jax.make_mesh((n,), ("examples",), axis_types=(AxisType.Auto,))
     spread, copied = (NamedSharding(mesh, PartitionSpec(*spec)) for spec in (("examples",), ()))
     moving = [jax.device_put(m, copied if axis is None else spread)
               for m, axis in zip(moving, axes, strict=True)]
-    return _grad_of_batch(side, axes)(moving, [jax.device_put(d, spread) for d in dy])
+    return _gradient_of_batch(programs, axes)(moving, [jax.device_put(d, spread) for d in dy])
 
 
-_GRADIENTS: dict[str, Callable[[Problem, Side], list[Any]]] = {
-    "eager": _eager, "jit": _jit, "vmap": _each, "grad of vmap": _batched, "scan": _scan,
+_GRADIENTS: dict[str, Callable[[Problem, Programs], list[Any]]] = {
+    "eager": _eager, "jit": _jit, "vmap": _vmap, "grad of vmap": _grad_of_vmap, "scan": _scan,
     "checkpoint": _checkpoint, "sharded": _sharded}
 
 
-def _grad_of_batch(side: Side, axes: list[int | None]) -> Callable:
+def _gradient_of_batch(programs: Programs, axes: list[int | None]) -> Callable:
     def total(moving: list[Any], dy: list[Any]) -> Any:
-        y = jax.vmap(side.outputs, in_axes=(axes,))(moving)
+        y = jax.vmap(programs.outputs, in_axes=(axes,))(moving)
         return _paired(dy, y)
 
     return _compiled(jax.grad(total))
@@ -167,10 +176,11 @@ def _paired(dy: list[Any], y: list[Any]) -> Any:
                for d, leaf in zip(dy, y, strict=True))
 
 
-def _shared_first(problem: Problem) -> list[int | None]:
-    """The first argument's leaves are shared, as weights are, if others move too."""
-    first = [path.split("/")[0] for path in problem.paths]
-    return [None if name == first[0] and len(set(first)) > 1 else 0 for name in first]
+def _axes(problem: Problem) -> list[int | None]:
+    """The axis of the examples in each moving leaf: none in the first argument, which is shared, as weights are, if
+    others move too."""
+    arguments = [problem.argument_numbers[i] for i in problem.places]
+    return [None if number == arguments[0] and len(set(arguments)) > 1 else 0 for number in arguments]
 
 
 def _batch(problem: Problem, axes: Sequence[int | None], n: int) -> tuple[list[Any], list[Any]]:

@@ -7,12 +7,13 @@ take turns. So each round runs every program once.
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.extend import core
 
-from jaxnn.gradients.problem import Problem, Side
+from jaxnn.gradients.candidate import Candidate
+from jaxnn.gradients.programs import Programs
 from jaxnn.gradients.report import Cost
 
 __all__ = ["gradient_costs", "take_turns", "temporaries"]
@@ -36,36 +37,48 @@ def temporaries(compiled: Any) -> int | None:
     return None if analysis is None else analysis.temp_size_in_bytes
 
 
-def gradient_costs(f: Callable, problem: Problem, rounds: int = 7) -> tuple[Cost, ...]:
+def gradient_costs(candidate: Candidate, rounds: int = 7) -> tuple[Cost, ...]:
     """f and its reference: the gradient, forward and backward pass together."""
-    moving, dy = problem.moving, problem.dy
-    sides = [Side("f", problem.function_of(f)), Side("the reference", problem.function_of(problem.callable))]
-    programs: list[Callable] = []
-    traced, compiled_in, memory, flops, kept = [], [], [], [], []
-    for side in sides:
-        begin = time.perf_counter()
-        lowered = side.pull_back.lower(moving, dy)
-        middle = time.perf_counter()
-        compiled = lowered.compile()
-        traced.append(middle - begin)
-        compiled_in.append(time.perf_counter() - middle)
-        programs.append(lambda compiled=compiled: compiled(moving, dy))
-        memory.append(temporaries(compiled))
-        flops.append((compiled.cost_analysis() or {}).get("flops"))
-        kept.append(_kept(side, moving))
-    times = take_turns(programs, rounds)
-    medians = [statistics.median(seconds) for seconds in times]
-    # Each round has its own ratio: what slows a round down slows both of its sides.
+    problem = candidate.problem
+    inputs = problem.moving, problem.dy
+    f, reference = (_measure(programs, *inputs) for programs in (candidate.programs, problem.programs))
+    times = take_turns([lambda: f.program(*inputs), lambda: reference.program(*inputs)], rounds)
+    # Each round has its own ratio: what slows a round down slows both of its programs.
     ratio = statistics.median(a / b for a, b in zip(*times, strict=True))
-    pairs: list[tuple[str, Any, str]] = [
-        ("time", (ratio * medians[1], medians[1]), "s"), ("temporary memory", memory, "B"),
-        ("operations", flops, "FLOP"), ("kept for backward", kept, "B"), ("tracing", traced, "s"),
-        ("compiling", compiled_in, "s")]
-    return tuple(Cost(what, ours, theirs, unit) for what, (ours, theirs), unit in pairs)
+    seconds = statistics.median(times[1])
+    return (Cost("time", ratio * seconds, seconds, "s"),
+            Cost("temporary memory", f.memory, reference.memory, "B"),
+            Cost("operations", f.operations, reference.operations, "FLOP"),
+            Cost("kept for backward", f.kept, reference.kept, "B"),
+            Cost("tracing", f.tracing, reference.tracing, "s"),
+            Cost("compiling", f.compiling, reference.compiling, "s"))
 
 
-def _kept(side: Side, moving: list[Any]) -> int:
+class _Measured(NamedTuple):
+    """A compiled gradient: its seconds of tracing and compiling, its bytes, its operations."""
+
+    program: Callable
+    tracing: float
+    compiling: float
+    memory: int | None
+    operations: float | None
+    kept: int
+
+
+def _measure(programs: Programs, moving: list[Any], dy: list[Any]) -> _Measured:
+    """Traced and compiled anew, since how long that takes is what is measured."""
+    begin = time.perf_counter()
+    lowered = Programs(programs.outputs).pull_back.lower(moving, dy)
+    middle = time.perf_counter()
+    compiled = lowered.compile()
+    end = time.perf_counter()
+    operations = (compiled.cost_analysis() or {}).get("flops")
+    return _Measured(compiled, middle - begin, end - middle, temporaries(compiled), operations,
+                     _kept(programs, moving))
+
+
+def _kept(programs: Programs, moving: list[Any]) -> int:
     """Bytes that the compiled forward pass hands to the backward pass, beside the arguments themselves."""
-    jaxpr = jax.make_jaxpr(lambda moving: jax.vjp(side.outputs, moving)[1])(moving).jaxpr
+    jaxpr = jax.make_jaxpr(lambda moving: jax.vjp(programs.outputs, moving)[1])(moving).jaxpr
     kept = {v for v in jaxpr.outvars if not isinstance(v, core.Literal)} - set(jaxpr.invars)
     return sum(v.aval.size * v.aval.dtype.itemsize for v in kept)

@@ -1,19 +1,21 @@
 """One leaf of a gradient beside the same leaf of the reference, in numbers.
 
-    error = max |got - reference| / (eps · max|reference|)
+    error = max |f's - reference's| / (eps · max|reference's|)
 
 One unit is the rounding of the leaf's largest element, so that one threshold serves every size and
-dtype, and one wrong element among thousands is seen, which a norm of the difference hides. How far the
+dtype, and one wrong element among thousands is found, which a norm of the difference hides. How far the
 reference itself is from exact, in the same unit, is its noise: where terms cancel it is large, and no
 gradient can be asked to be nearer.
 """
 
+import enum
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["THRESHOLD", "Leaf", "Wanted", "as_wide", "compare_leaf", "largest"]
+__all__ = ["THRESHOLD", "Excuse", "Leaf", "ReferenceLeaf", "as_wide", "badness", "compare_leaf", "difference",
+           "largest"]
 
 THRESHOLD = 16.0
 """The most units of error, or of the reference's noise where that is more than one, that is not wrong."""
@@ -21,14 +23,27 @@ THRESHOLD = 16.0
 # in a leaf whose largest element is a hundred times it, lies at 800.
 
 
-class Wanted(NamedTuple):
+class Excuse(enum.Enum):
+    """Why the error of a leaf does not count as wrong."""
+
+    KINK = enum.auto()
+    """Every wrong element is a subgradient at a kink."""
+    HELD = enum.auto()
+    """Finite differences say nothing of the leaf: the reference holds something fixed, or is not finite nearby."""
+    APPROXIMATION = enum.auto()
+    """Off in float64 alone, by less than a rounding of its own dtype."""
+    NOT_RUN = enum.auto()
+    """The leaf was too large for the route that was asked for."""
+
+
+class ReferenceLeaf(NamedTuple):
     """What a leaf should be: the reference's value, what that itself is worth, and the size of a unit."""
 
     path: str
     value: np.ndarray
     """In float64 or complex128, which hold every narrower dtype."""
     exact: np.ndarray | None
-    """The same by the reference in float64; None where it could not be had."""
+    """The same by the reference in float64; None where that could not be had."""
     scale: float
     """The largest element; that of the whole gradient for a leaf that is zero but for rounding."""
     eps: float
@@ -41,8 +56,13 @@ class Wanted(NamedTuple):
         return self.eps * (self.scale or 1.0)
 
     @property
+    def limit(self) -> float:
+        """The most units of error that are not wrong."""
+        return THRESHOLD * max(1.0, self.noise)
+
+    @property
     def finite(self) -> np.ndarray:
-        """The value; in float64 where it overflows and float64 does not."""
+        """The value; that in float64 where the value overflows and float64 does not."""
         if self.exact is None:
             return self.value
         return np.where(np.isfinite(self.value), self.value, self.exact)
@@ -75,14 +95,25 @@ class Leaf(NamedTuple):
     dtype: str = ""
     note: str = ""
     """What a number does not say: a kink, an element that is not finite, a route that does not apply."""
-    excused: bool = False
-    """Not counted as wrong, for the reason that the note gives."""
+    excuse: Excuse | None = None
+    """Why the error does not count as wrong; the note says it in words."""
     errors: Any = None
     """The error of each element in units; None for a route that compares along directions."""
 
     @property
+    def excused(self) -> bool:
+        """Whether the error does not count as wrong, for the reason that the note gives."""
+        return self.excuse is not None
+
+    @property
     def ok(self) -> bool:
         return self.excused or self.error <= THRESHOLD * max(1.0, self.noise)
+
+
+def badness(leaf: Leaf) -> tuple:
+    """For sorting: wrong after right, the backward pass after what follows from it, then by error."""
+    rank = {"explicit": 2, "lifted": 2, "float64": 1}.get(leaf.route, 0)
+    return not leaf.ok, rank, bool(leaf.element), np.inf if np.isnan(leaf.error) else leaf.error
 
 
 def as_wide(x: Any) -> np.ndarray:
@@ -103,44 +134,52 @@ def difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.where(same, 0.0, np.nan_to_num(np.abs(a - b), nan=np.inf, posinf=np.inf))
 
 
-def compare_leaf(wanted: Wanted, route: str, got: Any, *, under: str = "jit") -> Leaf:
-    """A leaf by a route, which has all of its elements there."""
-    a, b = as_wide(got), wanted.value
-    dtype = jnp.dtype(got.dtype).name
+def compare_leaf(reference: ReferenceLeaf, route: str, value: Any, *, under: str = "jit") -> Leaf:
+    """A leaf of f's gradient by a route that has all of its elements, beside the reference's."""
+    a, b = as_wide(value), reference.value
+    dtype = jnp.dtype(value.dtype).name
     if a.shape != b.shape:
-        return Leaf(wanted.path, route, a.shape, np.inf, wanted.noise, (), np.nan, np.nan, under=under,
+        return Leaf(reference.path, route, a.shape, np.inf, reference.noise, (), np.nan, np.nan, under=under,
                     dtype=dtype, note=f"has shape {a.shape}; the argument has {b.shape}")
     if a.size == 0:
-        return Leaf(wanted.path, route, a.shape, 0.0, 0.0, (), np.nan, np.nan, exact=True, nearer="both",
+        return Leaf(reference.path, route, a.shape, 0.0, 0.0, (), np.nan, np.nan, exact=True, nearer="both",
                     under=under, dtype=dtype, note="has no elements")
-    off, note = difference(a, b), _not_finite(a, b)
-    bad = ~np.isfinite(b) & np.isfinite(a)
-    if bad.any():
-        # Where the reference overflows and float64 does not, float64 decides.
-        known = bad & np.isfinite(wanted.finite)
-        off = np.where(known, difference(a, wanted.finite), np.where(bad, 0.0, off))
-        note += "; there f is compared with the reference in float64" if known.any() else ""
-        note += "; where the reference has no gradient in float64 either, f is not judged" if np.any(
-            bad & ~known) else ""
-    index = np.unravel_index(np.argmax(off), a.shape)
+    errors, notes = _errors(a, reference)
+    index = np.unravel_index(np.argmax(errors), a.shape)
     with np.errstate(over="ignore"):
-        ulps = off[index] / _last_place(b[index], got.dtype)
+        ulps = errors[index] / _last_place(b[index], value.dtype)
     finite = np.isfinite(a) & np.isfinite(b)
     cosine, relative = _angles(np.where(finite, a, 0).ravel(), np.where(finite, b, 0).ravel())
-    return Leaf(wanted.path, route, a.shape, float(off[index] / wanted.unit), wanted.noise,
+    return Leaf(reference.path, route, a.shape, float(errors[index] / reference.unit), reference.noise,
                 tuple(map(int, index)), a[index].item(), b[index].item(), float(ulps), cosine, relative,
-                bool(np.all((off == 0) & (np.signbit(a.real) == np.signbit(b.real)))),
-                _nearer(a, b, wanted.exact), under, dtype, note, errors=off / wanted.unit)
+                bool(np.all((errors == 0) & (np.signbit(a.real) == np.signbit(b.real)))),
+                _nearer(a, b, reference.exact), under, dtype, "; ".join(notes), errors=errors / reference.unit)
 
 
-def _not_finite(a: np.ndarray, b: np.ndarray) -> str:
-    said = []
-    for who, x in (("f", a), ("the reference", b)):
-        for what, where in (("NaN", np.isnan(x)), ("infinite", np.isinf(x))):
-            if n := int(where.sum()):
-                first = [int(i) for i in np.argwhere(where)[0]]
-                said.append(f"{who} is {what} at {n:,} of {x.size:,} elements, first at {first}")
-    return "; ".join(said)
+def _errors(a: np.ndarray, reference: ReferenceLeaf) -> tuple[np.ndarray, list[str]]:
+    """|a - reference| at each element, and notes. Where the reference overflows and float64 does not, float64
+    decides."""
+    b = reference.value
+    errors, notes = difference(a, b), [*_not_finite("f", a), *_not_finite("the reference", b)]
+    undecided = ~np.isfinite(b) & np.isfinite(a)
+    decided = undecided & np.isfinite(reference.finite)
+    if decided.any():
+        notes.append("there f is compared with the reference in float64")
+    if np.any(undecided & ~decided):
+        notes.append("where the reference has no gradient in float64 either, f is not judged")
+    if undecided.any():
+        errors = np.where(decided, difference(a, reference.finite), np.where(undecided, 0.0, errors))
+    return errors, notes
+
+
+def _not_finite(name: str, x: np.ndarray) -> list[str]:
+    """Where x is not finite, in words."""
+    notes = []
+    for what, places in (("NaN", np.argwhere(np.isnan(x))), ("infinite", np.argwhere(np.isinf(x)))):
+        if len(places):
+            first = [int(i) for i in places[0]]
+            notes.append(f"{name} is {what} at {len(places):,} of {x.size:,} elements, first at {first}")
+    return notes
 
 
 def _last_place(x: Any, dtype: Any) -> float:

@@ -12,10 +12,11 @@ from typing import Any
 import jax
 
 from jaxnn.checks import InputError
-from jaxnn.gradients.compare import judge
+from jaxnn.gradients.compare import compare_at
 from jaxnn.gradients.conditions import CONDITIONS, DTYPES
-from jaxnn.gradients.problem import Problem, argument_names
+from jaxnn.gradients.problem import Problem
 from jaxnn.gradients.report import GradientReport
+from jaxnn.gradients.trees import argument_names
 
 __all__ = ["add_options", "compare", "deliver", "did_you_mean", "refuse", "settings"]
 
@@ -24,7 +25,7 @@ PICTURES = ("png", "pdf", "svg", "jpg")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds what every comparison has: in which dtypes, under what, with what else, and where to."""
+    """Adds the options that every comparison has."""
     parser.add_argument("--dtypes", "--dtype", action="append", metavar="NAME[,NAME...]",
                         help=f"repeat it with the arguments in these dtypes: {', '.join(DTYPES)}; or all")
     parser.add_argument("--under", action="append", metavar="NAME[,NAME...]",
@@ -43,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:
-    """The keyword arguments of `judge`, once all options have been looked at.
+    """The keyword arguments of `compare_at`, once all options have been checked.
 
     Raises:
       InputError: an option names something unknown, or a file that cannot be written.
@@ -56,16 +57,16 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         raise InputError("--plot", f"expects a file named .{', .'.join(PICTURES)}; got {options.plot}")
     under = _names("--under", "transformations", options.under, CONDITIONS)
     if "sharded" in under:
-        several_devices()
+        make_devices()
     return {"dtypes": _names("--dtypes", "dtypes", options.dtypes, DTYPES), "under": under,
             "cost": options.cost, "every_coordinate": options.every_coordinate}
 
 
 def compare(f: Callable, reference: Callable, args: tuple[Any, ...], static: dict[str, Any], seed: int,
-            **how: Any) -> GradientReport:
+            **options: Any) -> GradientReport:
     """`compare_gradients`, but a static argument may have any name."""
     problem = Problem(reference, args, static, names=argument_names(f), seed=seed)
-    return judge(f, problem, **how)
+    return compare_at(f, problem, **options)
 
 
 def deliver(report: GradientReport, options: argparse.Namespace) -> int:
@@ -86,32 +87,32 @@ def refuse(message: object) -> int:
     return 2
 
 
-def did_you_mean(came: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(came, list(known), n=1, cutoff=0.5)
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"did you mean {near[0]!r}?" if near else ""
 
 
-def several_devices() -> None:
+def make_devices() -> None:
     """Makes several devices of the CPU, unless the user has said how many, or JAX has already started."""
-    given: int = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
-    if given == -1 and "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    n_devices: int = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
+    if n_devices == -1 and "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         with contextlib.suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", DEVICES)
 
 
-def _names(option: str, what: str, given: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
-    """The names in the texts given, each with commas between."""
-    names = [name.strip() for text in given or () for name in text.split(",")]
+def _names(option: str, noun: str, texts: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
+    """The names in the texts of an option, with commas between them."""
+    names = [name.strip() for text in texts or () for name in text.split(",")]
     for name in names:
         if name not in (*known, "all"):
-            wanted = f"expects {what} among {', '.join(map(repr, known))}, or 'all'"
             todo = did_you_mean(name, known)
-            raise InputError(option, f"{wanted}; got {name!r}" + (f"; {todo}" if todo else ""))
+            raise InputError(option, f"expects {noun} among {', '.join(map(repr, known))}, or 'all'; got {name!r}"
+                             + (f"; {todo}" if todo else ""))
     return tuple(known) if "all" in names else tuple(dict.fromkeys(names))
 
 
 def _expect_writable(option: str, path: Path | None) -> None:
-    """Better now than after the comparison."""
+    """A file that cannot be written is refused before the comparison, not after it."""
     if path is None:
         return
     if path.is_dir():

@@ -29,8 +29,8 @@ def dense_factors(cache: Any, dy: Any) -> Any:
 
     Over positions t, dW = Σ_t dy_t x_tᵀ: as many places.
     """
-    _, x, has_bias = cache
-    factors = {"weight": Outer(dy[None], x[None])} | ({} if has_bias is None else {"bias": Whole(dy)})
+    _, x, entries = cache
+    factors = {"weight": Outer(dy[None], x[None])} | ({"bias": Whole(dy)} if "bias" in entries else {})
     return factors, dense.backward(cache, dy)[1:]
 
 
@@ -42,11 +42,10 @@ def conv_factors(cache: Any, dy: Any) -> Any:
     A convolution by dy, as in the backward pass, would give G without the patches. But one for each
     example is slow: on CPU 2 to 15 times as slow as patches and a matrix product.
     """
-    x, kernel, has_bias, static = cache
-    stride, pads = static.value
+    stride, pads = cache.geometry.value
     factors: dict[str, Factor] = {"kernel": Patches(
-        x[None], dy[None], Static((kernel.shape[:-2], stride, pads)))}
-    if has_bias is not None:
+        cache.x[None], dy[None], Static((cache.kernel.shape[:-2], stride, pads)))}
+    if "bias" in cache.entries:
         factors["bias"] = Whole(jnp.sum(dy, tuple(range(dy.ndim - 1))))
     return factors, conv.backward(cache, dy)[1:]
 
@@ -55,7 +54,7 @@ def conv_factors(cache: Any, dy: Any) -> Any:
 def embedding_factors(cache: Any, dy: Any) -> Any:
     """dE_r = Σ_t dy_t [x_t = r]: a row that occurs twice collects both, ‖dy_s + dy_t‖². An integer that is
     no row of the table moves none."""
-    x, shape = cache
+    x, _, shape = cache
     r, b = x.reshape(-1), dy.reshape(-1, dy.shape[-1])
     is_row = (r >= 0) & (r < shape.value[0])
     return {"table": Rows(r, jnp.where(is_row[:, None], b, 0))}, (None,)

@@ -158,8 +158,8 @@ _RULES: dict[Op, Rule] = {}
 
 
 def factor_rule(op: Op) -> Callable[[Rule], Rule]:
-    """Registers rule(cache, dy) -> (the factors of dparams in the structure of params, the cotangents of the other
-    arguments) for an op whose first argument is params.
+    """Registers rule(cache, dy) -> (the factors of dparams by the names of params, the cotangents of the other arguments)
+    for an op whose first argument is a mapping of params.
 
     The rule is given one example, as the op's backward pass is, and keeps nothing that the examples share.
     """
@@ -193,7 +193,8 @@ def factors_and_rest(call: Call, cache: list[Any], dy: list[Any]) -> tuple[list[
         factors, rest = _RULES[call.op](call.cache_of(cache), dy_tree)
         flat = [leaf for arg, cotangent in zip(arguments[1:], rest, strict=True)
                 for leaf in _leaves_up_to(jax.tree.structure(arg), cotangent)]
-        return _leaves_up_to(jax.tree.structure(arguments[0]), factors), flat
+        names = [path[0].key for path, _ in jax.tree_util.tree_leaves_with_path(arguments[0])]
+        return [factors.get(name) for name in names], flat
 
     axes_of_rest = [[level.args[i] for i in range(n_params(call), len(call.avals))] for level in call.levels]
     each = one

@@ -17,8 +17,12 @@ __all__ = ["elu", "gelu", "gelu_tanh", "leaky_relu", "relu", "sigmoid", "silu", 
 
 @hand_derived
 def sigmoid(x: Any) -> Any:
-    """y = 1 / (1 + e^-x), in (0, 1); any shape."""
-    expect_float("sigmoid", "x", x)
+    """y = 1 / (1 + e^-x), in (0, 1); any shape.
+
+    >>> float(sigmoid(0.0))
+    0.5
+    """
+    expect_float(sigmoid.name, "x", x)
     y = lax.logistic(x)
     return y, y
 
@@ -31,8 +35,12 @@ def sigmoid_backward(y: Any, dy: Any) -> Any:
 
 @hand_derived
 def tanh(x: Any) -> Any:
-    """y = (e^x - e^-x) / (e^x + e^-x), in (-1, 1); any shape."""
-    expect_float("tanh", "x", x)
+    """y = (e^x - e^-x) / (e^x + e^-x), in (-1, 1); any shape.
+
+    >>> float(tanh(0.0))
+    0.0
+    """
+    expect_float(tanh.name, "x", x)
     y = jnp.tanh(x)
     return y, y
 
@@ -45,8 +53,12 @@ def tanh_backward(y: Any, dy: Any) -> Any:
 
 @hand_derived
 def relu(x: Any) -> Any:
-    """y = max(x, 0); any shape. NaN stays NaN."""
-    expect_float("relu", "x", x)
+    """y = max(x, 0); any shape. NaN stays NaN.
+
+    >>> float(relu(-2.0))
+    0.0
+    """
+    expect_float(relu.name, "x", x)
     # Not maximum(x, 0): JAX gives it the slope 1/2 at 0, and x <= 0 lets NaN pass.
     is_off = x <= 0
     return jnp.where(is_off, 0, x), is_off
@@ -60,9 +72,17 @@ def relu_backward(is_off: Any, dy: Any) -> Any:
 
 @hand_derived
 def leaky_relu(x: Any, *, slope: float = 0.01) -> Any:
-    """y = x where x > 0, else slope x; any shape, slope >= 0."""
-    expect_float("leaky_relu", "x", x)
-    expect(slope >= 0, "leaky_relu", "slope >= 0", str(slope))
+    """y = x where x > 0, else slope x.
+
+    Args:
+      x: any shape.
+      slope: where x < 0, a number >= 0.
+
+    >>> float(leaky_relu(-2.0, slope=0.5))
+    -1.0
+    """
+    expect_float(leaky_relu.name, "x", x)
+    expect(slope >= 0, leaky_relu.name, "slope >= 0", str(slope))
     is_off = x <= 0
     return jnp.where(is_off, slope * x, x), (is_off, Static(slope))
 
@@ -79,9 +99,17 @@ def leaky_relu_backward(cache: Any, dy: Any) -> Any:
 
 @hand_derived
 def elu(x: Any, *, alpha: float = 1.0) -> Any:
-    """y = x where x > 0, else alpha (e^x - 1); any shape, alpha >= 0."""
-    expect_float("elu", "x", x)
-    expect(alpha >= 0, "elu", "alpha >= 0", str(alpha))
+    """y = x where x > 0, else alpha (e^x - 1).
+
+    Args:
+      x: any shape.
+      alpha: -y far to the left, a number >= 0.
+
+    >>> float(elu(-100.0, alpha=2.0))
+    -2.0
+    """
+    expect_float(elu.name, "x", x)
+    expect(alpha >= 0, elu.name, "alpha >= 0", str(alpha))
     # The exponential sees no positive x: it would overflow, and inf times 0 is NaN.
     y = jnp.where(x > 0, x, alpha * jnp.expm1(jnp.where(x > 0, 0, x)))
     return y, (y, Static(alpha))
@@ -99,8 +127,12 @@ def elu_backward(cache: Any, dy: Any) -> Any:
 
 @hand_derived
 def softplus(x: Any) -> Any:
-    """y = log(1 + e^x), without overflow; any shape."""
-    expect_float("softplus", "x", x)
+    """y = log(1 + e^x), without overflow; any shape.
+
+    >>> float(softplus(1000.0))
+    1000.0
+    """
+    expect_float(softplus.name, "x", x)
     return jnp.logaddexp(x, 0), x
 
 
@@ -112,8 +144,12 @@ def softplus_backward(x: Any, dy: Any) -> Any:
 
 @hand_derived
 def gelu(x: Any) -> Any:
-    """y = x Φ(x) with Φ the normal distribution function; any shape."""
-    expect_float("gelu", "x", x)
+    """y = x Φ(x) with Φ the normal distribution function; any shape.
+
+    >>> float(gelu(10.0))
+    10.0
+    """
+    expect_float(gelu.name, "x", x)
     return x * _normal_cdf(x), x
 
 
@@ -133,8 +169,12 @@ def _normal_cdf(x: Any) -> Any:
 
 @hand_derived
 def gelu_tanh(x: Any) -> Any:
-    """y = x (1 + tanh u) / 2 with u = √(2/π) (x + 0.044715 x³): GPT-2's approximation of gelu."""
-    expect_float("gelu_tanh", "x", x)
+    """y = x (1 + tanh u) / 2 with u = √(2/π) (x + 0.044715 x³): GPT-2's approximation of gelu; any shape.
+
+    >>> float(gelu_tanh(10.0))
+    10.0
+    """
+    expect_float(gelu_tanh.name, "x", x)
     u, _ = _gelu_argument(x)
     return x * (1 + jnp.tanh(u)) / 2, x
 
@@ -159,8 +199,12 @@ def _gelu_argument(x: Any) -> Any:
 
 @hand_derived
 def silu(x: Any) -> Any:
-    """y = x s with s = sigmoid(x), also called swish; any shape."""
-    expect_float("silu", "x", x)
+    """y = x s with s = sigmoid(x), also called swish; any shape.
+
+    >>> float(silu(0.0))
+    0.0
+    """
+    expect_float(silu.name, "x", x)
     return x * lax.logistic(x), x
 
 

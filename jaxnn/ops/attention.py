@@ -10,17 +10,32 @@ sequence and not with T².
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnn.checks import expect, expect_float, expect_shape
+from jaxnn.checks import expect, expect_float, expect_shape, is_integer
 from jaxnn.hand_derived import Static, hand_derived
 
-__all__ = ["attention"]
+__all__ = ["AttentionCache", "attention"]
+
+
+class AttentionCache(NamedTuple):
+    q: Any
+    """(T_q, d)."""
+    k: Any
+    """(T_k, d)."""
+    v: Any
+    """(T_k, d_v)."""
+    y: Any
+    """(T_q, d_v)."""
+    lse: Any
+    """λ, in chunks of queries, (n_chunks, chunk), in at least float32."""
+    plan: Static
+    """Which chunks meet: a _Plan."""
 
 
 @hand_derived
@@ -40,17 +55,21 @@ def attention(q: Any, k: Any, v: Any, *, causal: bool = True, chunk: int = 256) 
       InputError: a shape does not fit, or a sequence is empty.
     Source: Vaswani et al. (2017), eq. 1; in chunks with a running maximum: Milakov & Gimelshein (2018),
       Rabe & Staats (2021), Dao et al. (2022).
+
+    >>> attention(jnp.zeros((2, 1)), jnp.ones((2, 1)), jnp.array([[2.0], [4.0]])).tolist()
+    [[2.0], [3.0]]
     """
+    who = attention.name
     for name, x in (("q", q), ("k", k), ("v", v)):
-        expect_float("attention", name, x)
-    expect_shape("attention", "q", q, ("T_q", "d"))
-    expect_shape("attention", "k", k, ("T_k", q.shape[1]))
-    expect_shape("attention", "v", v, (k.shape[0], "d_v"))
-    expect(min(q.shape[0], k.shape[0], q.shape[1]) > 0, "attention", "at least one query, key and dimension",
+        expect_float(who, name, x)
+    expect_shape(who, "q", q, ("T_q", "d"))
+    expect_shape(who, "k", k, ("T_k", q.shape[1]))
+    expect_shape(who, "v", v, (k.shape[0], "d_v"))
+    expect(min(q.shape[0], k.shape[0], q.shape[1]) > 0, who, "at least one query, key and dimension",
            f"q {q.shape}, k {k.shape}")
-    expect(not causal or q.shape[0] == k.shape[0], "attention", "as many queries as keys when causal",
+    expect(not causal or q.shape[0] == k.shape[0], who, "as many queries as keys when causal",
            f"{q.shape[0]} and {k.shape[0]}", "pass causal=False")
-    expect(isinstance(chunk, int) and chunk > 0, "attention", "chunk, a positive integer", repr(chunk))
+    expect(is_integer(chunk, 1), who, "chunk, a positive integer", repr(chunk))
     plan = _Plan(q.shape[0], k.shape[0], 1 / math.sqrt(q.shape[1]), causal, chunk)
     qs, ks, vs = plan.queries(q), plan.keys(k), plan.keys(v)
     rows, width = qs.shape[1], v.shape[1]
@@ -62,13 +81,13 @@ def attention(q: Any, k: Any, v: Any, *, causal: bool = True, chunk: int = 256) 
         fresh = j == 0  # the first chunk of keys for these queries
         largest = jnp.where(fresh, -jnp.inf, largest)
         s = plan.scores(qs[i], ks[j], i, j).astype(wide)
-        now = jnp.maximum(largest, jnp.max(s, 1))
-        p, shrink = jnp.exp(s - now[:, None]), jnp.exp(largest - now)
+        larger = jnp.maximum(largest, jnp.max(s, 1))
+        p, shrink = jnp.exp(s - larger[:, None]), jnp.exp(largest - larger)
         total = jnp.where(fresh, 0, total) * shrink + jnp.sum(p, 1)
         weighted = jnp.where(fresh, 0, weighted) * shrink[:, None] + p @ vs[j].astype(wide)
         # Written at every visit; the last one, with the last chunk of keys, stands.
         y = y.at[i].set((weighted / total[:, None]).astype(y.dtype))
-        return (now, total, weighted, y, lse.at[i].set(now + jnp.log(total))), None
+        return (larger, total, weighted, y, lse.at[i].set(larger + jnp.log(total))), None
 
     # zeros_like and not zeros: inside `shard_map` it varies over the mesh axes that q varies over.
     zeros = lambda shape, dtype=wide: jnp.zeros_like(q, dtype, shape=shape)  # noqa: E731
@@ -76,7 +95,7 @@ def attention(q: Any, k: Any, v: Any, *, causal: bool = True, chunk: int = 256) 
              zeros(qs.shape[:2]))
     (_, _, _, y, lse), _ = lax.scan(visit, start, plan.pairs)
     y = y.reshape(-1, width)[: q.shape[0]]
-    return y, (q, k, v, y, lse, Static(plan))
+    return y, AttentionCache(q, k, v, y, lse, Static(plan))
 
 
 @attention.defbackward
@@ -92,7 +111,7 @@ def attention_backward(cache: Any, dy: Any) -> Any:
     body keeps JAX from saving every P of the scan when it transposes this function.
 
     Args:
-      cache: q, k, v, y (T_q, d_v), λ in chunks (n_chunks, chunk), the plan of the pairs.
+      cache: an AttentionCache.
       dy: (T_q, d_v).
     Source: Dao et al. (2022), appendix B.2.
     """
@@ -130,8 +149,8 @@ class _Plan:
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         n_i, n_j = -(-self.n_queries // self.rows), -(-self.n_keys // self.columns)
         i, j = np.divmod(np.arange(n_i * n_j, dtype=np.int32), n_j)
-        seen = j <= i if self.causal else np.full(i.shape, True)
-        return i[seen], j[seen]
+        visible = j <= i if self.causal else np.full(i.shape, True)
+        return i[visible], j[visible]
 
     @property
     def rows(self) -> int:
@@ -148,7 +167,7 @@ class _Plan:
         return _chunked(a, self.columns)
 
     def scores(self, q: Any, k: Any, i: Any, j: Any) -> Any:
-        """S of the i-th chunk of queries and the j-th of keys, -inf where a key is not to be seen."""
+        """S of the i-th chunk of queries and the j-th of keys, -inf where a key is hidden."""
         query = i * self.rows + jnp.arange(self.rows)[:, None]
         key = j * self.columns + jnp.arange(self.columns)[None, :]
         visible = key < self.n_keys

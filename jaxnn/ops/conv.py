@@ -8,16 +8,27 @@
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnn.checks import expect, expect_float, expect_shape
+from jaxnn.checks import Entries, expect, expect_float, expect_shape, weights
 from jaxnn.hand_derived import Static, hand_derived
 from jaxnn.ops.window import per_axis, resolve_padding
 
-__all__ = ["conv"]
+__all__ = ["ConvCache", "conv"]
+
+
+class ConvCache(NamedTuple):
+    x: Any
+    """(height, width, n_in)."""
+    kernel: Any
+    """(height, width, n_in, n_out)."""
+    entries: Entries
+    """Of params: whether there is a bias."""
+    geometry: Static
+    """(stride, padding): a stride and (low, high) for each spatial axis."""
 
 
 @hand_derived
@@ -25,35 +36,34 @@ def conv(params: Any, x: Any, *, stride: int | Sequence[int] = 1, padding: Any =
     """y_po = Σ_kc K_kco x_{p s + k - l, c} + b_o.
 
     Args:
-      params: {"kernel": (height, width, n_in, n_out), "bias": (n_out,)}; "bias" may be left out.
+      params: {"kernel": (height, width, n_in, n_out), "bias": (n_out,)}; "bias" may be left out or be None.
       x: (height, width, n_in), one example.
       stride: from one output position to the next, for each axis or for all.
-      padding: "VALID" (none), "SAME" (n_out = ceil(n / stride), the odd zero at the end), an integer,
-        or an integer or (low, high) for each axis.
+      padding: "VALID" (none), "SAME" (n_out = ceil(n / stride), the odd zero at the high side),
+        "SAME_LOWER" (the odd zero at the low side), an integer, or an integer or (low, high) for each axis.
     Returns:
       (height out, width out, n_out), with (n + low + high - kernel) // stride + 1 along each axis.
     Raises:
       InputError: a shape, size or padding does not fit.
+
+    >>> conv({"kernel": jnp.ones((2, 1, 1))}, jnp.array([[1.0], [2.0], [4.0]]), padding="VALID").tolist()
+    [[3.0], [6.0]]
     """
-    has_kernel = isinstance(params, dict) and {"kernel"} <= set(params) <= {"kernel", "bias"}
-    expect(has_kernel, "conv", "params to be {'kernel', 'bias'}",
-           f"keys {sorted(params)}" if isinstance(params, dict) else type(params).__name__)
-    kernel, bias = params["kernel"], params.get("bias")
-    expect(3 <= jnp.ndim(kernel) <= 5, "conv", "kernel of shape (height, width, n_in, n_out)",
-           str(jnp.shape(kernel)))
-    *window, n_in, n_out = kernel.shape
-    rank = len(window)
-    expect_float("conv", "x", x)
-    axes = {1: ("width",), 2: ("height", "width"), 3: ("depth", "height", "width")}[rank]
-    expect_shape("conv", "x", x, (*axes, n_in))
-    stride = per_axis("conv", "stride", stride, rank)
-    pads = resolve_padding("conv", padding, x.shape[:-1], window, stride)
+    kernel, bias, entries = weights(conv.name, params, kernel="... n_in n_out", bias="n_out?")
+    rank = jnp.ndim(kernel) - 2
+    expect(1 <= rank <= 3, conv.name, "kernel of shape (height, width, n_in, n_out)", str(kernel.shape))
+    axes = ("depth", "height", "width")[3 - rank:]
+    expect_float(conv.name, "x", x)
+    expect_shape(conv.name, "x", x, (*axes, kernel.shape[-2]))
+    stride = per_axis(conv.name, "stride", stride, rank)
+    pads = resolve_padding(conv.name, padding, x.shape[:-1], kernel.shape[:rank], stride)
     n, k, _ = _letters(rank)
-    y = lax.conv_general_dilated(x[None], kernel, stride, pads, dimension_numbers=(n, k, n))[0]
+    dtype = jnp.promote_types(x.dtype, kernel.dtype)
+    y = lax.conv_general_dilated(
+        x[None].astype(dtype), kernel.astype(dtype), stride, pads, dimension_numbers=(n, k, n))[0]
     if bias is not None:
-        expect_shape("conv", "bias", bias, (n_out,))
         y = y + bias
-    return y, (x, kernel, None if bias is None else (), Static((stride, pads)))
+    return y, ConvCache(x, kernel, entries, Static((stride, pads)))
 
 
 @conv.defbackward
@@ -69,30 +79,29 @@ def conv_backward(cache: Any, dy: Any) -> Any:
     the kernel's, dx has x's. A negative one crops what no window reached.
 
     Args:
-      cache: x (height, width, n_in), K, () if there is a bias, (stride, padding).
+      cache: a ConvCache.
       dy: (height out, width out, n_out).
     Source: LeCun et al. (1989); Dumoulin & Visin (2016), section 4, for the paddings.
     """
-    x, kernel, has_bias, static = cache
-    stride, pads = static.value
+    stride, pads = cache.geometry.value
     rank = len(stride)
     space = range(rank)
+    dtype = jnp.promote_types(dy.dtype, jnp.promote_types(cache.x.dtype, cache.kernel.dtype))
+    x, kernel, d = cache.x.astype(dtype), cache.kernel.astype(dtype), dy.astype(dtype)
     reach = [(dy.shape[a] - 1) * stride[a] + 1 for a in space]  # of dy with its elements s apart
     n, k, swapped = _letters(rank)
 
     to_kernel = [(pads[a][0], kernel.shape[a] + reach[a] - 1 - x.shape[a] - pads[a][0]) for a in space]
     dkernel = lax.conv_general_dilated(
-        x[None], dy[None], (1,) * rank, to_kernel, rhs_dilation=stride, dimension_numbers=swapped)
+        x[None], d[None], (1,) * rank, to_kernel, rhs_dilation=stride, dimension_numbers=swapped)
 
     low = [kernel.shape[a] - 1 - pads[a][0] for a in space]
     to_x = [(low[a], x.shape[a] + kernel.shape[a] - 1 - reach[a] - low[a]) for a in space]
     dx = lax.conv_general_dilated(
-        dy[None], lax.rev(kernel, tuple(space)), (1,) * rank, to_x, lhs_dilation=stride,
+        d[None], lax.rev(kernel, tuple(space)), (1,) * rank, to_x, lhs_dilation=stride,
         dimension_numbers=(n, k.replace("IO", "OI"), n))[0]
-    dparams = {"kernel": dkernel}
-    if has_bias is not None:
-        dparams["bias"] = jnp.sum(dy, tuple(space))
-    return dparams, dx
+    dbias = jnp.sum(dy, tuple(space)) if "bias" in cache.entries else None
+    return cache.entries.fill(kernel=dkernel, bias=dbias), dx
 
 
 def _letters(rank: int) -> tuple[str, str, tuple[str, str, str]]:

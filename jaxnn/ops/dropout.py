@@ -18,11 +18,24 @@ __all__ = ["dropout"]
 
 @hand_derived
 def dropout(x: Any, key: Any, *, rate: float) -> Any:
-    """Drops each element of x with probability rate in [0, 1); any shape. For training only."""
-    expect_float("dropout", "x", x)
-    expect(isinstance(rate, int | float) and 0 <= rate < 1, "dropout",
+    """y = x m / (1 - rate). For training only.
+
+    Args:
+      x: any shape.
+      key: a PRNG key, from which the mask m is drawn.
+      rate: the fraction dropped, in [0, 1).
+    Returns:
+      y, of the shape of x.
+    Raises:
+      InputError: x is not of floating-point numbers, the key is left out, or rate is none.
+
+    >>> jnp.unique(dropout(jnp.ones(100), jax.random.key(0), rate=0.5)).tolist()
+    [0.0, 2.0]
+    """
+    expect_float(dropout.name, "x", x)
+    expect(isinstance(rate, int | float) and 0 <= rate < 1, dropout.name,
            "rate, the fraction dropped, in [0, 1)", str(rate))
-    expect(key is not None, "dropout", "a PRNG key", "None", "pass key=jax.random.key(seed)")
+    expect(key is not None, dropout.name, "a PRNG key", "None", "pass key=jax.random.key(seed)")
     # In float32 always: a mask drawn in float64 would be another one.
     kept = jax.random.bernoulli(key, jnp.float32(1 - rate), x.shape)
     return jnp.where(kept, x / (1 - rate), 0), (kept, Static(rate))

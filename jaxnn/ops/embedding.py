@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.checks import expect, expect_integers, expect_shape, known
+from jaxnn.checks import expect, expect_integers, known, weights
 from jaxnn.hand_derived import Static, hand_derived
 
 __all__ = ["embedding"]
@@ -26,19 +26,18 @@ def embedding(params: Any, x: Any) -> Any:
       itself would take the nearest row, or the last for -1.
     Raises:
       InputError: x is not of integers, or one known at the call is out of range.
+
+    >>> embedding({"table": jnp.eye(3)}, jnp.array([2, 0])).tolist()
+    [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
     """
-    is_table = isinstance(params, dict) and set(params) == {"table"}
-    expect(is_table, "embedding", "params to be {'table'}",
-           f"keys {sorted(params)}" if isinstance(params, dict) else type(params).__name__)
-    table = params["table"]
-    expect_shape("embedding", "table", table, ("n_rows", "n_dim"))
-    expect_integers("embedding", "x", x)
+    table, entries = weights(embedding.name, params, table="n_rows n_dim")
+    expect_integers(embedding.name, "x", x)
     n_rows, values = table.shape[0], known(x)
     if values is not None and values.size:
-        expect(bool(np.all((values >= 0) & (values < n_rows))), "embedding", f"x in 0 .. {n_rows - 1}",
+        expect(bool(np.all((values >= 0) & (values < n_rows))), embedding.name, f"x in 0 .. {n_rows - 1}",
                f"values from {values.min()} to {values.max()}", "count rows from 0")
-    y = table.at[x].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
-    return y, (x, Static(table.shape))
+    y = table.at[_rows(x, n_rows)].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+    return y, (x, entries, Static(table.shape))
 
 
 @embedding.defbackward
@@ -49,7 +48,22 @@ def embedding_backward(cache: Any, dy: Any) -> Any:
 
     Under vmap this is one scatter-add over the batch into one table. An optimiser that moves only the
     rows that were read needs no table at all: they are in the cache, dE_r = dy_t row by row.
+
+    Args:
+      cache: x, the Entries of params, (n_rows, n_dim).
+      dy: (..., n_dim).
     """
-    x, shape = cache
-    table = jnp.zeros(shape.value, dy.dtype)
-    return {"table": table.at[x].add(dy, mode="drop", wrap_negative_indices=False)}, None
+    x, entries, shape = cache
+    zeros, rows = jnp.zeros(shape.value, dy.dtype), _rows(x, shape.value[0])
+    return entries.fill(table=zeros.at[rows].add(dy, mode="drop", wrap_negative_indices=False)), None
+
+
+def _rows(x: Any, n_rows: int) -> Any:
+    """x as JAX can read it, n_rows where it is no row.
+
+    JAX compares integers with a size in their own dtype, and 256 as a uint8 is 0; and it narrows those that int32
+    does not hold, so that 2³² + 1 would read row 1.
+    """
+    largest = jnp.iinfo(x.dtype).max
+    x = x if largest <= np.iinfo(np.int32).max else jnp.where((x >= 0) & (x < n_rows), x, n_rows)
+    return x.astype(jnp.int32) if n_rows <= np.iinfo(np.int32).max else x

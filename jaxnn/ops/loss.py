@@ -2,103 +2,210 @@
 
 Each classification loss takes logits z, not probabilities: fused with its sigmoid or softmax it is
 exact for every finite z, and its gradient is simply "probability minus target".
+
+All losses end alike, as `jaxnn.ops.reduction` says: ℓ_e, the loss of each element e, is multiplied by a weight
+w_e and summed over all elements.
+
+    weights      w, an array of the shape of ℓ or of its leading axes; (), one number, for one example. None for 1.
+    reduction    "sum", or "mean": the sum divided by the number of elements, not by the sum of their weights.
+    axes         of ℓ, those to be summed: an integer or several; None for all, () for none.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnn.checks import InputError, expect, expect_float, expect_shape, known
+from jaxnn.checks import InputError, as_indices, expect, expect_array, expect_float, expect_shape, is_integer, known
 from jaxnn.hand_derived import Static, hand_derived
+from jaxnn.ops.reduction import Reduced, reduce_backward, reduce_forward
 
-__all__ = ["binary_cross_entropy", "huber", "softmax_cross_entropy", "squared_error"]
+__all__ = ["BinaryCrossEntropyCache", "SoftmaxCrossEntropyCache", "binary_cross_entropy", "huber",
+           "softmax_cross_entropy", "squared_error"]
+
+Axes = int | Sequence[int] | None
+
+
+class BinaryCrossEntropyCache(NamedTuple):
+    logits: Any
+    """z, any shape."""
+    labels: Any
+    """t, the same shape."""
+    positive_weight: Any
+    """q, () or the last axes of z; None for 1."""
+    reduced: Reduced
+    """Of the loss of each element."""
 
 
 @hand_derived
-def binary_cross_entropy(logits: Any, labels: Any) -> Any:
-    """L = -Σ [t log σ(z) + (1 - t) log(1 - σ(z))] = Σ [t log(1 + e^-z) + (1 - t) log(1 + e^z)].
+def binary_cross_entropy(logits: Any, labels: Any, weights: Any = None, positive_weight: Any = None, *,
+                         reduction: str = "sum", axes: Axes = None) -> Any:
+    """L = Σ w ℓ, ℓ = -q t log σ(z) - (1 - t) log(1 - σ(z)) = q t log(1 + e^-z) + (1 - t) log(1 + e^z).
 
     Args:
       logits: z, any shape: one number, or several independent yes-or-no questions.
       labels: t, the same shape, in [0, 1]; integer, boolean or floating-point.
+      weights, reduction, axes: as for every loss, see above; ℓ has the shape of z.
+      positive_weight: q, how much a yes costs more than a no: (), or one for each question, of the shape of the
+        last axes of z. None for 1.
     Returns:
-      L, (), nats.
+      L, nats: (), or the axes that are left.
     Raises:
       InputError: the shapes differ, or a label known at the call is outside [0, 1].
+    With the same arguments, PyTorch's `binary_cross_entropy_with_logits(weight=, pos_weight=, reduction=)` is equal.
+
+    >>> round(float(binary_cross_entropy(jnp.zeros(2), jnp.array([0, 1]))), 3)
+    1.386
     """
-    _expect_alike("binary_cross_entropy", "logits", logits, "labels", labels)
+    who = binary_cross_entropy.name
+    _expect_alike(who, "logits", logits, "labels", labels)
     values = known(labels)
-    expect(values is None or bool(np.all((values >= 0) & (values <= 1))), "binary_cross_entropy",
-           "labels in [0, 1]", _range(values))
+    expect(values is None or bool(np.all((values >= 0) & (values <= 1))), who, "labels in [0, 1]", _range(values))
     t = jnp.asarray(labels, logits.dtype)
+    yes = jnp.logaddexp(-logits, 0)
+    if positive_weight is not None:
+        expect_float(who, "positive_weight", positive_weight)
+        shape = jnp.shape(logits)
+        fits = jnp.shape(positive_weight) == shape[max(len(shape) - jnp.ndim(positive_weight), 0):]
+        expect(fits, who, f"positive_weight of the shape of the last axes of logits {shape}",
+               str(jnp.shape(positive_weight)))
+        yes = _along_last_axes(positive_weight, logits) * yes
     # Not log(1 + e^z) - t z, which is shorter and loses a small loss to rounding: 2 % of it at z = 10.
-    return jnp.sum(t * jnp.logaddexp(-logits, 0) + (1 - t) * jnp.logaddexp(logits, 0)), (logits, labels)
+    losses = t * yes + (1 - t) * jnp.logaddexp(logits, 0)
+    total, reduced = reduce_forward(who, losses, weights, reduction, axes)
+    return total, BinaryCrossEntropyCache(logits, labels, positive_weight, reduced)
 
 
 @binary_cross_entropy.defbackward
 def binary_cross_entropy_backward(cache: Any, dy: Any) -> Any:
-    """∂/∂z log(1 + e^z) = σ(z), so dz = dy (σ(z) - t); L is linear in t, so dt = -dy z.
+    """∂/∂z log(1 + e^z) = σ(z) and ∂/∂z log(1 + e^-z) = -σ(-z), so with dℓ = dy w
 
+        dz = dℓ ((1 - t) σ(z) - q t σ(-z))        dq = Σ dℓ t log(1 + e^-z)
+        dt = dℓ (q log(1 + e^-z) - log(1 + e^z))
+
+    For q = 1 these are dz = dℓ (σ(z) - t) and dt = -dℓ z.
     Source: Cox (1958); Solla, Levin & Fleisher (1988).
     """
-    z, labels = cache
-    dz = dy * (lax.logistic(z) - jnp.asarray(labels, z.dtype))
-    return dz, -dy * z if _is_float(labels) else None
+    z, labels, q, reduced = cache
+    dlosses, dweights = reduce_backward(reduced, dy)
+    t = jnp.asarray(labels, z.dtype)
+    if q is None:
+        dz, dt, dq = dlosses * (lax.logistic(z) - t), -dlosses * z, None
+    else:
+        each = _along_last_axes(q, z)
+        dz = dlosses * ((1 - t) * lax.logistic(z) - each * t * lax.logistic(-z))
+        dt = dlosses * (each * jnp.logaddexp(-z, 0) - jnp.logaddexp(z, 0))
+        dq = jnp.sum(dlosses * (t * jnp.logaddexp(-z, 0)), tuple(range(z.ndim - q.ndim)))
+    return dz, dt if _is_float(labels) else None, dweights, dq
+
+
+class SoftmaxCrossEntropyCache(NamedTuple):
+    log_p: Any
+    """log p, (..., n_classes)."""
+    labels: Any
+    """Classes (...), or distributions (..., n_classes)."""
+    class_weights: Any
+    """c, (n_classes,); None for 1."""
+    reduced: Reduced
+    """Of the loss of each element, (...)."""
+    options: Static
+    """(smoothing, ignore_label)."""
 
 
 @hand_derived
-def softmax_cross_entropy(logits: Any, labels: Any, *, smoothing: float = 0.0) -> Any:
-    """L = -Σ_k t_k log p_k with p = softmax(z): the loss of one example among n_classes.
+def softmax_cross_entropy(logits: Any, labels: Any, weights: Any = None, class_weights: Any = None, *,
+                          smoothing: float = 0.0, ignore_label: int | None = None, reduction: str = "sum",
+                          axes: Axes = None) -> Any:
+    """L = Σ w ℓ, ℓ = -Σ_k c_k u_k log p_k with p = softmax(z), u = (1 - s) t + s / n_classes.
 
     Args:
-      logits: z, (n_classes,).
-      labels: the class, an integer () in 0 .. n_classes - 1, or a distribution t, (n_classes,).
-      smoothing: s in [0, 1]; the target becomes (1 - s) t + s / n_classes (Szegedy et al. 2016).
+      logits: z, (n_classes,) for one choice among n_classes, or (..., n_classes) for several.
+      labels: classes, integers (...) in 0 .. n_classes - 1, or distributions t, (..., n_classes).
+      weights, reduction, axes: as for every loss, see above; ℓ has the shape (...).
+      class_weights: c, (n_classes,), what a class costs. None for 1.
+      smoothing: s in [0, 1] (Szegedy et al. 2016).
+      ignore_label: an integer; where it stands as a label, ℓ and its gradient are 0, whatever the logits, and a
+        mean does not count it.
     Returns:
-      L, (), nats. A label out of range that is known only at run time makes it NaN, and so its
-      gradient: JAX by itself would clamp the label and train on a wrong class.
+      L, nats: (), or the axes that are left. A label out of range that is known only at run time makes it NaN,
+      and so its gradient: JAX by itself would clamp the label and train on a wrong class.
     Raises:
-      InputError: a shape does not fit, or a label known at the call is out of range or no
-        distribution.
+      InputError: a shape does not fit, or a label known at the call is out of range or no distribution.
+    With the same arguments, PyTorch's `cross_entropy(weight=, ignore_index=, label_smoothing=, reduction=)` is equal
+    but for two means: with class weights and integer labels it divides by the sum of c over the labels, not by their
+    number; and the mean of labels that are all ignored is NaN there, and 0 in jaxnn.
+
+    >>> round(float(softmax_cross_entropy(jnp.zeros(10), 7)), 3)
+    2.303
     """
-    who = "softmax_cross_entropy"
+    who = softmax_cross_entropy.name
     expect_float(who, "logits", logits)
-    expect_shape(who, "logits", logits, ("n_classes",), "apply it to one example, under jax.vmap")
-    expect(0 <= smoothing <= 1, who, "smoothing in [0, 1]", str(smoothing))
-    n_classes = logits.shape[0]
-    _check_labels(who, labels, n_classes)
-    smooth = (1 - smoothing) * _distribution(labels, n_classes, logits.dtype) + smoothing / n_classes
-    shifted = logits - lax.stop_gradient(jnp.max(logits))
-    log_p = shifted - jnp.log(jnp.sum(jnp.exp(shifted)))
+    expect(jnp.ndim(logits) >= 1 and logits.shape[-1] >= 1, who, "logits of shape (..., n_classes)",
+           str(jnp.shape(logits)))
+    expect(isinstance(smoothing, int | float) and 0 <= smoothing <= 1, who, "smoothing in [0, 1]", str(smoothing))
+    _check_labels(who, labels, logits.shape, ignore_label)
+    options = Static((float(smoothing), ignore_label))
+    shifted = logits - lax.stop_gradient(jnp.max(logits, -1, keepdims=True))
+    log_p = shifted - jnp.log(jnp.sum(jnp.exp(shifted), -1, keepdims=True))
+    cu = _smoothed(labels, log_p, options)
+    if class_weights is not None:
+        expect_float(who, "class_weights", class_weights)
+        expect_shape(who, "class_weights", class_weights, logits.shape[-1:])
+        cu = _along_last_axes(class_weights, logits) * cu
     # A class ruled out by a logit of -inf costs nothing unless it is the target: 0 log 0 = 0.
-    terms = jnp.where((smooth == 0) & jnp.isneginf(log_p), 0, smooth * log_p)
-    return -jnp.sum(terms), (log_p, labels, Static(float(smoothing)))
+    losses = -jnp.sum(jnp.where((cu == 0) & jnp.isneginf(log_p), 0, cu * log_p), -1)
+    counts = None
+    if ignore_label is not None:
+        counts = ~_ignored(labels, ignore_label)
+        losses = jnp.where(counts, losses, 0)
+    total, reduced = reduce_forward(who, losses, weights, reduction, axes, counts=counts)
+    return total, SoftmaxCrossEntropyCache(log_p, labels, class_weights, reduced, options)
 
 
 @softmax_cross_entropy.defbackward
 def softmax_cross_entropy_backward(cache: Any, dy: Any) -> Any:
-    """With ∂log p_k/∂z_j = δ_kj - p_j and u the smoothed target,
+    """With ∂log p_k/∂z_j = δ_kj - p_j and dℓ = dy w,
 
-        dz_j = -dy Σ_k u_k (δ_kj - p_j) = dy (p_j Σ_k u_k - u_j)        dt_k = -dy (1 - s) log p_k
+        dz_j = -dℓ Σ_k c_k u_k (δ_kj - p_j) = dℓ (p_j Σ_k c_k u_k - c_j u_j)
+        dt_k = -dℓ (1 - s) c_k log p_k        dc_k = -Σ dℓ u_k log p_k, over all elements
 
-    where Σ u = 1 for every target that is a distribution.
+    where Σ u = 1 for every target that is a distribution. An ignored element has the loss 0, and so has no part in
+    any of them.
     Source: Bridle (1990), eq. 5.
     """
-    log_p, labels, smoothing = cache
-    s, n_classes = smoothing.value, log_p.shape[0]
-    u = (1 - s) * _distribution(labels, n_classes, log_p.dtype) + s / n_classes
-    dz = dy * (jnp.exp(log_p) * jnp.sum(u) - u)
-    return dz, -dy * (1 - s) * log_p if _is_float(labels) else None
-
-
-def _check_labels(who: str, labels: Any, n_classes: int) -> None:
-    values = known(labels)
+    log_p, labels, class_weights, reduced, options = cache
+    smoothing, ignore_label = options.value
+    dlosses, dweights = reduce_backward(reduced, dy)
+    d = dlosses[..., None] if dlosses.ndim else dlosses
+    u = _smoothed(labels, log_p, options)
+    c = None if class_weights is None else _along_last_axes(class_weights, log_p)
+    cu = u if c is None else c * u
+    dz = d * (jnp.exp(log_p) * jnp.sum(cu, -1, keepdims=True) - cu)
+    skipped = None if ignore_label is None else _ignored(labels, ignore_label)[..., None]
+    if skipped is not None:
+        dz = jnp.where(skipped, 0, dz)
+    dt = dc = None
     if _is_float(labels):
-        expect_shape(who, "a distribution as labels", labels, (n_classes,),
-                     "convert classes to integers" if jnp.ndim(labels) == 0 else "")
-        if values is not None:
+        dt = -d * (1 - smoothing) * (log_p if c is None else c * log_p)
+    if c is not None:
+        costs = jnp.where((u == 0) & jnp.isneginf(log_p), 0, u * log_p)
+        costs = d * (costs if skipped is None else jnp.where(skipped, 0, costs))
+        dc = -jnp.sum(costs, tuple(range(log_p.ndim - 1)))
+    return dz, dt, dweights, dc
+
+
+def _check_labels(who: str, labels: Any, shape: tuple[int, ...], ignore_label: int | None) -> None:
+    expect_array(who, "labels", labels)
+    values, n_classes = known(labels), shape[-1]
+    expect(ignore_label is None or is_integer(ignore_label), who, "ignore_label, an integer", repr(ignore_label))
+    if _is_float(labels):
+        expect_shape(who, "distributions as labels", labels, shape,
+                     "convert classes to integers" if jnp.shape(labels) == shape[:-1] else "")
+        expect(ignore_label is None, who, "classes as labels where one is ignored", "distributions",
+               "pass weights of 0")
+        if values is not None and values.size:
             loose = 0.01 if jnp.finfo(labels.dtype).bits == 16 else 1e-4  # rounding of n_classes entries
             totals = values.astype(np.float64).sum(-1)
             is_one = bool(np.all(values >= 0) and np.all(np.abs(totals - 1) <= loose))
@@ -107,68 +214,126 @@ def _check_labels(who: str, labels: Any, n_classes: int) -> None:
         return
     expect(jnp.issubdtype(jnp.result_type(labels), jnp.integer), who,
            "integer classes or a distribution as labels", str(jnp.result_type(labels)))
-    expect_shape(who, "an integer label", labels, (), "pass labels of shape (B,) for logits (B, n_classes)")
+    is_one_hot = jnp.shape(labels) == shape
+    expect_shape(who, "integer labels", labels, shape[:-1],
+                 "convert a distribution: labels.astype(jnp.float32)" if is_one_hot else
+                 f"the classes are the last axis of logits {shape}")
     if values is not None:
+        values = values if ignore_label is None else values[values != ignore_label]
         expect(bool(np.all((values >= 0) & (values < n_classes))), who, f"labels in 0 .. {n_classes - 1}",
                _range(values), "count classes from 0")
 
 
-def _distribution(labels: Any, n_classes: int, dtype: Any) -> Any:
-    """Labels as a distribution (n_classes,); NaN where a class is out of range."""
+def _smoothed(labels: Any, log_p: Any, options: Static) -> Any:
+    """u, (..., n_classes), of the dtype of log p; NaN where a class is out of range."""
+    smoothing, ignore_label = options.value
+    n_classes = log_p.shape[-1]
     if _is_float(labels):
-        return labels.astype(dtype)
-    is_class = jnp.arange(n_classes) == labels
-    return jnp.where((labels >= 0) & (labels < n_classes), is_class.astype(dtype), jnp.nan)
+        t = labels.astype(log_p.dtype)
+    else:
+        classes = as_indices(labels)
+        if ignore_label is not None:
+            classes = jnp.where(_ignored(labels, ignore_label), 0, classes)
+        classes = classes[..., None]
+        each = jnp.expand_dims(jnp.arange(n_classes, dtype=classes.dtype), range(labels.ndim))
+        is_class = each == classes
+        t = jnp.where((classes >= 0) & (classes < n_classes), is_class.astype(log_p.dtype), jnp.nan)
+    return (1 - smoothing) * t + smoothing / n_classes
+
+
+def _ignored(labels: Any, ignore_label: int) -> Any:
+    """Where the ignored label stands; nowhere if the labels' dtype does not hold it."""
+    bounds = jnp.iinfo(labels.dtype)
+    if not bounds.min <= ignore_label <= bounds.max:
+        return jnp.zeros_like(labels, bool)
+    return labels == ignore_label
 
 
 @hand_derived
-def squared_error(predictions: Any, targets: Any) -> Any:
-    """L = Σ (p - t)² over the elements of one example (the course's L2 loss); any shape."""
-    _expect_alike("squared_error", "predictions", predictions, "targets", targets)
+def squared_error(predictions: Any, targets: Any, weights: Any = None, *, reduction: str = "sum",
+                  axes: Axes = None) -> Any:
+    """L = Σ w ℓ, ℓ = (p - t)² (the course's L2 loss).
+
+    Args:
+      predictions: p, any shape.
+      targets: t, the same shape.
+      weights, reduction, axes: as for every loss, see above; ℓ has the shape of p.
+    Returns:
+      L: (), or the axes that are left; in the square of the unit of p. PyTorch's `mse_loss` is equal, with
+      reduction="mean" by default.
+    Raises:
+      InputError: the shapes differ.
+
+    >>> float(squared_error(jnp.array([1.0, 2.0]), jnp.array([0.0, 5.0])))
+    10.0
+    """
+    _expect_alike(squared_error.name, "predictions", predictions, "targets", targets)
     error = predictions - targets
-    return jnp.sum(error * error), (error, Static(_is_float(targets)))
+    total, reduced = reduce_forward(squared_error.name, error * error, weights, reduction, axes)
+    return total, (error, reduced, Static(_is_float(targets)))
 
 
 @squared_error.defbackward
 def squared_error_backward(cache: Any, dy: Any) -> Any:
-    """dp = 2 dy (p - t), dt = -dp."""
-    error, has_gradient = cache
-    dp = 2 * dy * error
-    return dp, -dp if has_gradient.value else None
+    """dp = 2 dℓ (p - t) with dℓ = dy w, dt = -dp."""
+    error, reduced, has_gradient = cache
+    dlosses, dweights = reduce_backward(reduced, dy)
+    dp = 2 * dlosses * error
+    return dp, -dp if has_gradient.value else None, dweights
 
 
 @hand_derived
-def huber(predictions: Any, targets: Any, *, delta: float = 1.0) -> Any:
-    """L = Σ h(p - t), h(e) = e²/2 where |e| <= delta, else delta (|e| - delta/2); any shape.
+def huber(predictions: Any, targets: Any, weights: Any = None, *, delta: float = 1.0, reduction: str = "sum",
+          axes: Axes = None) -> Any:
+    """L = Σ w h(p - t), h(e) = e²/2 where |e| <= delta, else delta (|e| - delta/2).
 
+    Args:
+      predictions: p, any shape.
+      targets: t, the same shape.
+      weights, reduction, axes: as for every loss, see above; ℓ = h(p - t) has the shape of p.
+      delta: where the parabola becomes a line, > 0, in the unit of p.
+    Returns:
+      L: (), or the axes that are left. PyTorch's `huber_loss` is equal, with reduction="mean" by default.
     Raises:
       InputError: the shapes differ, or delta <= 0.
+
+    >>> float(huber(jnp.array([1.0, 2.0]), jnp.array([0.0, 5.0])))
+    3.0
     """
-    _expect_alike("huber", "predictions", predictions, "targets", targets)
-    expect(isinstance(delta, int | float) and delta > 0, "huber", "delta > 0", str(delta))
+    _expect_alike(huber.name, "predictions", predictions, "targets", targets)
+    expect(isinstance(delta, int | float) and delta > 0, huber.name, "delta > 0", str(delta))
     error = predictions - targets
     inside = jnp.clip(error, -delta, delta)
     # e²/2 and delta |e| - delta²/2 are both c (e - c/2) with c = e clipped to [-delta, delta].
-    return jnp.sum(inside * (error - inside / 2)), (inside, Static(_is_float(targets)))
+    total, reduced = reduce_forward(huber.name, inside * (error - inside / 2), weights, reduction, axes)
+    return total, (inside, reduced, Static(_is_float(targets)))
 
 
 @huber.defbackward
 def huber_backward(cache: Any, dy: Any) -> Any:
-    """h'(e) = e clipped to [-delta, delta]: the error inside, a slope of ±delta outside; dt = -dp.
+    """h'(e) = e clipped to [-delta, delta]: the error inside, a slope of ±delta outside; with dℓ = dy w,
+    dp = dℓ h'(p - t) and dt = -dp.
 
     Source: Huber (1964), section 4.
     """
-    inside, has_gradient = cache
-    dp = dy * inside
-    return dp, -dp if has_gradient.value else None
+    inside, reduced, has_gradient = cache
+    dlosses, dweights = reduce_backward(reduced, dy)
+    dp = dlosses * inside
+    return dp, -dp if has_gradient.value else None, dweights
 
 
 def _is_float(x: Any) -> bool:
     return bool(jnp.issubdtype(jnp.result_type(x), jnp.floating))
 
 
+def _along_last_axes(a: Any, x: Any) -> Any:
+    shape = jnp.shape(a)
+    return jnp.reshape(a, (1,) * (x.ndim - len(shape)) * bool(shape) + shape).astype(x.dtype)
+
+
 def _expect_alike(who: str, a_name: str, a: Any, b_name: str, b: Any) -> None:
     expect_float(who, a_name, a)
+    expect_array(who, b_name, b)
     if jnp.shape(a) != jnp.shape(b):
         raise InputError(who, f"expects {b_name} of the shape of {a_name} {jnp.shape(a)}; got "
                          f"{jnp.shape(b)}; reshape one: JAX would broadcast them")

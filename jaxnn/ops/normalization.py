@@ -6,15 +6,39 @@ The means run over the examples of the batch, which is the `vmap` axis named "ex
 axes of x but the last, the channels. γ is params["scale"], β params["bias"]; v is the biased variance.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnn.checks import InputError, expect, expect_float, expect_shape
+from jaxnn.checks import Entries, InputError, expect, expect_float, expect_shape, weights
 from jaxnn.hand_derived import EXAMPLES, hand_derived
 
-__all__ = ["batch_norm", "batch_norm_inference"]
+__all__ = ["BatchNormCache", "BatchNormInferenceCache", "batch_norm", "batch_norm_inference"]
+
+
+class BatchNormCache(NamedTuple):
+    scale: Any
+    """γ, (channels,); None where params has none."""
+    x: Any
+    """(..., channels)."""
+    mean: Any
+    """μ, (channels,), in at least float32."""
+    r: Any
+    """1 / √(v + eps), (channels,)."""
+    entries: Entries
+    """Of params."""
+
+
+class BatchNormInferenceCache(NamedTuple):
+    scale: Any
+    """γ, (channels,); None where params has none."""
+    x_hat: Any
+    """(..., channels), in at least float32; None where no gradient of γ is due."""
+    r: Any
+    """1 / √(v + eps), (channels,)."""
+    entries: Entries
+    """Of params."""
 
 
 @hand_derived
@@ -22,7 +46,7 @@ def batch_norm(params: Any, state: Any, x: Any, *, momentum: float = 0.9, eps: f
     """y = γ x̂ + β with the statistics of this batch, which also move the running ones. For training.
 
     Args:
-      params: {"scale": (channels,), "bias": (channels,)}.
+      params: {"scale": (channels,), "bias": (channels,)}; either may be left out or be None: then γ is 1, β 0.
       state: {"mean": (channels,), "variance": (channels,)}, the running statistics.
       x: (..., channels), one example, under `jax.vmap(..., axis_name="examples")`.
       momentum: the part of the running statistics that is kept at each step, in [0, 1].
@@ -31,19 +55,28 @@ def batch_norm(params: Any, state: Any, x: Any, *, momentum: float = 0.9, eps: f
       (y, state): y (..., channels); the new state, which has no gradient.
     Raises:
       InputError: a shape does not fit, or there is no axis "examples".
+
+    >>> import jax
+    >>> state = {"mean": jnp.zeros(1), "variance": jnp.ones(1)}
+    >>> batch = jax.vmap(lambda x: batch_norm({}, state, x)[0], axis_name="examples")
+    >>> jnp.round(batch(jnp.array([[1.0], [3.0]]))).tolist()
+    [[-1.0], [1.0]]
     """
-    _check("batch_norm", params, state, x, eps)
-    expect(0 <= momentum <= 1, "batch_norm", "momentum in [0, 1]", str(momentum))
+    scale, bias, entries, mean_before, variance_before, like_state = _checked(
+        batch_norm.name, params, state, x, eps)
+    expect(0 <= momentum <= 1, batch_norm.name, "momentum in [0, 1]", str(momentum))
     # Moments are summed in at least float32: bfloat16 holds 8 bits, a batch has thousands of terms.
     wide = jnp.promote_types(x.dtype, jnp.float32)
     mean = _mean_over_batch(x.astype(wide))
     variance = _mean_over_batch(jnp.square(x.astype(wide) - mean))
     r = lax.rsqrt(variance + eps)
-    y = ((x.astype(wide) - mean) * (r * params["scale"]) + params["bias"]).astype(x.dtype)
-    batch = {"mean": mean, "variance": variance}
-    moved = {name: lax.stop_gradient(momentum * state[name] + (1 - momentum) * batch[name]).astype(
-        state[name].dtype) for name in state}
-    return (y, moved), (params["scale"], x, mean, r)
+    y = _affine((x.astype(wide) - mean) * (r if scale is None else r * scale), None, bias).astype(x.dtype)
+
+    def moved(before: Any, batch: Any) -> Any:
+        return lax.stop_gradient(momentum * before + (1 - momentum) * batch).astype(before.dtype)
+
+    state = like_state.fill(mean=moved(mean_before, mean), variance=moved(variance_before, variance))
+    return (y, state), BatchNormCache(scale, x, mean, r, entries)
 
 
 @batch_norm.defbackward
@@ -62,11 +95,11 @@ def batch_norm_backward(cache: Any, dy: Any) -> Any:
     gradient is. Two passes over x and dy are made, one for the means and one for dx.
 
     Args:
-      cache: γ (channels,), x, μ (channels,), r (channels,).
+      cache: a BatchNormCache.
       dy: (∂L/∂y, and of the state, which is not looked at).
     Source: Ioffe & Szegedy (2015), section 3.
     """
-    scale, x, mean, r = cache
+    scale, x, mean, r, entries = cache
     dy, _ = dy
     d = dy.astype(mean.dtype)
     x_hat = (x.astype(mean.dtype) - mean) * r
@@ -74,50 +107,65 @@ def batch_norm_backward(cache: Any, dy: Any) -> Any:
     dscale, dbias = jnp.sum(d * x_hat, space), jnp.sum(d, space)
     n = max(x.size // x.shape[-1], 1)
     mean_d, mean_dx_hat = lax.pmean((dbias / n, dscale / n), EXAMPLES)
-    dx = (scale * r) * (d - mean_d - x_hat * mean_dx_hat)
-    return {"scale": dscale, "bias": dbias}, None, dx
+    dx = (r if scale is None else scale * r) * (d - mean_d - x_hat * mean_dx_hat)
+    return entries.fill(scale=dscale, bias=dbias), None, dx
 
 
 @hand_derived
 def batch_norm_inference(params: Any, state: Any, x: Any, *, eps: float = 1e-5) -> Any:
-    """y = γ (x - μ) r + β with the running statistics; x (..., channels), one example.
+    """y = γ (x - μ) r + β with the running statistics, which are returned as they are.
 
+    Args: as for `batch_norm`; x is one example, alone or under `jax.vmap`.
+    Returns:
+      (y, state).
     Raises:
       InputError: a shape does not fit.
+
+    >>> state = {"mean": jnp.array([3.0]), "variance": jnp.array([4.0])}
+    >>> y, _ = batch_norm_inference({"bias": jnp.ones(1)}, state, jnp.array([7.0]))
+    >>> round(float(y[0]), 3)
+    3.0
     """
-    _check("batch_norm_inference", params, state, x, eps)
-    state = lax.stop_gradient(state)
+    scale, bias, entries, mean, variance, _ = _checked(batch_norm_inference.name, params, state, x, eps)
+    mean, variance = lax.stop_gradient((mean, variance))
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    r = lax.rsqrt(state["variance"] + eps)
-    x_hat = (x.astype(wide) - state["mean"]) * r
-    y = (x_hat * params["scale"] + params["bias"]).astype(x.dtype)
-    return (y, state), (params["scale"], x_hat, r)
+    r = lax.rsqrt(variance + eps)
+    x_hat = (x.astype(wide) - mean) * r
+    y = _affine(x_hat, scale, bias).astype(x.dtype)
+    cache = BatchNormInferenceCache(scale, None if scale is None else x_hat, r, entries)
+    return (y, lax.stop_gradient(state)), cache
 
 
 @batch_norm_inference.defbackward
 def batch_norm_inference_backward(cache: Any, dy: Any) -> Any:
-    """The statistics are constants here: dγ = Σ dy x̂, dβ = Σ dy, dx = γ r dy."""
-    scale, x_hat, r = cache
+    """The statistics are constants: dγ = Σ dy x̂, dβ = Σ dy, dx = γ r dy."""
+    scale, x_hat, r, entries = cache
     dy, _ = dy
     space = tuple(range(dy.ndim - 1))
-    return {"scale": jnp.sum(dy * x_hat, space), "bias": jnp.sum(dy, space)}, None, dy * (scale * r)
+    dscale = None if scale is None else jnp.sum(dy * x_hat, space)
+    dparams = entries.fill(scale=dscale, bias=jnp.sum(dy, space))
+    return dparams, None, dy * (r if scale is None else scale * r)
+
+
+def _affine(x: Any, scale: Any, bias: Any) -> Any:
+    y = x if scale is None else x * scale
+    return y if bias is None else y + bias
 
 
 def _mean_over_batch(x: Any) -> Any:
     try:
         return lax.pmean(jnp.mean(x, tuple(range(x.ndim - 1))), EXAMPLES)
     except NameError:
-        raise InputError("batch_norm", "expects a batch to average over, the axis 'examples'; got one "
+        raise InputError(batch_norm.name, "expects a batch to average over, the axis 'examples'; got one "
                          "example; wrap the layer in over_examples, or use jax.vmap(..., "
                          "axis_name='examples')") from None
 
 
-def _check(who: str, params: Any, state: Any, x: Any, eps: float) -> None:
+def _checked(who: str, params: Any, state: Any, x: Any, eps: float) -> tuple[Any, ...]:
+    """(γ, β, the Entries of params, mean, variance, the Entries of state)."""
     expect_float(who, "x", x)
     expect_shape(who, "x", x, ("...",) * max(jnp.ndim(x) - 1, 0) + ("channels",))
-    for what, tree, names in (("params", params, {"scale", "bias"}), ("state", state, {"mean", "variance"})):
-        expect(isinstance(tree, dict) and set(tree) == names, who, f"{what} to be {sorted(names)}",
-               f"keys {sorted(tree)}" if isinstance(tree, dict) else type(tree).__name__)
-        for name in sorted(names):
-            expect_shape(who, name, tree[name], x.shape[-1:])
     expect(eps > 0, who, "eps > 0", str(eps))
+    channels = str(x.shape[-1])
+    return (*weights(who, params, scale=f"{channels}?", bias=f"{channels}?"),
+            *weights(who, state, "state", mean=channels, variance=channels))

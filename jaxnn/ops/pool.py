@@ -27,22 +27,27 @@ def max_pool(x: Any, *, window: int | Sequence[int] = (2, 2), stride: int | Sequ
     """y_p = max over the window at p.
 
     Args:
-      x: (height, width, channels); in general one axis for each entry of `window`, then channels.
-      window: its size along each axis.
+      x: (height, width, channels); in general one to three spatial axes, then channels.
+      window: its size along each axis; one integer stands for all the spatial axes that x has, so that a
+        batch of pictures, which belongs under `jax.vmap`, would be taken for a volume.
       stride: from window to window; None for the window's own size, so that windows tile.
       padding: as in `conv`; what is padded never is the maximum.
     Returns:
       (n_out, ..., channels). NaN in a window makes its maximum NaN.
     Raises:
       InputError: a shape, size or padding does not fit, or a window holds nothing but padding.
+
+    >>> max_pool(jnp.array([[1.0], [3.0], [2.0], [0.0]]), window=2).tolist()
+    [[3.0], [2.0]]
     """
-    rank = 2 if isinstance(window, int) else len(window)
-    window = per_axis("max_pool", "window", window, rank)
-    stride = window if stride is None else per_axis("max_pool", "stride", stride, rank)
-    expect_float("max_pool", "x", x)
-    expect_shape("max_pool", "x", x, (*("height", "width", "depth")[:rank], "channels"))
-    pads = resolve_padding("max_pool", padding, x.shape[:-1], window, stride)
-    expect(all(low < w and high < w for w, (low, high) in zip(window, pads, strict=True)), "max_pool",
+    expect_float(max_pool.name, "x", x)
+    rank = len(window) if isinstance(window, tuple) else min(max(jnp.ndim(x) - 1, 1), 3)
+    expect(1 <= rank <= 3, max_pool.name, "window to be one to three sizes", repr(window))
+    window = per_axis(max_pool.name, "window", window, rank)
+    stride = window if stride is None else per_axis(max_pool.name, "stride", stride, rank)
+    expect_shape(max_pool.name, "x", x, (*("depth", "height", "width")[3 - rank:], "channels"))
+    pads = resolve_padding(max_pool.name, padding, x.shape[:-1], window, stride)
+    expect(all(low < w and high < w for w, (low, high) in zip(window, pads, strict=True)), max_pool.name,
            f"padding smaller than the window {window}", str(pads))
     winners, y = [], x
     for axis in reversed(range(rank)):

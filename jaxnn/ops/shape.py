@@ -12,7 +12,11 @@ __all__ = ["add", "concatenate", "flatten"]
 
 @hand_derived
 def flatten(x: Any) -> Any:
-    """y = all elements of x in one row, the last axis running fastest: (a, b, c) -> (a b c,)."""
+    """y = all elements of x in one row, the last axis running fastest: (a, b, c) -> (a b c,).
+
+    >>> flatten(jnp.array([[1, 2], [3, 4]])).tolist()
+    [1, 2, 3, 4]
+    """
     return jnp.reshape(x, -1), Static(jnp.shape(x))
 
 
@@ -24,9 +28,13 @@ def flatten_backward(shape: Any, dy: Any) -> Any:
 
 @hand_derived
 def add(x: Any) -> Any:
-    """y = Σ_i x_i, for a tuple x of arrays of one shape: joins the branches of `parallel`."""
+    """y = Σ_i x_i, for a tuple x of arrays of one shape: joins the branches of `parallel`.
+
+    >>> add((jnp.array([1, 2]), jnp.array([10, 20]))).tolist()
+    [11, 22]
+    """
     shapes = [jnp.shape(part) for part in x]
-    expect(len(shapes) > 0 and len(set(shapes)) == 1, "add", "a tuple of arrays of one shape", str(shapes))
+    expect(len(shapes) > 0 and len(set(shapes)) == 1, add.name, "a tuple of arrays of one shape", str(shapes))
     return sum(x[1:], x[0]), Static(len(x))
 
 
@@ -38,11 +46,19 @@ def add_backward(n: Any, dy: Any) -> Any:
 
 @hand_derived
 def concatenate(x: Any, *, axis: int = -1) -> Any:
-    """y = the arrays of the tuple x one after another along an axis: joins branches of `parallel`."""
+    """y = the arrays of the tuple x one after another along an axis: joins branches of `parallel`.
+
+    Args:
+      x: a tuple of arrays, alike in shape but along the axis.
+      axis: counted from 0, or from the end by negative numbers.
+
+    >>> concatenate((jnp.array([1, 2]), jnp.array([3]))).tolist()
+    [1, 2, 3]
+    """
     shapes = [jnp.shape(part) for part in x]
     fits = len(shapes) > 0 and len({len(s) for s in shapes}) == 1 and -len(shapes[0]) <= axis < len(shapes[0])
     others = {tuple(n for i, n in enumerate(s) if i != axis % len(s)) for s in shapes} if fits else set()
-    expect(len(others) == 1, "concatenate", f"a tuple of arrays alike but along axis {axis}", str(shapes))
+    expect(len(others) == 1, concatenate.name, f"a tuple of arrays alike but along axis {axis}", str(shapes))
     return jnp.concatenate(x, axis), Static((axis, tuple(s[axis] for s in shapes)))
 
 

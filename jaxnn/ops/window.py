@@ -6,19 +6,17 @@
 from collections.abc import Sequence
 from typing import Any
 
-from jaxnn.checks import expect
+from jaxnn.checks import expect, is_integer
 
 __all__ = ["per_axis", "resolve_padding"]
-
-Padding = str | int | Sequence[int | tuple[int, int]]
 
 
 def per_axis(who: str, name: str, value: int | Sequence[int], rank: int) -> tuple[int, ...]:
     """A size for each spatial axis, all positive; one integer stands for all."""
-    sizes = (value,) * rank if isinstance(value, int) else tuple(value)
-    expect(len(sizes) == rank and all(isinstance(n, int) and n > 0 for n in sizes), who,
+    sizes = tuple(value) if isinstance(value, tuple | list) else (value,) * rank
+    expect(len(sizes) == rank and all(is_integer(n, 1) for n in sizes), who,
            f"{name} to be a positive integer, or {rank} of them", repr(value))
-    return sizes
+    return tuple(map(int, sizes))
 
 
 def resolve_padding(who: str, padding: Any, sizes: Sequence[int], window: Sequence[int],
@@ -26,24 +24,26 @@ def resolve_padding(who: str, padding: Any, sizes: Sequence[int], window: Sequen
     """(low, high) for each spatial axis.
 
     Args:
-      padding: "VALID" for none; "SAME" for n_out = ceil(n / stride), the odd one at the end; an
-        integer on every side; or an integer or (low, high) for each axis.
+      padding: "VALID" for none; "SAME" for n_out = ceil(n / stride), the odd one at the high side, or
+        "SAME_LOWER", the odd one at the low side; an integer on every side; or an integer or (low, high)
+        for each axis. Words are understood in capitals or not.
     Raises:
       InputError: it is none of these, or the window fits nowhere.
     """
-    rank = len(sizes)
-    if padding == "VALID":
+    rank, word = len(sizes), padding.upper() if isinstance(padding, str) else None
+    if word == "VALID":
         pads = ((0, 0),) * rank
-    elif padding == "SAME":
-        short = [max((-(-n // s) - 1) * s + w - n, 0) for n, w, s in zip(sizes, window, stride, strict=True)]
-        pads = tuple((total // 2, total - total // 2) for total in short)
+    elif word in ("SAME", "SAME_LOWER"):
+        totals = [max((-(-n // s) - 1) * s + w - n, 0) for n, w, s in zip(sizes, window, stride, strict=True)]
+        halves = [(total // 2, total - total // 2) for total in totals]
+        pads = tuple((high, low) if word == "SAME_LOWER" else (low, high) for low, high in halves)
     else:
-        each = (padding,) * rank if isinstance(padding, int) else padding
-        is_pads = isinstance(each, tuple | list) and len(each) == rank
-        pads = tuple((p, p) if isinstance(p, int) else tuple(p) for p in each) if is_pads else ()
-        fits = is_pads and all(len(p) == 2 and min(p) >= 0 for p in pads)
-        expect(fits, who, "padding to be 'VALID', 'SAME', a size >= 0, or one or a pair for each of "
+        each = padding if isinstance(padding, tuple | list) else (padding,) * rank
+        pairs = [p if isinstance(p, tuple | list) else (p, p) for p in each]
+        fits = len(pairs) == rank and all(len(p) == 2 and all(is_integer(n, 0) for n in p) for p in pairs)
+        expect(fits, who, "padding to be 'VALID', 'SAME', 'SAME_LOWER', a size >= 0, or one or a pair for each of "
                f"{rank} axes", repr(padding))
+        pads = tuple((int(low), int(high)) for low, high in pairs)
     for n, w, (low, high) in zip(sizes, window, pads, strict=True):
         expect(n + low + high >= w, who, f"x, padded, to be at least the window {tuple(window)}",
                f"{tuple(sizes)} with padding {pads}", "use a smaller window or padding='SAME'")

@@ -24,7 +24,8 @@ CHOICES = {
     "dtypes": ("float64", "float32", "bfloat16", "float16"),
     "under": ("eager", "jit", "vmap", "grad of vmap", "scan", "checkpoint", "sharded"),
 }
-WORDS = {"dtypes": "dtypes", "under": "transformations"}
+NOUNS = {"dtypes": "dtypes", "under": "transformations"}
+PREPOSITIONS = {"dtypes": "in", "under": "under"}
 DEVICES = 8  # virtual ones of the CPU, for `sharded`, which needs more than one
 
 _DEFAULTS = pytest.StashKey[dict[str, Any]]()
@@ -32,36 +33,35 @@ _DEFAULTS = pytest.StashKey[dict[str, Any]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("gradients", "the fixture gradients, of jaxnn")
-    for what, names in CHOICES.items():
-        repeats = f"{WORDS[what]} that every gradients(...) is repeated in" if what == "dtypes" else (
-            f"{WORDS[what]} that every gradients(...) is repeated under")
-        help = f"{repeats}, unless it says {what}= itself: some of {'; '.join(names)}; or all"
-        if what == "under":
+    for setting, names in CHOICES.items():
+        help = (f"{NOUNS[setting]} that every gradients(...) is repeated {PREPOSITIONS[setting]}, unless it says "
+                f"{setting}= itself: some of {'; '.join(names)}; or all")
+        if "sharded" in names:
             help += f". sharded runs on {DEVICES} virtual devices of the CPU"
-        group.addoption(f"--gradients-{what}", metavar="NAME[,NAME...]", default=None, help=help)
-        parser.addini(f"gradients_{what}", f"{help} (a list, or with commas)", type="linelist", default=[])
+        group.addoption(f"--gradients-{setting}", metavar="NAME[,NAME...]", default=None, help=help)
+        parser.addini(f"gradients_{setting}", f"{help} (a list, or with commas)", type="linelist", default=[])
 
 
 def pytest_configure(config: pytest.Config) -> None:
     defaults: dict[str, Any] = {}
-    for what in CHOICES:
-        option, setting = f"--gradients-{what}", f"gradients_{what}"
-        given = config.getoption(option)
-        names = chosen(what, given, option) if given is not None else chosen(
-            what, ",".join(config.getini(setting)), setting)
+    for setting in CHOICES:
+        option, ini = f"--gradients-{setting}", f"gradients_{setting}"
+        text = config.getoption(option)
+        names = chosen(setting, text, option) if text is not None else chosen(
+            setting, ",".join(config.getini(ini)), ini)
         if names:
-            defaults[what] = names
+            defaults[setting] = names
     config.stash[_DEFAULTS] = defaults
     if "sharded" in defaults.get("under", ()):
-        several_devices()
+        make_devices()
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     defaults = config.stash[_DEFAULTS]
     if not defaults:
         return []
-    said = (f"{what} {', '.join(map(repr, names))}" for what, names in defaults.items())
-    return [f"gradients: {'; '.join(said)}"]
+    return ["gradients: " + "; ".join(
+        f"{setting} {', '.join(map(repr, names))}" for setting, names in defaults.items())]
 
 
 @pytest.fixture(scope="session")
@@ -84,24 +84,24 @@ def gradients(pytestconfig: pytest.Config) -> Callable[..., Any]:
     return compare
 
 
-def chosen(what: str, text: str, source: str) -> tuple[str, ...]:
+def chosen(setting: str, text: str, source: str) -> tuple[str, ...]:
     """The names in a text, separated by commas.
 
     Raises:
       pytest.UsageError: one of them is unknown; the nearest is proposed.
     """
-    known = CHOICES[what]
+    known = CHOICES[setting]
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in (*known, "all"):
             near = difflib.get_close_matches(name, known, n=1)
             todo = f"; did you mean {near[0]!r}?" if near else ""
-            raise pytest.UsageError(f"{source} expects {WORDS[what]} among {', '.join(map(repr, known))}, or "
+            raise pytest.UsageError(f"{source} expects {NOUNS[setting]} among {', '.join(map(repr, known))}, or "
                                     f"'all'; got {name!r}{todo}")
     return known if "all" in names else tuple(dict.fromkeys(names))
 
 
-def several_devices() -> None:
+def make_devices() -> None:
     """Makes several devices of the CPU, unless the user has said how many, or JAX has already started."""
     if "host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return

@@ -3,12 +3,16 @@
 from jaxnn.training.averages import average, with_average
 from jaxnn.training.checkpoint import BadCheckpoint, load, save
 from jaxnn.training.distributed import ProcessLost, connect
-from jaxnn.training.history import Best, Diverged, Failed, History, NotSaved
+from jaxnn.training.freezing import freeze
+from jaxnn.training.history import Diverged, Failed, History, NotSaved
+from jaxnn.training.inference import evaluate
 from jaxnn.training.log import read_lines
 from jaxnn.training.loop import fit
 from jaxnn.training.mesh import make_mesh, shard
+from jaxnn.training.position import Best
 from jaxnn.training.precision import loss_scaled
-from jaxnn.training.step import Step, StepInfo, TrainState, evaluate, make_step, start
+from jaxnn.training.step import Step, StepInfo, make_step
 from jaxnn.training.stopping import Interrupted
 from jaxnn.training.tracing import Retraced
+from jaxnn.training.train_state import TrainState, start, start_from
 from jaxnn.training.trials import dry_run, learning_rate_range, overfit_one_batch

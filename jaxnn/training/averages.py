@@ -4,9 +4,9 @@
 
     optimizer = with_average(optax.adam(1e-3), decay=0.999)
     ...
-    logits = evaluate(layer, average(state.opt_state), state.state, x)
+    logits = evaluate(layer, average(train_state.opt_state), train_state.state, x)
 
-It is kept in the optimiser's state, and so is saved and carried on with the rest.
+The average is part of the optimiser's state, and so it is saved and restored with the rest.
 Source: Polyak & Juditsky (1992), Acceleration of stochastic approximation by averaging.
 """
 
@@ -21,7 +21,7 @@ __all__ = ["AverageState", "average", "with_average"]
 
 
 class AverageState(NamedTuple):
-    """The optimiser's own state, optax.ema's, and the average as it is to be used."""
+    """The optimiser's own state, optax.ema's, and the average without its bias."""
 
     inner: Any
     ema: Any
@@ -36,10 +36,10 @@ def with_average(optimizer: optax.GradientTransformation, decay: float) -> optax
     def init(params: Any) -> AverageState:
         return AverageState(inner.init(params), ema.init(params), jax.tree.map(lambda p: p.copy(), params))
 
-    def update(grads: Any, state: AverageState, params: Any = None, **extra: Any) -> tuple[Any, AverageState]:
-        updates, inner_state = inner.update(grads, state.inner, params, **extra)
-        now, ema_state = ema.update(optax.apply_updates(params, updates), state.ema)
-        return updates, AverageState(inner_state, ema_state, now)
+    def update(grads: Any, opt_state: AverageState, params: Any = None, **extra: Any) -> tuple[Any, AverageState]:
+        updates, inner_state = inner.update(grads, opt_state.inner, params, **extra)
+        averaged, ema_state = ema.update(optax.apply_updates(params, updates), opt_state.ema)
+        return updates, AverageState(inner_state, ema_state, averaged)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

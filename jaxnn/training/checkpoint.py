@@ -1,14 +1,14 @@
-"""Checkpoints: a tree of arrays as a directory that is either whole and good, or found out.
+"""Checkpoints: a tree of arrays as a directory, of which any damage is detected.
 
     directory/
       step_00001200/
         0000.bin ...        each leaf's bytes, in C order, little-endian
-        manifest.json       of each leaf its path, shape, dtype, file and SHA-256; the step; what else was given
+        manifest.json       of each leaf its path, shape, dtype, file and SHA-256; the step; `extra`
         manifest.sha256     of manifest.json
 
-A checkpoint is written beside, flushed to the disk, and renamed: it is there whole or not at all, whenever
-the process dies. A load verifies every hash; where the newest is damaged it says so and takes the newest
-that is good. Nothing is unpickled.
+A checkpoint is written under another name, flushed to the disk, and renamed: whenever the process dies, the
+checkpoint exists whole or not at all. A load verifies every hash; a damaged checkpoint is reported and the one
+before it is loaded. Nothing is unpickled.
 """
 
 import hashlib
@@ -30,25 +30,26 @@ from jax.experimental import multihost_utils
 
 from jaxnn import __version__
 from jaxnn.checks import InputError, expect
+from jaxnn.training.placement import is_key, leaves_by_path, placed_like
 
 __all__ = ["BadCheckpoint", "DamagedCheckpoint", "Loaded", "load", "prepare", "save",
            "set_aside", "steps_in"]
 
 FORMAT = 1
 NAME = re.compile(r"step_(\d{8,})(\.old)?")
-COMPARED = ("jax", "optax")  # what decides how a run goes on, and how an optimiser's state looks
+COMPARED = ("jax", "optax")  # these decide how a run continues, and the form of an optimiser's state
 
 
 class BadCheckpoint(ValueError):
-    """A checkpoint that is damaged, or not there."""
+    """A checkpoint is damaged, or does not exist."""
 
 
 class DamagedCheckpoint(UserWarning):
-    """A damaged checkpoint was passed over for an older one."""
+    """A checkpoint is damaged, and an older one was loaded."""
 
 
 class Loaded(NamedTuple):
-    """tree: as asked for; step: when it was saved; extra: what was given to `save` beside the tree."""
+    """tree: in the form that `load` was asked for; step: when it was saved; extra: as given to `save`."""
 
     tree: Any
     step: int
@@ -59,7 +60,7 @@ def prepare(directory: Path) -> None:
     """Makes the directory, and makes sure that checkpoints can be written to it.
 
     Raises:
-      InputError: it is a file, or cannot be made or written to. Better now than after hours.
+      InputError: it is a file, or cannot be made or written to. So a run fails at its start and not after hours.
     """
     orbax = [p.name for p in directory.glob("*") if p.name.isdigit()]
     expect(not orbax, "prepare", "a directory without checkpoints of Orbax", f"{directory} with {', '.join(orbax[:3])}",
@@ -102,15 +103,15 @@ def save(directory: str | Path, step: int, tree: Any, *, extra: dict[str, Any] |
         _save(directory, final, tree, step, extra or {}, keep)
         return final
     # The first process writes; the others wait for it, and fail if it does.
-    trouble: OSError | None = None
+    failure: OSError | None = None
     try:
         if jax.process_index() == 0:
             _save(directory, final, tree, step, extra or {}, keep)
     except OSError as error:
-        trouble = error
-    failed = multihost_utils.broadcast_one_to_all(np.asarray(trouble is not None))
+        failure = error
+    failed = multihost_utils.broadcast_one_to_all(np.asarray(failure is not None))
     if failed:
-        raise trouble or OSError(f"the first process could not write {final}")
+        raise failure or OSError(f"the first process could not write {final}")
     return final
 
 
@@ -118,12 +119,12 @@ def _save(directory: Path, final: Path, tree: Any, step: int, extra: dict[str, A
     expect(not directory.exists() or directory.is_dir(), "save", "a directory for checkpoints",
            f"the file {directory}", "name another place")
     directory.mkdir(parents=True, exist_ok=True)
-    for unfinished in directory.glob(".writing_*"):  # of a process that was killed
+    for unfinished in directory.glob(".writing_*"):  # by a process that was killed
         shutil.rmtree(unfinished, ignore_errors=True)
     beside = directory / f".writing_{final.name}"
     try:
         os.mkdir(beside)
-        leaves = [_write_leaf(beside, i, path, leaf) for i, (path, leaf) in enumerate(_paths(tree).items())]
+        leaves = [_write_leaf(beside, i, path, leaf) for i, (path, leaf) in enumerate(leaves_by_path(tree).items())]
         manifest = {"format": FORMAT, "step": int(step), "leaves": leaves, "extra": extra,
                     "versions": {"jaxnn": __version__, "numpy": np.__version__, "python": platform.python_version()}
                     | {name: metadata.version(name) for name in COMPARED}}
@@ -136,7 +137,7 @@ def _save(directory: Path, final: Path, tree: Any, step: int, extra: dict[str, A
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
-    # Steps behind this one are of a run that was gone on with from before them.
+    # Later steps are of a run that was continued from before them.
     for old in [s for s in steps_in(directory) if s <= step][:-keep]:
         shutil.rmtree(directory / f"step_{old:08d}", ignore_errors=True)
 
@@ -146,41 +147,40 @@ def load(directory: str | Path, like: Any = None, *, step: int | None = None,
     """The newest good checkpoint in the directory.
 
     Args:
-      like: a tree of the structure, shapes and dtypes wanted, of arrays or `jax.ShapeDtypeStruct`s; each leaf
+      like: a tree of the expected structure, shapes and dtypes, of arrays or `jax.ShapeDtypeStruct`s; each leaf
         is put where the one in `like` lies, on however many devices. None gives {path: array}.
-      step: the one wanted, and no other.
-      other_versions: take a checkpoint of another release of jax or optax, with which the run may go on
+      step: of the one checkpoint to load; None loads the newest that is good.
+      other_versions: load a checkpoint of another release of jax or optax too, with which the run may continue
         differently in the last bits.
     Raises:
-      BadCheckpoint: there is none, or none is good; the message has what is wrong with each.
-      InputError: the checkpoint is good and not like `like`: every missing, extra and other leaf is named.
+      BadCheckpoint: there is none, or none is good; the message names what is wrong with each.
+      InputError: the checkpoint is good and not like `like`: every missing, extra and different leaf is named.
     """
     directory = Path(directory)
     expect(directory.is_dir(), "load", "a directory of checkpoints", f"{directory}, "
-           + ("a file" if directory.exists() else "where there is nothing"))
+           + ("a file" if directory.exists() else "which does not exist"))
     found = [name for name in _names(directory) if step is None or _step(name) == step]
     if not found:
-        there = f"steps {', '.join(map(str, steps_in(directory)))}" if steps_in(directory) else "none"
-        raise BadCheckpoint(f"no checkpoint{'' if step is None else f' of step {step}'} in {directory}: "
-                            f"there {'is' if there == 'none' else 'are'} {there}")
-    troubles = []
+        others = f"only of steps {', '.join(map(str, steps_in(directory)))}" if steps_in(directory) else "none at all"
+        raise BadCheckpoint(f"no checkpoint{'' if step is None else f' of step {step}'} in {directory}, {others}")
+    faults = []
     for name in found:
         try:
             manifest, leaves = _read(directory / name)
-        except BadCheckpoint as trouble:
-            troubles.append(str(trouble))
+        except BadCheckpoint as fault:
+            faults.append(str(fault))
             continue
-        if troubles:
-            warnings.warn(f"{'; '.join(troubles)}; taking step {manifest['step']} instead", DamagedCheckpoint,
+        if faults:
+            warnings.warn(f"{'; '.join(faults)}; step {manifest['step']} is loaded instead", DamagedCheckpoint,
                           stacklevel=2)
         _expect_versions(directory / name, manifest, other_versions)
-        return Loaded(leaves if like is None else _as(like, leaves, directory / name), manifest["step"],
+        return Loaded(leaves if like is None else placed_like(like, leaves, directory / name), manifest["step"],
                       manifest["extra"])
-    raise BadCheckpoint(f"no good checkpoint in {directory}: {'; '.join(troubles)}")
+    raise BadCheckpoint(f"no good checkpoint in {directory}: {'; '.join(faults)}")
 
 
 def set_aside(directory: Path, after: int) -> None:
-    """Renames what lies behind a step, when a run goes on from there: damaged_step_... is no checkpoint."""
+    """Renames the checkpoints of later steps, as damaged_step_..., when a run continues from this one."""
     for name in _names(directory):
         if _step(name) > after:
             shutil.rmtree(directory / f"damaged_{name}", ignore_errors=True)
@@ -199,7 +199,7 @@ def _whole(leaf: Any) -> Any:
     """An array that lies on the devices of several processes, as one in this process."""
     if getattr(leaf, "is_fully_addressable", True):
         return leaf
-    if _is_key(leaf):
+    if is_key(leaf):
         return jax.random.wrap_key_data(_whole(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
     return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
 
@@ -241,7 +241,7 @@ def _flush(directory: Path) -> None:
 
 
 def _put(beside: Path, final: Path) -> None:
-    """Renames; one that is there already is kept, under a name that `load` knows, until the new one is."""
+    """Renames; an existing checkpoint is kept, under a name that `load` knows, until the new one has its name."""
     old = final.with_name(final.name + ".old")
     if not final.exists():
         os.rename(beside, final)
@@ -261,7 +261,7 @@ def _put(beside: Path, final: Path) -> None:
 
 
 def _names(directory: Path) -> list[str]:
-    """The checkpoints, newest first; one left under its old name behind its successor."""
+    """The checkpoints, newest first; one that a replacement left as .old comes after its successor."""
     names = [n for n in os.listdir(directory) if NAME.fullmatch(n)] if directory.is_dir() else []
     return sorted(names, key=lambda n: (-_step(n), n.endswith(".old")))
 
@@ -303,57 +303,7 @@ def _bytes(path: Path, name: str) -> bytes:
 
 
 def _expect_versions(path: Path, manifest: dict[str, Any], other_versions: bool) -> None:
-    was, now = manifest["versions"], {name: metadata.version(name) for name in COMPARED}
-    differ = [f"{name} {was[name]} in place of {now[name]}" for name in COMPARED if was[name] != now[name]]
-    expect(other_versions or not differ, "load", f"a checkpoint of the releases in use; {path}", ", ".join(differ),
-           "pass other_versions=True to go on regardless")
-
-
-def _as(like: Any, leaves: dict[str, Any], path: Path) -> Any:
-    """The leaves in the structure of `like`, where its leaves lie."""
-    expect_like(like, leaves, path)
-    wanted = _paths(like)
-    return jax.tree.unflatten(jax.tree.structure(like), [_placed(leaves[p], w) for p, w in wanted.items()])
-
-
-def expect_like(like: Any, tree: Any, path: Path) -> None:
-    """Raises InputError, with every leaf that differs, unless both have the same paths, shapes and dtypes."""
-    wanted, leaves = _paths(like), tree if isinstance(tree, dict) else _paths(tree)
-    missing, extra = sorted(wanted.keys() - leaves.keys()), sorted(leaves.keys() - wanted.keys())
-    other = [f"'{p}' is {_kind(leaves[p])}, not {_kind(w)}" for p, w in wanted.items()
-             if p in leaves and _kind(leaves[p]) != _kind(w)]
-    told = [*(f"'{p}' is missing" for p in missing), *(f"'{p}' is extra" for p in extra), *other]
-    expect(not told, "load", f"a checkpoint like the tree it is to fill; {path}", ", ".join(told),
-           "build the model and the optimizer it was saved with")
-
-
-def _placed(leaf: Any, like: Any) -> Any:
-    if type(like) in (bool, int, float):
-        return leaf
-    sharding = getattr(like, "sharding", None)
-    if sharding is not None and not sharding.is_fully_addressable:
-        data = jax.random.key_data(leaf) if _is_key(leaf) else leaf
-        spread = jax.make_array_from_callback(data.shape, sharding, lambda index: np.asarray(data)[index])
-        return jax.random.wrap_key_data(spread, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else spread
-    if isinstance(like, np.ndarray):
-        return np.array(leaf)
-    placed = jax.device_put(leaf, sharding)
-    expect(placed.dtype == leaf.dtype, "load", f"float64 to be on, for a leaf of {leaf.dtype}", "it off",
-           "load inside of jax.enable_x64(True)")
-    return placed
-
-
-def _is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _kind(leaf: Any) -> str:
-    return type(leaf).__name__ if type(leaf) in (bool, int, float) else f"{leaf.dtype}{list(leaf.shape)}"
-
-
-def _paths(tree: Any) -> dict[str, Any]:
-    flat = jax.tree_util.tree_flatten_with_path(tree)[0]
-    paths = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in flat}
-    expect(len(paths) == len(flat), "checkpoint", "a tree whose leaves have paths of their own",
-           f"{len(flat)} leaves with {len(paths)} paths", "use no '/' in a key")
-    return paths
+    saved, used = manifest["versions"], {name: metadata.version(name) for name in COMPARED}
+    changes = [f"{name} {saved[name]} in place of {used[name]}" for name in COMPARED if saved[name] != used[name]]
+    expect(other_versions or not changes, "load", f"a checkpoint of the releases in use; {path}", ", ".join(changes),
+           "pass other_versions=True to load it regardless")

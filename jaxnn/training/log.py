@@ -1,4 +1,4 @@
-"""What a run leaves to read: metrics as JSON lines, to TensorBoard, and to the terminal."""
+"""Where the records of a run are written: JSON lines, TensorBoard, and the terminal."""
 
 import json
 import math
@@ -16,10 +16,10 @@ __all__ = ["DamagedLog", "Log", "Progress", "TensorBoard", "read_lines"]
 
 
 def read_lines(path: str | Path) -> list[dict[str, Any]]:
-    """The records of a log; a last line that a kill has torn is left out, and a damaged one, with a warning."""
+    """The records of a log. A last line that a kill has torn is left out; so is a damaged one, with a warning."""
     lines = Path(path).read_bytes().split(b"\n")
     records = []
-    for i, line in enumerate(lines[:-1]):  # behind the last newline is nothing, or a torn line
+    for i, line in enumerate(lines[:-1]):  # after the last newline comes nothing, or a torn line
         try:
             record = json.loads(line)
             records.append(record | {"step": int(record["step"])})
@@ -35,8 +35,8 @@ class DamagedLog(UserWarning):
 class Log:
     """A file of JSON lines, one record each, flushed so that a kill tears at most the last.
 
-    What is there from step `after` on is cut off first: a run that goes on from an older checkpoint
-    writes those steps again. `records` are those that stay.
+    Records after step `after` are cut off first: a run that continues from an older checkpoint writes
+    those steps again. `records` are those that stay.
     """
 
     def __init__(self, path: Path, after: int = -1):
@@ -48,14 +48,14 @@ class Log:
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115
 
     def write(self, record: dict[str, Any]) -> None:
-        """Adds a record; where the disk is full it is kept in `records`, the file stays whole, and it is said."""
+        """Adds a record. Where the disk is full, the file stays whole, `records` has it, and a warning reports it."""
         self.records.append(record)
-        whole, line = self._file.seek(0, os.SEEK_END), _line(record)
+        end, line = self._file.seek(0, os.SEEK_END), _line(record)
         try:
             while line:
                 line = line[self._file.write(line):]
         except OSError as error:
-            self._file.truncate(whole)
+            self._file.truncate(end)
             warnings.warn(f"the record of step {record['step']} could not be written ({error})", NotSaved, stacklevel=2)
 
     def close(self) -> None:

@@ -1,9 +1,9 @@
 """Many devices: a mesh with the axes "data" and "model", and where arrays lie on it.
 
     mesh = make_mesh(data=4, model=2)
-    state = shard(state, mesh)                       # parameters on every device: data parallel
-    state = shard(state, mesh, fully=True)           # parameters, and what the optimiser keeps, in pieces
-    state, history = fit(state, step, batches, steps=1000, mesh=mesh)
+    train_state = shard(train_state, mesh)               # parameters on every device: data parallel
+    train_state = shard(train_state, mesh, fully=True)   # parameters, and what the optimiser keeps, in pieces
+    train_state, history = fit(train_state, step, batches, steps=1000, mesh=mesh)
 
 Each batch is spread over "data". The step is the same program as on one device: the compiler puts in the
 communication, and the mean over the batch stays the mean over the whole batch.

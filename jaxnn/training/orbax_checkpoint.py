@@ -1,9 +1,9 @@
-"""Checkpoints by Orbax, for many hosts: each process writes the pieces it has, none needs the whole.
+"""Checkpoints by Orbax, for many hosts: each process writes the pieces that it holds, and none needs the whole.
 
     fit(..., directory="runs/large", checkpoints=orbax_checkpoint)
 
-The same functions as in `checkpoint`, which gathers the whole tree in the first process and is for what fits
-there. Orbax verifies no hash of its own, and a load here takes the newest step it can read.
+The same functions as in `checkpoint`, which gathers the whole tree in the first process and needs it to fit
+there. Orbax verifies no hash of its own; a load takes the newest step that it can read.
 """
 
 import warnings
@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jaxnn.checks import InputError, expect
 from jaxnn.data.extra import import_extra
 from jaxnn.training import checkpoint
-from jaxnn.training.checkpoint import BadCheckpoint, DamagedCheckpoint, Loaded, expect_like, make
+from jaxnn.training.checkpoint import BadCheckpoint, DamagedCheckpoint, Loaded, make
+from jaxnn.training.placement import expect_like, is_key
 
 __all__ = ["load", "prepare", "save", "steps_in"]
 
@@ -40,7 +40,7 @@ def load(directory: str | Path, like: Any, *, step: int | None = None, other_ver
     found = [s for s in reversed(steps_in(directory)) if step in (None, s)]
     if not found:
         raise BadCheckpoint(f"no checkpoint{'' if step is None else f' of step {step}'} in {directory}")
-    troubles = []
+    faults = []
     handlers = {"tree": orbax.StandardCheckpointHandler(), "extra": orbax.JsonCheckpointHandler()}
     with orbax.CheckpointManager(_absolute(directory), item_handlers=handlers) as manager:
         for number in found:
@@ -52,18 +52,18 @@ def load(directory: str | Path, like: Any, *, step: int | None = None, other_ver
             except InputError:
                 raise
             except Exception as error:  # of many kinds, from many libraries
-                troubles.append(f"step {number}: {type(error).__name__}: {error}")
+                faults.append(f"step {number}: {type(error).__name__}: {error}")
                 continue
-            if troubles:
-                warnings.warn(f"{'; '.join(troubles)}; taking step {number} instead", DamagedCheckpoint, stacklevel=2)
+            if faults:
+                warnings.warn(f"{'; '.join(faults)}; step {number} is loaded instead", DamagedCheckpoint, stacklevel=2)
             tree = jax.tree.map(lambda new, old: jax.random.wrap_key_data(new, impl=jax.random.key_impl(old))
-                                if _is_key(old) else new, restored.tree, like)
+                                if is_key(old) else new, restored.tree, like)
             return Loaded(tree, number, restored.extra)
-    raise BadCheckpoint(f"no good checkpoint in {directory}: {'; '.join(troubles)}")
+    raise BadCheckpoint(f"no good checkpoint in {directory}: {'; '.join(faults)}")
 
 
 def prepare(directory: Path) -> None:
-    """Makes the directory, and makes sure that it is none of the other kind of checkpoints.
+    """Makes the directory, and makes sure that it holds no checkpoints of the other kind.
 
     Raises:
       InputError: it is a file, cannot be written to, or holds checkpoints that are not Orbax's.
@@ -90,9 +90,5 @@ def _absolute(directory: str | Path) -> Path:
     return Path(directory).absolute()
 
 
-def _is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
 def _plain(leaf: Any) -> Any:
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+    return jax.random.key_data(leaf) if is_key(leaf) else leaf

@@ -5,7 +5,7 @@
               a scale before the backward pass and the gradient divided by it after (Micikevicius et al.
               2018); the scale is halved when a gradient overflows and doubled after `interval` good steps.
 
-The scale is part of the optimiser's state, so that it is carried on, and saved, with the rest.
+The scale is part of the optimiser's state, so that it is saved and restored with the rest.
 """
 
 from typing import Any, NamedTuple
@@ -52,10 +52,10 @@ def loss_scaled(optimizer: optax.GradientTransformation, initial: float = 2.0**1
     def init(params: Any) -> LossScaleState:
         return LossScaleState(jnp.asarray(initial, jnp.float32), jnp.zeros((), jnp.int32), inner.init(params))
 
-    def update(grads: Any, state: LossScaleState, params: Any = None, **extra: Any) -> tuple[Any, LossScaleState]:
-        grads = jax.tree.map(lambda g: g / state.scale.astype(g.dtype), grads)
-        updates, inner_state = inner.update(grads, state.inner, params, **extra)
-        return updates, state._replace(inner=inner_state)
+    def update(grads: Any, opt_state: LossScaleState, params: Any = None, **extra: Any) -> tuple[Any, LossScaleState]:
+        grads = jax.tree.map(lambda g: g / opt_state.scale.astype(g.dtype), grads)
+        updates, inner_state = inner.update(grads, opt_state.inner, params, **extra)
+        return updates, opt_state._replace(inner=inner_state)
 
     scaled = LossScaled(init, update)
     scaled.interval = interval
@@ -70,7 +70,7 @@ def expect_outermost(who: str, opt_state: Any) -> None:
     """Raises InputError if there is a loss scale inside of another transformation: the step would not see it."""
     parts = jax.tree.leaves(opt_state, is_leaf=lambda a: isinstance(a, LossScaleState) and a is not opt_state)
     expect(not any(isinstance(part, LossScaleState) for part in parts), who, "loss_scaled(...) around everything else",
-           "it inside of another transformation", "write loss_scaled(optax.chain(...))")
+           "one inside of another transformation", "write loss_scaled(optax.chain(...))")
 
 
 def adjusted(optimizer: Any, opt_state: Any, applied: jax.Array) -> Any:

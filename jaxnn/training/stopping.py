@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGTERM and Ctrl-C are heard between two steps, by all processes at the same one."""
+"""Requests to stop: SIGTERM and Ctrl-C take effect between two steps, in all processes at the same one."""
 
 import os
 import signal
@@ -13,52 +13,52 @@ __all__ = ["Interrupted", "StopRequests"]
 
 
 class Interrupted(SystemExit):
-    """Training was asked to stop and has saved what it had. Not caught, it ends the process quietly, with
+    """Training stopped at a signal and saved its train state. Not caught, this ends the process quietly, with
     128 + the signal's number as its status.
 
-    state, history: as far as training has come.
+    train_state, history: up to the last step taken.
     """
 
-    def __init__(self, name: str, state: Any, history: Any):
+    def __init__(self, name: str, train_state: Any, history: Any):
         super().__init__(128 + signal.Signals[name])
-        self.name, self.state, self.history = name, state, history
+        self.name, self.train_state, self.history = name, train_state, history
 
 
 class StopRequests:
-    """While it is entered, SIGTERM and Ctrl-C do not end the process but are noted; a second Ctrl-C does.
+    """Within this context SIGTERM and Ctrl-C are noted and do not end the process; a second Ctrl-C does.
 
-    With several processes JAX passes a SIGTERM that one gets on to all, and finds the first step that none
-    has done yet; Ctrl-C takes the same way.
+    With several processes JAX passes a SIGTERM that one receives on to all, and finds the first step that none
+    has done yet. Ctrl-C is turned into a SIGTERM.
     """
 
     def __init__(self) -> None:
-        self._name: str | None = None
-        self._before: dict[int, Any] = {}
-        self._times = 0
+        self._signal: str | None = None
+        self._handlers: dict[int, Any] = {}
+        self._calls = 0
 
     def __enter__(self) -> "StopRequests":
         if threading.current_thread() is threading.main_thread():  # Python allows it nowhere else
-            heard = [signal.SIGINT] if jax.process_count() > 1 else [signal.SIGINT, signal.SIGTERM]
-            self._before = {number: signal.signal(number, self._hear) for number in heard}
+            numbers = [signal.SIGINT] if jax.process_count() > 1 else [signal.SIGINT, signal.SIGTERM]
+            self._handlers = {number: signal.signal(number, self._note) for number in numbers}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        self._before = {}
+        self._handlers = {}
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        self._name = signal.Signals(number).name
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._signal = signal.Signals(number).name
         if number == signal.SIGINT:
-            signal.signal(signal.SIGINT, self._before[signal.SIGINT])
+            signal.signal(signal.SIGINT, self._handlers[signal.SIGINT])
             if jax.process_count() > 1:
-                os.kill(os.getpid(), signal.SIGTERM)  # which JAX hears, and passes on
+                os.kill(os.getpid(), signal.SIGTERM)  # which JAX passes on
 
-    def asked(self) -> str | None:
-        """The name of the signal after which to stop now. To be called as often by all processes: it is
-        the same call at which all of them get it."""
-        self._times += 1
+    def pending(self) -> str | None:
+        """The name of the signal at which to stop, if there was one. All processes call this equally often, and
+        get the name at the same call."""
+        self._calls += 1
         if jax.process_count() > 1:
-            return "SIGTERM" if multihost_utils.reached_preemption_sync_point(self._times) else None
-        return self._name
+            return "SIGTERM" if multihost_utils.reached_preemption_sync_point(self._calls) else None
+        return self._signal

@@ -2,43 +2,44 @@
 
 import functools
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxnn.checks import InputError, expect
-from jaxnn.layers import Layer
 
-__all__ = ["Retraced", "Traces", "expect_same_tree", "is_finite", "mixes_examples", "stays_finite"]
+__all__ = ["Retraced", "Traces", "expect_same_tree", "is_finite", "mixes_examples", "path_of", "stays_finite"]
 
 
 class Retraced(UserWarning):
-    """A function that is compiled once was traced again: the message says what changed."""
+    """A function that is compiled once was traced again: the message names what changed."""
 
 
 class Traces:
-    """The shapes a function was traced for; a second one is reported as it happens."""
+    """The shapes a function was traced for; a second set of them is reported as it happens."""
 
     def __init__(self) -> None:
-        self.seen: dict[str, list[dict[str, str]]] = {}
+        self._signatures: dict[str, list[dict[str, str]]] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self.seen.values()))
+        return sum(map(len, self._signatures.values()))
 
     def note(self, name: str, **trees: Any) -> None:
-        now = {jax.tree_util.keystr(path): _type(leaf)
-               for path, leaf in jax.tree_util.tree_flatten_with_path(trees)[0]}
-        seen = self.seen.setdefault(name, [])
-        if now in seen:
+        """To be called while the function is traced, with its arguments."""
+        signature = {jax.tree_util.keystr(path): _type(leaf)
+                     for path, leaf in jax.tree_util.tree_flatten_with_path(trees)[0]}
+        earlier = self._signatures.setdefault(name, [])
+        if signature in earlier:
             return
-        if seen:
-            before = seen[-1]
-            changes = [f"{_path(p)} was {before.get(p, 'absent')}, is {now.get(p, 'absent')}"
-                       for p in {**before, **now} if before.get(p) != now.get(p)]
+        if earlier:
+            last = earlier[-1]
+            changes = [f"{_readable(p)} was {last.get(p, 'absent')}, is {signature.get(p, 'absent')}"
+                       for p in {**last, **signature} if last.get(p) != signature.get(p)]
             shown = "; ".join(changes[:5]) + (f"; and {len(changes) - 5} more" if len(changes) > 5 else "")
             warnings.warn(f"{name} is compiled again: {shown}", Retraced, stacklevel=2)
-        seen.append(now)
+        earlier.append(signature)
 
 
 def _type(leaf: Any) -> str:
@@ -47,26 +48,26 @@ def _type(leaf: Any) -> str:
     return f"{aval.dtype}[{','.join(map(str, aval.shape))}]{weak}"
 
 
-def _path(keystr: str) -> str:
+def _readable(keystr: str) -> str:
     return keystr.replace("['", "/").replace("']", "").lstrip("/")
 
 
-def expect_same_tree(who: str, wanted: str, before: Any, after: Any) -> None:
+def path_of(path: Any) -> str:
+    """A leaf's path as text: 'hidden/weight'."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def expect_same_tree(who: str, expected: str, before: Any, after: Any) -> None:
     """Raises InputError unless both trees have one structure, and leaves of the same shapes and dtypes."""
-    structures: list[Any] = [jax.tree.structure(tree) for tree in (before, after)]
-    told: list[dict[str, Any]] = [
-        {jax.tree_util.keystr(path, simple=True, separator="/"): (jnp.shape(leaf), jnp.result_type(leaf))
-         for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]} for tree in (before, after)]
-    if told[0] == told[1] and structures[0] == structures[1]:
+    structures = [jax.tree.structure(tree) for tree in (before, after)]
+    old, new = ({path_of(path): f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}"
+                 for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]} for tree in (before, after))
+    if old == new and structures[0] == structures[1]:
         return
-    differ = [f"'{p}' is {_told(told[1].get(p))} in place of {_told(told[0].get(p))}"
-              for p in {**told[0], **told[1]} if told[0].get(p) != told[1].get(p)]
-    expect(False, who, wanted, ", ".join(differ[:5]) or f"{structures[1]} in place of {structures[0]}",
-           "return what optax's own transformations do")
-
-
-def _told(leaf: Any) -> str:
-    return "nothing" if leaf is None else f"{leaf[1]}{list(leaf[0])}"
+    changes = [f"'{p}' is {new.get(p, 'nothing')} in place of {old.get(p, 'nothing')}"
+               for p in {**old, **new} if old.get(p) != new.get(p)]
+    expect(False, who, expected, ", ".join(changes[:5]) or f"{structures[1]} in place of {structures[0]}",
+           "keep the structure, shapes and dtypes")
 
 
 def is_finite(tree: Any) -> jax.Array:
@@ -84,12 +85,13 @@ def stays_finite(before: Any, after: Any) -> jax.Array:
     return jnp.all(jnp.stack(kept)) if kept else jnp.asarray(True)
 
 
-def mixes_examples(layer: Layer, state: Any, x: Any) -> bool:
+def mixes_examples(layer: Callable, train_state: Any, x: Any) -> bool:
     """Whether one example's output depends on the others, as in batch norm: such a layer cannot be
     traced outside of an axis of examples."""
     one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a)[1:], jnp.result_type(a)), x)
     try:
-        jax.eval_shape(functools.partial(layer, train=True), state.params, state.state, one, state.key)
-    except (NameError, InputError):  # the axis is not there; any other fault will show where the step is traced
+        jax.eval_shape(functools.partial(layer, train=True), train_state.params, train_state.state, one,
+                       train_state.key)
+    except (NameError, InputError):  # the axis is missing; any other fault appears where the step is traced
         return True
     return False

@@ -10,15 +10,15 @@ import numpy as np
 import optax
 
 from jaxnn.checks import expect
-from jaxnn.hand_derived import Op
-from jaxnn.layers import Layer
-from jaxnn.training.step import Step, TrainState, make_step, start
+from jaxnn.training.step import Step, make_step
+from jaxnn.training.tracing import path_of
+from jaxnn.training.train_state import TrainState, start
 
 __all__ = ["DryRun", "RateRange", "dry_run", "learning_rate_range", "overfit_one_batch"]
 
 
 class DryRun(NamedTuple):
-    """What two steps told. unmoved: paths of parameters that they left as they were."""
+    """What two steps showed. unmoved: paths of the parameters that they left as they were."""
 
     costs: tuple[float, float]
     compile_seconds: float
@@ -27,44 +27,42 @@ class DryRun(NamedTuple):
     unmoved: list[str]
 
 
-def dry_run(state: TrainState, step: Step, batches: Callable[[int], tuple[Any, Any]], *,
+def dry_run(train_state: TrainState, step: Step, batches: Callable[[int], tuple[Any, Any]], *,
             metrics: Callable[[Any, Any], dict[str, Any]] | None = None) -> DryRun:
-    """Takes two steps, and the metrics, on a copy of the state, which stays as it is.
+    """Takes two steps, and the metrics, on a copy of the train state, which is kept.
 
     Raises:
       FloatingPointError: a step was not applied, because its cost, gradient or update is not finite.
     """
-    # Not the parameters' own buffers: the step takes those it is given.
-    now = jax.tree.map(lambda a: a.copy(), state)
+    after = jax.tree.map(lambda a: a.copy(), train_state)  # a step takes over the buffers it is given
     infos, seconds = [], []
     for i in range(2):
         begin = time.perf_counter()
-        now, info = step(now, *batches(int(state.step) + i))
+        after, info = step(after, *batches(int(train_state.step) + i))
         infos.append(jax.device_get(info))
         seconds.append(time.perf_counter() - begin)
     if metrics is not None:
-        metrics(now.params, now.state)
+        metrics(after.params, after.state)
     for i, info in enumerate(infos):
         if not info.applied:
-            raise FloatingPointError(f"dry_run: step {int(state.step) + i} is not finite: cost {info.cost:.4g}, "
-                                     f"‖gradient‖ {info.gradient_norm:.4g}; look_inside says where")
-    before, after = (dict(jax.tree_util.tree_flatten_with_path(s.params)[0]) for s in (state, now))
-    unmoved = [jax.tree_util.keystr(path, simple=True, separator="/") for path, leaf in before.items()
-               if bool(jnp.all(leaf == after[path]))]
+            raise FloatingPointError(f"dry_run: step {int(train_state.step) + i} is not finite: cost {info.cost:.4g}, "
+                                     f"‖gradient‖ {info.gradient_norm:.4g}; look_inside shows where")
+    old, new = (dict(jax.tree_util.tree_flatten_with_path(s.params)[0]) for s in (train_state, after))
+    unmoved = [path_of(path) for path, leaf in old.items() if bool(jnp.all(leaf == new[path]))]
     return DryRun((float(infos[0].cost), float(infos[1].cost)), max(seconds[0] - seconds[1], 0.0), seconds[1],
-                  sum(leaf.size for leaf in before.values()), unmoved)
+                  sum(leaf.size for leaf in old.values()), unmoved)
 
 
-def overfit_one_batch(state: TrainState, step: Step, x: Any, labels: Any, *, steps: int = 500,
+def overfit_one_batch(train_state: TrainState, step: Step, x: Any, labels: Any, *, steps: int = 500,
                       below: float = 0.01) -> np.ndarray:
-    """The costs, step by step, of training on one batch alone, on a copy of the state, until one is below.
+    """The costs, step by step, of training on one batch alone, on a copy of the train state, until one is below.
 
     A network that cannot learn a few examples by heart has a fault: in its labels, its loss, or its size.
     """
     expect(steps > 0 and below > 0, "overfit_one_batch", "steps and below above 0", f"{steps} and {below}")
-    now, costs = jax.tree.map(lambda a: a.copy(), state), list[float]()
+    train_state, costs = jax.tree.map(lambda a: a.copy(), train_state), list[float]()
     for _ in range(steps):
-        now, info = step(now, x, labels)
+        train_state, info = step(train_state, x, labels)
         costs.append(float(info.cost))
         if costs[-1] < below:
             break
@@ -97,7 +95,7 @@ class RateRange(NamedTuple):
         return figure
 
 
-def learning_rate_range(layer: Layer, loss: Op, optimizer: Callable[[Any], optax.GradientTransformation],
+def learning_rate_range(layer: Any, loss: Callable, optimizer: Callable[[Any], optax.GradientTransformation],
                         batches: Callable[[int], tuple[Any, Any]], shape: Any, key: Any, *, low: float = 1e-6,
                         high: float = 10.0, steps: int = 100) -> RateRange:
     """Trains while the learning rate grows from low to high by the same factor each step.
@@ -110,15 +108,15 @@ def learning_rate_range(layer: Layer, loss: Op, optimizer: Callable[[Any], optax
            f"{low}, {high}, {steps}")
     growth = np.log(high / low)
     chosen = optimizer(lambda count: low * jnp.exp(growth * count / (steps - 1)))
-    state, step = start(layer, chosen, shape, key), make_step(layer, loss, chosen)
+    train_state, step = start(layer, chosen, shape, key), make_step(layer, loss, chosen)
     rates, costs = low * np.exp(growth * np.arange(steps) / (steps - 1)), list[float]()
     for s in range(steps):
-        state, info = step(state, *batches(s))
+        train_state, info = step(train_state, *batches(s))
         costs.append(float(info.cost))
         if not np.isfinite(costs[-1]) or costs[-1] > 4 * min(costs):
             break
     expect(np.isfinite(costs[0]), "learning_rate_range", "a finite cost at first", f"{costs[0]}",
-           "dry_run says what is wrong")
+           "dry_run shows what is wrong")
     tried = rates[:len(costs)]
     smooth = _smoothed(np.array(costs))
     slope = np.gradient(smooth, np.log(tried))

@@ -59,14 +59,14 @@ def test_one_is_killed_the_other_says_so_and_one_alone_goes_on(alone, tmp_path):
     assert codes[0] != 0
     # JAX may end it before it can say so itself, and then says it in its own words.
     assert ("another process of this run has ended, near step" in errors[0]
-            and f"start it again and it goes on from {tmp_path}" in errors[0]) or "another task died" in errors[0]
+            and f"started again, it continues from {tmp_path}" in errors[0]) or "another task died" in errors[0]
     for late in (s for s in checkpoint.steps_in(tmp_path) if s > 50):
         (tmp_path / f"step_{late:08d}" / "manifest.json").unlink()  # so that there is a rest to do
     if not any(s <= 50 for s in checkpoint.steps_in(tmp_path)):
         pytest.skip("it came too far before it was killed")
     codes, outs, errors = ended(launch(tmp_path, 1, "--steps", "60"))
     assert codes == [0], errors
-    assert "going on from step" in outs[0]
+    assert "continuing from step" in outs[0]
     assert max(abs(a - b) for a, b in zip(costs(outs[0]), alone, strict=True)) < 1e-5
 
 

@@ -117,7 +117,7 @@ def test_a_dtype_rounds_the_same_numbers():
         assert x.tolist() == wide.astype(x.dtype).tolist()
 
 
-@pytest.mark.parametrize(("text", "at", "said"), [
+@pytest.mark.parametrize(("text", "at", "message"), [
     ("f32[64,128 f32[128]", 12, "expect ',' or ']' after a size; got 'f32'; for example f32[64,128]"),
     ("f32[2] f33[3]", 8, f"expect a dtype ({', '.join(DTYPES)}), key or none; got 'f33'; for example"),
     ("f32", 4, "expect '[' and the sizes ([] for a scalar); got the end; for example f32[64,128]"),
@@ -139,8 +139,8 @@ def test_a_dtype_rounds_the_same_numbers():
     ("(f32[1]", 8, "expect ',' or ')' after a part; got the end"),
     ("]", 1, "expect an argument; got ']'; for example f32[64,128] i32[8]<10 {weight: f32[4,3], bias: "),
 ])
-def test_what_is_said_of_a_text_without_sense(text, at, said):
-    with pytest.raises(InputError, match=re.escape(f"arguments at character {at} of {text!r} {said}")):
+def test_the_message_on_a_text_without_sense(text, at, message):
+    with pytest.raises(InputError, match=re.escape(f"arguments at character {at} of {text!r} {message}")):
         parse(text)
 
 
@@ -149,11 +149,11 @@ def test_an_unknown_size_is_refused_with_those_there_are():
         parse("f32[k]", sizes={"m": 1, "n": 2})
 
 
-@pytest.mark.parametrize(("call", "said"), [
+@pytest.mark.parametrize(("call", "message"), [
     (lambda: parse(3), "arguments expects a description, a string; got int; for example"),
     (lambda: parse("f32[]", -1), "arguments expects a seed, an integer >= 0 or a PRNG key; got -1"),
     (lambda: parse("f32[]", 0.5), "arguments expects a seed, an integer >= 0 or a PRNG key; got 0.5"),
 ])
-def test_what_is_no_description_and_no_seed(call, said):
-    with pytest.raises(InputError, match=re.escape(said)):
+def test_what_is_no_description_and_no_seed(call, message):
+    with pytest.raises(InputError, match=re.escape(message)):
         call()

@@ -11,7 +11,7 @@ import pytest
 
 from jaxnn.gradients.__main__ import main
 from jaxnn.gradients.conditions import CONDITIONS, DTYPES
-from jaxnn.gradients.options import several_devices
+from jaxnn.gradients.options import make_devices
 from tests.test_pytest_plugin import environment
 
 RULES = """
@@ -42,7 +42,7 @@ SWISH = ["--reference", "swish_rules:plain", "--args", "f32[5]"]
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def directory(tmp_path, monkeypatch):
     """A directory of a user's, with a module in it; the current one."""
     (tmp_path / "swish_rules.py").write_text(RULES)
     monkeypatch.chdir(tmp_path)
@@ -54,7 +54,7 @@ def here(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("directory")
 def test_a_right_gradient(capsys):
     assert main(["swish_rules:Rules.right", *SWISH, "--dtypes=bfloat16", "--under", "scan,grad of vmap"]) == 0
     shown = capsys.readouterr().out
@@ -63,15 +63,15 @@ def test_a_right_gradient(capsys):
     assert re.search(r"^scan .*\n^grad of vmap ", shown, re.MULTILINE)
 
 
-def test_a_wrong_gradient_and_its_files(here, capsys):
+def test_a_wrong_gradient_and_its_files(directory, capsys):
     files = ["--json", "a.json", "--markdown", "a.md", "--plot", "a.png"]
     assert main(["swish_rules:wrong", *SWISH, *files]) == 1
     shown = capsys.readouterr().out
     assert "exactly half the reference" in shown
     assert shown.splitlines()[-1].startswith("WRONG at x[")
-    assert json.loads((here / "a.json").read_text(encoding="utf-8"))["ok"] is False
-    assert (here / "a.md").read_text(encoding="utf-8").startswith("## ")
-    assert (here / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((directory / "a.json").read_text(encoding="utf-8"))["ok"] is False
+    assert (directory / "a.md").read_text(encoding="utf-8").startswith("## ")
+    assert (directory / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_an_op_brings_its_reference_and_static_arguments_reach_both(capsys):
@@ -82,7 +82,7 @@ def test_an_op_brings_its_reference_and_static_arguments_reach_both(capsys):
     assert re.search(r"^time +\S+ ms", shown, re.MULTILINE)
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("directory")
 def test_a_static_argument_may_have_the_name_of_an_option(capsys):
     Path("swish_named.py").write_text("def f(x, *, seed, under): return seed * x * (under == 'a word')\n")
     named = ["swish_named:f", "--reference", "swish_named:f", "--args", "f32[2]", "--static", "seed=3"]
@@ -91,9 +91,9 @@ def test_a_static_argument_may_have_the_name_of_an_option(capsys):
     assert "missing 1 required keyword-only argument: 'under'" in capsys.readouterr().err
 
 
-def test_as_a_command_with_several_devices(here):
+def test_as_a_command_with_several_devices(directory):
     command = [sys.executable, "-m", "jaxnn.gradients", "swish_rules:right", *SWISH, "--under=sharded"]
-    done = subprocess.run(command, cwd=here, env=environment() | {"JAX_PLATFORMS": "cpu"}, timeout=300,
+    done = subprocess.run(command, cwd=directory, env=environment() | {"JAX_PLATFORMS": "cpu"}, timeout=300,
                           capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^sharded +\d", done.stdout, re.MULTILINE)
@@ -102,22 +102,22 @@ def test_as_a_command_with_several_devices(here):
 
 def test_devices_are_left_as_they_are_once_jax_has_started():
     n = jax.device_count()
-    several_devices()
+    make_devices()
     assert jax.device_count() == n
 
 
-@pytest.mark.usefixtures("here")
-@pytest.mark.parametrize(("argv", "said"), [
+@pytest.mark.usefixtures("directory")
+@pytest.mark.parametrize(("argv", "message"), [
     (["swish_rules"], f"{FORM}; got 'swish_rules'; for example my_module:my_function"),
     ([":right"], f"{FORM}; got ':right'; for example my_module:my_function"),
     (["./swish:right"], f"{FORM}; got './swish:right'; for example my_module:my_function"),
     (["swish_rule:right"], f"{MODULE}; got 'swish_rule'; did you mean 'swish_rules'?"),
     (["swish_rules.py:right"], f"{MODULE}; got 'swish_rules.py'; did you mean 'swish_rules'?"),
-    (["zzz.qqq:right"], f"{MODULE}; got 'zzz.qqq'; is it in {{here}}, or installed?"),
+    (["zzz.qqq:right"], f"{MODULE}; got 'zzz.qqq'; is it in {{directory}}, or installed?"),
     (["broken_module:f"], f"{MODULE}; importing 'broken_module' raised ZeroDivisionError: division by zero "
-     "({here}/broken_module.py, line 2)"),
+     "({directory}/broken_module.py, line 2)"),
     (["broken_import:f"], f"{MODULE}; importing 'broken_import' raised ModuleNotFoundError: No module named "
-     "'no_such_thing' ({here}/broken_import.py, line 1)"),
+     "'no_such_thing' ({directory}/broken_import.py, line 1)"),
     (["swish_rules:rihgt"], f"{NAME} 'swish_rules'; got 'rihgt'; did you mean 'right'?"),
     (["swish_rules:Rules.rong"], f"{NAME} 'swish_rules.Rules'; got 'rong'; did you mean 'wrong'?"),
     (["swish_rules:zzz"], f"{NAME} 'swish_rules'; got 'zzz'; it has Rules, jax, made, number, plain, "
@@ -128,17 +128,17 @@ def test_devices_are_left_as_they_are_once_jax_has_started():
     (["swish_rules:right", "--reference", "swish_rules:plane"],
      "--reference expects a name in 'swish_rules'; got 'plane'; did you mean 'plain'?"),
 ])
-def test_what_names_no_function(capsys, here, argv, said):
-    (here / "broken_module.py").write_text("x = 0\ny = 1 / x\n")
-    (here / "broken_import.py").write_text("import no_such_thing\n")
+def test_what_names_no_function(capsys, directory, argv, message):
+    (directory / "broken_module.py").write_text("x = 0\ny = 1 / x\n")
+    (directory / "broken_import.py").write_text("import no_such_thing\n")
     assert main([*argv, "--args", "f32[3]"]) == 2
     printed = capsys.readouterr()
-    assert printed.err == f"error: {said.format(here=here)}\n"
+    assert printed.err == f"error: {message.format(directory=directory)}\n"
     assert printed.out == ""
 
 
-@pytest.mark.usefixtures("here")
-@pytest.mark.parametrize(("options", "said"), [
+@pytest.mark.usefixtures("directory")
+@pytest.mark.parametrize(("options", "message"), [
     (["--args", "f32[3"], "arguments at character 6 of 'f32[3' expect ',' or ']' after a size; got the end; "
      "for example f32[64,128]"),
     (["--under", "jit,vmpa"], f"--under expects transformations among {', '.join(map(repr, CONDITIONS))}, or "
@@ -153,16 +153,16 @@ def test_what_names_no_function(capsys, here, argv, said):
      "directory no"),
     (["--json", "."], "--json expects a file that can be written; got .; it is a directory"),
 ])
-def test_an_option_without_sense(capsys, options, said):
+def test_an_option_without_sense(capsys, options, message):
     assert main(["swish_rules:right", *SWISH, *options]) == 2
-    assert capsys.readouterr().err == f"error: {said}\n"
+    assert capsys.readouterr().err == f"error: {message}\n"
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("directory")
 def test_arguments_that_do_not_fit(capsys):
     assert main(["swish_rules:right", "--reference", "swish_rules:plain", "--args", "f32[5] f32[5]"]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: compare_gradients expects a reference that can be called with these")
+    message = capsys.readouterr().err
+    assert message.startswith("error: compare_gradients expects a reference that can be called with these")
 
 
 def test_help_describes_arguments_and_exit_status(capsys):

@@ -76,10 +76,10 @@ def test_what_is_wrong_stands_out(wrong):
 
 def test_json(right, wrong):
     for report in (right, wrong):
-        there = json.loads(report.to_json())
-        assert (there["ok"], there["verdict"]) == (report.ok, report.verdict)
-        assert [leaf["path"] for leaf in there["leaves"]] == [leaf.path for leaf in report.leaves]
-        assert [leaf["error"] for leaf in there["leaves"]] == [leaf.error for leaf in report.leaves]
+        record = json.loads(report.to_json())
+        assert (record["ok"], record["verdict"]) == (report.ok, report.verdict)
+        assert [leaf["path"] for leaf in record["leaves"]] == [leaf.path for leaf in report.leaves]
+        assert [leaf["error"] for leaf in record["leaves"]] == [leaf.error for leaf in report.leaves]
     assert {finding["kind"] for finding in json.loads(wrong.to_json())["findings"]} == {"zero", "scale"}
     exact = next(leaf for leaf in json.loads(right.to_json())["leaves"] if leaf["value"] == "inf")
     assert exact["route"] == "taylor"

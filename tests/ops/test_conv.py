@@ -1,5 +1,6 @@
 """Convolution: against a NumPy loop and PyTorch, for every mixture of sizes, strides and paddings."""
 
+import collections
 import functools
 import itertools
 import re
@@ -23,7 +24,7 @@ GEOMETRIES = [
     ((5, 6), (3, 3), 1, 2), ((4, 4), (2, 2), 2, ((1, 0), (0, 2))), ((4, 5), (3, 3), 1, (0, 2)),
     ((2, 2), (4, 4), 1, 3),
     ((6, 6), (4, 4), 2, "SAME"), ((7,), (3,), 2, "SAME"), ((6,), (2,), 1, "VALID"),
-    ((3, 4, 3), (2, 2, 2), 1, "VALID"),
+    ((3, 4, 3), (2, 2, 2), 1, "VALID"), ((5, 6), (2, 4), 1, "SAME_LOWER"), ((4, 6), (3, 4), 2, "SAME_LOWER"),
 ]
 EACH = pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 
@@ -37,9 +38,9 @@ def pads_of(padding, size, window, stride):
     """(low, high) for each axis, by the definition of each word."""
     if padding == "VALID":
         return [(0, 0)] * len(size)
-    if padding == "SAME":
+    if padding in ("SAME", "SAME_LOWER"):
         total = [max((-(-n // s) - 1) * s + w - n, 0) for n, w, s in zip(size, window, stride)]
-        return [(t // 2, t - t // 2) for t in total]
+        return [((t + 1) // 2, t // 2) if padding == "SAME_LOWER" else (t // 2, (t + 1) // 2) for t in total]
     each = [padding] * len(size) if isinstance(padding, int) else padding
     return [(p, p) if isinstance(p, int) else p for p in each]
 
@@ -116,6 +117,48 @@ def test_laws():
     assert set(jax.eval_shape(jax.grad(lambda p: jnp.sum(conv(p, x))), free)) == {"kernel"}
 
 
+@pytest.mark.parametrize(("static", "alike"), [
+    ({"stride": [2, 1]}, {"stride": (2, 1)}), ({"stride": np.int64(2)}, {"stride": 2}),
+    ({"stride": (np.uint8(2), 1)}, {"stride": (2, 1)}), ({"padding": "same"}, {"padding": "SAME"}),
+    ({"padding": "Valid"}, {"padding": "VALID"}), ({"padding": "Same_Lower"}, {"padding": "SAME_LOWER"}),
+    ({"padding": [1, [0, 2]]}, {"padding": (1, (0, 2))}), ({"padding": np.int32(1)}, {"padding": 1}),
+], ids=str)
+def test_ways_to_write_a_size(static, alike):
+    params, x = jax.tree.map(np.float32, make((5, 6), (2, 2)))
+    a, b = conv(params, x, **static), conv(params, x, **alike)
+    np.testing.assert_array_equal(a, b)
+    of_x = jax.eval_shape(jax.grad(lambda x: jnp.sum(conv(params, x, **static))), x)
+    assert of_x.shape == x.shape
+
+
+@pytest.mark.parametrize("bias", [True, None, False], ids=["bias", "None", "no bias"])
+def test_the_gradient_has_the_structure_of_params(bias):
+    params, x = jax.tree.map(np.float32, make((3,), (2,)))
+    if not bias:
+        params = {"kernel": params["kernel"]} | ({"bias": None} if bias is None else {})
+    params = collections.OrderedDict(params)
+    y, cache = conv.forward(params, x)
+    explicit = conv.backward(cache, jnp.ones_like(y))[0]
+    lifted = jax.grad(lambda p: jnp.sum(conv(p, x)))(jax.tree.map(jnp.asarray, params))
+    assert type(explicit) is type(lifted) is collections.OrderedDict
+    assert_close(lifted, explicit)
+    assert list(lifted) == list(params)
+
+
+@pytest.mark.parametrize(("of_params", "of_x"), [("float32", "bfloat16"), ("bfloat16", "float32"),
+                                                 ("float16", "bfloat16")])
+def test_two_precisions(of_params, of_x):
+    """Both are computed in the wider one, and each gradient has the dtype of its argument."""
+    params, x = make((4, 4), (2, 2))
+    params, x = jax.tree.map(lambda a: jnp.asarray(a, of_params), params), jnp.asarray(x, of_x)
+    y = conv(params, x)
+    assert y.dtype == jnp.promote_types(of_params, of_x)
+    wide = jax.tree.map(lambda a: a.astype(jnp.float32), (params, x))
+    np.testing.assert_allclose(y, conv(*wide), atol=0.05 if y.dtype == jnp.bfloat16 else 1e-5)
+    dparams, dx = jax.grad(lambda p, x: jnp.sum(conv(p, x)), (0, 1))(params, x)
+    assert dparams["kernel"].dtype == of_params and dx.dtype == of_x
+
+
 K = jnp.ones((3, 3, 2, 4))
 
 
@@ -129,8 +172,10 @@ K = jnp.ones((3, 3, 2, 4))
     ({"kernel": K, "bias": jnp.ones(3)}, jnp.ones((5, 5, 2)), {},
      "conv expects bias of shape (4,); got (3,)"),
     ({"weight": K}, jnp.ones((5, 5, 2)), {},
-     "conv expects params to be {'kernel', 'bias'}; got keys ['weight']"),
-    (K, jnp.ones((5, 5, 2)), {}, "conv expects params to be {'kernel', 'bias'}; got ArrayImpl"),
+     "conv expects params to be {'kernel': (..., n_in, n_out), 'bias': (n_out,) or None}; got keys ['weight']"),
+    (K, jnp.ones((5, 5, 2)), {},
+     "conv expects params to be {'kernel': (..., n_in, n_out), 'bias': (n_out,) or None}; got ArrayImpl"),
+    ({"kernel": K.astype(int)}, jnp.ones((5, 5, 2)), {}, "conv expects floating-point kernel; got int32"),
     ({"kernel": K}, jnp.ones((5, 5, 2), int), {}, "conv expects floating-point x; got int32"),
     ({"kernel": K}, jnp.ones((2, 2, 2)), {"padding": "VALID"},
      "conv expects x, padded, to be at least the window (3, 3); got (2, 2) with padding ((0, 0), (0, 0)); "
@@ -139,13 +184,21 @@ K = jnp.ones((3, 3, 2, 4))
      "conv expects stride to be a positive integer, or 2 of them; got 0"),
     ({"kernel": K}, jnp.ones((5, 5, 2)), {"stride": (1, 1, 1)},
      "conv expects stride to be a positive integer, or 2"),
-    ({"kernel": K}, jnp.ones((5, 5, 2)), {"padding": "same"},
-     "conv expects padding to be 'VALID', 'SAME', a size >= 0, or one or a pair for each of 2 axes; got "
-     "'same'"),
+    ({"kernel": K}, jnp.ones((5, 5, 2)), {"padding": "full"},
+     "conv expects padding to be 'VALID', 'SAME', 'SAME_LOWER', a size >= 0, or one or a pair for each of 2 "
+     "axes; got 'full'"),
+    ({"kernel": K}, jnp.ones((5, 5, 2)), {"padding": True}, "a pair for each of 2 axes; got True"),
+    ({"kernel": K}, jnp.ones((5, 5, 2)), {"padding": ((1, 1), (1, "a"))},
+     "a pair for each of 2 axes; got ((1, 1), (1, 'a'))"),
+    ({"kernel": K}, jnp.ones((5, 5, 2)), {"padding": None}, "a pair for each of 2 axes; got None"),
+    ({"kernel": K}, jnp.ones((5, 5, 2)), {"stride": True},
+     "conv expects stride to be a positive integer, or 2 of them; got True"),
+    ({"kernel": K}, jnp.ones((5, 5, 2)), {"stride": 1.0},
+     "conv expects stride to be a positive integer, or 2 of them; got 1.0"),
     ({"kernel": K}, jnp.ones((5, 5, 2)), {"padding": -1},
-     "conv expects padding to be 'VALID', 'SAME', a size >= 0"),
+     "conv expects padding to be 'VALID', 'SAME', 'SAME_LOWER', a size >= 0"),
     ({"kernel": K}, jnp.ones((5, 5, 2)), {"padding": (1,)},
-     "conv expects padding to be 'VALID', 'SAME', a size >= 0"),
+     "conv expects padding to be 'VALID', 'SAME', 'SAME_LOWER', a size >= 0"),
 ])
 def test_errors(params, x, static, words):
     with pytest.raises(ValueError, match=re.escape(words)):

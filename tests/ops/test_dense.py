@@ -1,5 +1,6 @@
 """The dense layer: against a NumPy loop and PyTorch, its laws, and what it refuses."""
 
+import collections
 import re
 
 import jax
@@ -88,7 +89,26 @@ def test_without_bias_there_is_no_bias_gradient():
     assert set(dparams) == {"weight"}
 
 
+@pytest.mark.parametrize("params", [
+    {"weight": jnp.ones((1, 2)), "bias": None}, collections.OrderedDict(bias=jnp.ones(1), weight=jnp.ones((1, 2))),
+    collections.defaultdict(list, weight=jnp.ones((1, 2))),
+], ids=repr)
+def test_the_gradient_has_the_structure_of_params(params):
+    x = jnp.asarray([2.0, 3.0])
+    _, cache = dense.forward(params, x)
+    lifted = jax.grad(lambda p: dense(p, x)[0])(params)
+    for gradient in (lifted, dense.backward(cache, jnp.ones(1))[0]):
+        assert jax.tree.structure(gradient) == jax.tree.structure(params)
+        np.testing.assert_array_equal(gradient["weight"], [x])
+        assert gradient.get("bias") is None or gradient["bias"] == 1
+    batch = jax.grad(lambda p: jnp.sum(jax.vmap(dense, (None, 0))(p, jnp.stack([x, x]))))(params)
+    assert_close(batch, jax.tree.map(lambda g: 2 * g, lifted))
+    jax.hessian(lambda p: dense(p, x)[0])(params)
+    jax.jvp(lambda p: dense(p, x), (params,), (params,))
+
+
 W = jnp.ones((3, 4))
+DENSE = "dense expects params to be {'weight': (n_out, n_in), 'bias': (n_out,) or None}; got "
 
 
 @pytest.mark.parametrize(("params", "x", "words"), [
@@ -100,10 +120,10 @@ W = jnp.ones((3, 4))
     ({"weight": jnp.ones(4)}, jnp.ones(4), "dense expects weight of shape (n_out, n_in); got (4,)"),
     ({"weight": W, "bias": jnp.ones(4)}, jnp.ones(4), "dense expects bias of shape (3,); got (4,)"),
     ({"weight": W, "bias": jnp.ones((3, 1))}, jnp.ones(4), "dense expects bias of shape (3,); got (3, 1)"),
-    ({"bias": W}, jnp.ones(4), "dense expects params to be {'weight', 'bias'}; got keys ['bias']"),
+    ({"bias": W}, jnp.ones(4), DENSE + "keys ['bias']"),
     ({"weight": W, "extra": W}, jnp.ones(4), "got keys ['extra', 'weight']"),
-    (W, jnp.ones(4), "dense expects params to be {'weight', 'bias'}; got ArrayImpl"),
-    ((W, W), jnp.ones(4), "dense expects params to be {'weight', 'bias'}; got tuple"),
+    (W, jnp.ones(4), DENSE + "ArrayImpl"),
+    ((W, W), jnp.ones(4), DENSE + "tuple"),
 ])
 def test_errors(params, x, words):
     for call in (dense, dense.forward, dense.reference):

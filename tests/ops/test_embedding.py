@@ -72,13 +72,50 @@ def test_any_integers(dtype):
                                rtol=1e-6)
 
 
+@pytest.mark.parametrize(("dtype", "n_rows"), [(jnp.uint8, 256), (jnp.uint8, 300), (jnp.int8, 128), (jnp.int8, 200),
+                                               (jnp.uint16, 65536), (jnp.int16, 32768)])
+def test_integers_narrower_than_the_table(dtype, n_rows):
+    """As a uint8, 256 rows are 0: all of them can be read, and written to, all the same."""
+    x = jnp.asarray([0, 7, jnp.iinfo(dtype).max], dtype)
+    params = {"table": jnp.arange(n_rows, dtype=jnp.float32)[:, None]}
+    for function in (embedding, jax.jit(embedding)):
+        np.testing.assert_array_equal(function(params, x)[:, 0], np.asarray(x, float))
+    gradient = jax.jit(jax.grad(lambda p: jnp.sum(embedding(p, x))))(params)["table"][:, 0]
+    np.testing.assert_array_equal(np.flatnonzero(gradient), np.asarray(x))
+    if jnp.issubdtype(dtype, jnp.signedinteger):
+        assert jnp.isnan(jax.jit(embedding)(params, jnp.asarray(-1, dtype)))
+
+
+def test_unsigned_integers_beyond_the_signed_ones():
+    params = {"table": jnp.arange(5.0)[:, None]}
+    x = jnp.asarray([2, 2**31 + 1, 2**32 - 1], jnp.uint32)
+    assert jnp.isnan(jax.jit(embedding)(params, x))[:, 0].tolist() == [False, True, True]
+    gradient = jax.jit(jax.grad(lambda p, x: jnp.sum(embedding(p, x)[:1])))(params, x)
+    np.testing.assert_array_equal(gradient["table"][:, 0], [0, 0, 1, 0, 0])
+
+
+@pytest.mark.parametrize("x", [np.int64(2**32 + 1), np.array([1, 2**40]), np.uint64(2**32), 2**32 + 1])
+def test_integers_of_64_bits_are_not_wrapped(x):
+    for call in (embedding, embedding.forward, embedding.reference):
+        with pytest.raises(ValueError, match=re.escape("embedding expects x that ")):
+            call({"table": jnp.ones((3, 2))}, x)
+
+
+@pytest.mark.usefixtures("x64")
+def test_integers_of_64_bits():
+    x = np.asarray([1, 2**32 + 1])
+    with pytest.raises(ValueError, match=re.escape("got values from 1 to 4294967297; count rows from 0")):
+        embedding({"table": jnp.asarray(E)}, x)
+    assert jnp.isnan(jax.jit(embedding)({"table": jnp.asarray(E)}, x))[:, 0].tolist() == [False, True]
+
+
 @pytest.mark.parametrize(("params", "x", "words"), [
     ({"table": jnp.ones((3, 2))}, jnp.ones(2), "embedding expects integer x; got float32; convert it"),
     ({"table": jnp.ones((3, 2))}, jnp.ones(2, bool), "embedding expects integer x; got bool"),
     ({"table": jnp.ones(3)}, jnp.ones(2, int), "embedding expects table of shape (n_rows, n_dim); got (3,)"),
     ({"weight": jnp.ones((3, 2))}, jnp.ones(2, int),
-     "embedding expects params to be {'table'}; got keys ['weight']"),
-    (jnp.ones((3, 2)), jnp.ones(2, int), "embedding expects params to be {'table'}; got ArrayImpl"),
+     "embedding expects params to be {'table': (n_rows, n_dim)}; got keys ['weight']"),
+    (jnp.ones((3, 2)), jnp.ones(2, int), "embedding expects params to be {'table': (n_rows, n_dim)}; got ArrayImpl"),
 ])
 def test_errors(params, x, words):
     with pytest.raises(ValueError, match=re.escape(words)):

@@ -1,5 +1,6 @@
 """Batch norm: against NumPy and PyTorch, in training and at inference."""
 
+import collections
 import functools
 import re
 
@@ -77,6 +78,29 @@ def test_against_pytorch(shape, torch):
     np.testing.assert_allclose(dbias, bias.grad.numpy(), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("op", [batch_norm, batch_norm_inference], ids=lambda op: op.name)
+@pytest.mark.usefixtures("x64")
+def test_without_scale_or_bias(op):
+    """What is left out is as 1 or 0, and what is there has the gradient that it has beside the other."""
+    params, state, x = make((4, 2, 3))
+    state = collections.OrderedDict(state)
+    dy = np.random.default_rng(1).standard_normal(x.shape), jax.tree.map(np.zeros_like, state)
+    whole = over_examples(op)
+    for given in ({"scale": params["scale"]}, {"bias": params["bias"], "scale": None}, {},
+                  collections.OrderedDict(bias=params["bias"])):
+        filled = {"scale": np.ones(3), "bias": np.zeros(3)} | {k: v for k, v in given.items() if v is not None}
+        (y, moved), (dparams, dx) = pulled_back(lambda p, x: whole(p, state, x), given, x, dy=dy)
+        (want, _), (dfilled, want_dx) = pulled_back(lambda p, x: whole(p, state, x), filled, x, dy=dy)
+        assert_close(y, want)
+        assert_close(dx, want_dx)
+        assert jax.tree.structure(dparams) == jax.tree.structure(given)
+        for name, leaf in dparams.items():
+            assert leaf is None or assert_close(leaf, dfilled[name]) is None
+        assert isinstance(moved, collections.OrderedDict)
+    if op is batch_norm:  # at inference, finite differences see the state move y
+        check_backward(whole, {"bias": params["bias"]}, dict(state), x, differentiable=lambda y: y[0], threshold=64)
+
+
 @pytest.mark.usefixtures("x64")
 def test_laws():
     params, state, x = make((8, 2, 3))
@@ -138,12 +162,15 @@ S = {"mean": jnp.ones(3), "variance": jnp.ones(3)}
 
 @pytest.mark.parametrize("op", [batch_norm, batch_norm_inference], ids=lambda op: op.name)
 @pytest.mark.parametrize(("params", "state", "x", "static", "words"), [
-    ({"scale": jnp.ones(3)}, S, jnp.ones((4, 3)), {},
-     "expects params to be ['bias', 'scale']; got keys ['scale']"),
+    ({"gain": jnp.ones(3)}, S, jnp.ones((4, 3)), {},
+     "expects params to be {'scale': (3,) or None, 'bias': (3,) or None}; got keys ['gain']"),
+    ((), S, jnp.ones((4, 3)), {}, "expects params to be {'scale': (3,) or None, 'bias': (3,) or None}; got tuple"),
     (C, {"mean": jnp.ones(3)}, jnp.ones((4, 3)), {},
-     "expects state to be ['mean', 'variance']; got keys ['mean']"),
-    (C, (), jnp.ones((4, 3)), {}, "expects state to be ['mean', 'variance']; got tuple"),
-    (C, S, jnp.ones((4, 2)), {}, "expects bias of shape (2,); got (3,)"),
+     "expects state to be {'mean': (3,), 'variance': (3,)}; got keys ['mean']"),
+    (C, S | {"variance": None}, jnp.ones((4, 3)), {},
+     "expects state to be {'mean': (3,), 'variance': (3,)}; got None for ['variance']"),
+    (C, (), jnp.ones((4, 3)), {}, "expects state to be {'mean': (3,), 'variance': (3,)}; got tuple"),
+    (C, S, jnp.ones((4, 2)), {}, "expects scale of shape (2,); got (3,)"),
     (C, S, jnp.ones((4, 3), int), {}, "expects floating-point x; got int32"),
     (C, S, jnp.ones((4, 3)), {"eps": 0}, "expects eps > 0; got 0"),
 ])

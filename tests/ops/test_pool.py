@@ -20,7 +20,7 @@ GEOMETRIES = [
     ((7, 6), (2, 3), (3, 1), (0, 0)), ((6, 6), 2, 3, (0, 0)), ((3, 3), 3, None, (0, 0)),
     ((1, 1), 1, None, (0, 0)),
     ((5, 5), 3, 2, (1, 1)), ((4, 4), 3, 1, (1, 1)), ((5, 6), 2, 1, (0, 1)), ((6,), (3,), (1,), (0, 0)),
-    ((3, 4, 2), (2, 2, 2), (1, 2, 1), (0, 0)),
+    ((3, 4, 2), (2, 2, 2), (1, 2, 1), (0, 0)), ((7,), 3, 2, (1, 1)), ((4, 3, 2), 2, 1, (0, 0)),
 ]
 EACH = pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 
@@ -113,6 +113,18 @@ def test_same_padding():
     assert_close(pool(np.ones((4, 4, 1)), padding="VALID"), pool(np.ones((4, 4, 1)), padding="SAME"))
 
 
+@pytest.mark.parametrize(("static", "alike"), [
+    ({"window": [2, 3]}, {"window": (2, 3)}), ({"window": np.int64(2)}, {"window": 2}),
+    ({"stride": [1, np.int32(2)]}, {"stride": (1, 2)}), ({"padding": "same"}, {"padding": "SAME"}),
+    ({"padding": [[0, 1], 1]}, {"padding": ((0, 1), (1, 1))}),
+    ({"window": (3, 2), "stride": 1, "padding": "same_lower"}, {"window": (3, 2), "stride": 1,
+                                                               "padding": ((1, 1), (1, 0))}),
+], ids=str)
+def test_ways_to_write_a_size(static, alike):
+    x = np.random.default_rng(0).standard_normal((5, 6, 1)).astype(np.float32)
+    np.testing.assert_array_equal(max_pool(x, **static), max_pool(x, **alike))
+
+
 @pytest.mark.usefixtures("x64")
 def test_laws():
     x = jnp.asarray(RNG.standard_normal((6, 6, 2)))
@@ -154,13 +166,21 @@ def test_a_padded_window_of_minus_infinities_stays_inside():
     (jnp.ones((4, 4, 1), int), {}, "max_pool expects floating-point x; got int32"),
     (jnp.ones((4, 4, 1)), {"window": 0},
      "max_pool expects window to be a positive integer, or 2 of them; got 0"),
+    (jnp.ones(4), {"window": 2}, "max_pool expects x of shape (width, channels); got (4,)"),
+    (jnp.ones((2, 2, 2, 2, 1)), {"window": 2},
+     "max_pool expects x of shape (depth, height, width, channels); got (2, 2, 2, 2, 1)"),
+    (jnp.ones((4, 4, 1)), {"window": ()}, "max_pool expects window to be one to three sizes; got ()"),
+    (jnp.ones((4, 4, 1)), {"window": (2,)}, "max_pool expects x of shape (width, channels); got (4, 4, 1)"),
+    (jnp.ones((4, 4, 1)), {"window": True},
+     "max_pool expects window to be a positive integer, or 2 of them; got True"),
     (jnp.ones((4, 4, 1)), {"stride": -1},
      "max_pool expects stride to be a positive integer, or 2 of them; got -1"),
     (jnp.ones((4, 4, 1)), {"window": 5},
      "max_pool expects x, padded, to be at least the window (5, 5); got (4, 4)"),
     (jnp.ones((4, 4, 1)), {"padding": 2},
      "max_pool expects padding smaller than the window (2, 2); got ((2, 2), (2, 2))"),
-    (jnp.ones((4, 4, 1)), {"padding": "FULL"}, "max_pool expects padding to be 'VALID', 'SAME', a size >= 0"),
+    (jnp.ones((4, 4, 1)), {"padding": "FULL"},
+     "max_pool expects padding to be 'VALID', 'SAME', 'SAME_LOWER', a size >= 0"),
 ])
 def test_errors(x, static, words):
     with pytest.raises(ValueError, match=re.escape(words)):

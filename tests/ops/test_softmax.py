@@ -46,6 +46,21 @@ def test_against_pytorch(name, torch):
     np.testing.assert_allclose(dx, t.grad.numpy(), rtol=1e-11, atol=1e-14)
 
 
+@EACH
+@pytest.mark.parametrize("axis", [0, 1, -2, 2])
+@pytest.mark.usefixtures("x64")
+def test_other_axes(name, axis, torch):
+    x = 3 * RNG.standard_normal((3, 2, 4))
+    y, dy, (dx,) = check_backward(OPS[name][0], x, axis=axis)
+    np.testing.assert_allclose(y, OPS[name][1](x, axis=axis), rtol=1e-13)
+    t = torch.tensor(x, requires_grad=True)
+    getattr(torch.nn.functional, name)(t, dim=axis).backward(torch.tensor(np.asarray(dy)))
+    np.testing.assert_allclose(dx, t.grad.numpy(), rtol=1e-11, atol=1e-14)
+    # Under vmap the axis is one of the example, wherever the examples stand.
+    op = functools.partial(OPS[name][0], axis=axis % 3)
+    assert_close(jax.vmap(op, 1, 1)(jnp.stack([x, 2 * x], 1)), jnp.stack([op(x), op(2 * x)], 1))
+
+
 @pytest.mark.usefixtures("x64")
 def test_laws():
     x = 5 * RNG.standard_normal((4, 6))
@@ -94,6 +109,17 @@ def test_one_class(name):
     y, (dx,) = pulled_back(op, jnp.asarray([7.0]))
     assert float(y[0]) == (1.0 if name == "softmax" else 0.0)
     assert float(dx[0]) == 0.0
+
+
+@EACH
+@pytest.mark.parametrize(("axis", "words"), [
+    (2, "expects axis, an integer in -2 .. 1; got 2"), (-3, "expects axis, an integer in -2 .. 1; got -3"),
+    (True, "expects axis, an integer in -2 .. 1; got True"), (None, "expects axis, an integer in -2 .. 1; got None"),
+    (0, "expects x of at least one class along axis 0; got (0, 3)"),
+])
+def test_axes_that_are_none(name, axis, words):
+    with pytest.raises(ValueError, match=re.escape(f"{name} {words}")):
+        OPS[name][0](jnp.ones((0, 3)), axis=axis)
 
 
 @EACH

@@ -1,4 +1,4 @@
-"""A checkpoint comes back bit for bit, or is found out."""
+"""A checkpoint is loaded bit for bit, or its damage is reported."""
 
 import hashlib
 import json
@@ -12,6 +12,7 @@ import pytest
 
 from jaxnn.training import checkpoint
 from jaxnn.training.checkpoint import BadCheckpoint, DamagedCheckpoint, load, save, steps_in
+from jaxnn.training.placement import is_key
 
 TREE = {
     "float32": np.float32([[1.5, -0.0], [np.nan, np.inf]]), "bfloat16": jnp.asarray([1.1, 3e38], jnp.bfloat16),
@@ -25,7 +26,7 @@ TREE = {
 def same(a, b):
     if isinstance(a, int | float):
         return type(a) is type(b) and a == b
-    if checkpoint._is_key(a):
+    if is_key(a):
         return jax.random.key_impl(a) == jax.random.key_impl(b) and same(jax.random.key_data(a), jax.random.key_data(b))
     a, b = np.asarray(a), np.asarray(b)
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
@@ -66,17 +67,17 @@ def test_the_newest_are_kept_and_the_newest_good_is_taken(tmp_path):
     assert load(tmp_path).step == 10
     assert load(tmp_path, step=3).tree["a"] == 3
     (tmp_path / "step_00000010" / "0000.bin").write_bytes(b"12345678")
-    with pytest.warns(DamagedCheckpoint, match=r"0000.bin \('a'\) is not what was written; taking step 3 instead"):
+    with pytest.warns(DamagedCheckpoint, match=r"0000.bin \('a'\) is not what was written; step 3 is loaded instead"):
         assert load(tmp_path).step == 3
     save(tmp_path, 10, {"a": np.array(10)})
     assert load(tmp_path).step == 10, "a damaged one is replaced"
 
 
 def test_none_is_good(tmp_path):
-    with pytest.raises(BadCheckpoint, match=r"no checkpoint in .*: there is none"):
+    with pytest.raises(BadCheckpoint, match=r"no checkpoint in .*, none at all"):
         load(tmp_path)
     save(tmp_path, 1, {"a": np.array(1)})
-    with pytest.raises(BadCheckpoint, match=r"no checkpoint of step 2 in .*: there are steps 1"):
+    with pytest.raises(BadCheckpoint, match=r"no checkpoint of step 2 in .*, only of steps 1"):
         load(tmp_path, step=2)
     (tmp_path / "step_00000001" / "manifest.json").unlink()
     with pytest.raises(BadCheckpoint, match=r"no good checkpoint in .*manifest.json cannot be read"):
@@ -135,7 +136,7 @@ def test_refused(tmp_path):
                         (lambda: save(tmp_path, -1, {}), "a step that is not negative"),
                         (lambda: save(tmp_path, 1, {"a": object()}), "arrays and numbers as leaves; got object at 'a'"),
                         (lambda: save(tmp_path, 1, {"a/b": 1, "a": {"b": 2}}), "2 leaves with 1 paths"),
-                        (lambda: load(tmp_path / "none"), "where there is nothing"),
+                        (lambda: load(tmp_path / "none"), "which does not exist"),
                         (lambda: load(tmp_path / "file"), "a directory of checkpoints; got .*, a file"),
                         (lambda: checkpoint.prepare(tmp_path / "file"), "got the file")):
         with pytest.raises(ValueError, match=words):

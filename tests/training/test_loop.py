@@ -4,6 +4,7 @@ import json
 import os
 import signal
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,14 +46,10 @@ def error(params, state):
     return {"error": jnp.mean(evaluate(NET, params, state, X).argmax(-1) != Y)}
 
 
-def train(steps=30, step=STEP, batches=None, state=None, **options):
+def train(steps=30, step=STEP, batches=None, train_state=None, **options):
     options = {"metrics": error, "every": 10, "progress": False} | options
-    return fit(begin() if state is None else state, step, batches or Batches(X, Y, 32), steps=steps, **options)
-
-
-def equal(a, b):
-    plain = lambda s: jax.tree.leaves(s._replace(key=jax.random.key_data(s.key)))  # noqa: E731
-    return all(np.asarray(p).tobytes() == np.asarray(q).tobytes() for p, q in zip(plain(a), plain(b), strict=True))
+    train_state = begin() if train_state is None else train_state
+    return fit(train_state, step, batches or Batches(X, Y, 32), steps=steps, **options)
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +78,13 @@ def test_by_hand(whole):
     for s in range(30):
         state, info = STEP(state, *batches(s))
         costs.append(float(info.cost))
-    assert equal(state, whole[0])
+    chex.assert_trees_all_equal(state, whole[0])
     assert [r.get("cost") for r in whole[1].records[1:]] == [np.mean(costs[i:i + 10]) for i in (0, 10, 20)]
 
 
 def test_batches_by_any_function(whole):
     state, history = train(batches=lambda s: Batches(X, Y, 32)(s))
-    assert equal(state, whole[0])
+    chex.assert_trees_all_equal(state, whole[0])
     assert without_times(history.records) == without_times(whole[1].records)
 
 
@@ -97,7 +94,7 @@ def test_several_steps_in_a_dispatch(whole, tmp_path):
     np.testing.assert_allclose(history.column("cost")[1:], whole[1].column("cost")[1:], rtol=1e-5)
     train(20, steps_per_dispatch=5, directory=tmp_path)
     again, _ = train(steps_per_dispatch=5, directory=tmp_path)
-    assert equal(again, state)
+    chex.assert_trees_all_equal(again, state)
 
 
 def ragged(s):
@@ -116,10 +113,10 @@ def test_batches_that_are_not_full_are_compiled_once_also_when_gone_on_with(tmp_
                            progress=False, directory=tmp_path / str(len(stops)))
         ends.append(state)
         assert len(step.traces) == 1
-    assert equal(*ends)
+    chex.assert_trees_all_equal(*ends)
     many, _ = fit(start(net, OPTIMIZER, (4,), jax.random.key(0)), step, ragged, steps=12, every=3, progress=False,
                   steps_per_dispatch=3)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), many.params, ends[0].params)
+    chex.assert_trees_all_close(many.params, ends[0].params, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("at", [10, 17, 20])
@@ -127,14 +124,14 @@ def test_gone_on_with(whole, tmp_path, at):
     """From a checkpoint, and from one between two records: the same state and the same records."""
     train(at, directory=tmp_path, save_every=7, watch="error")
     state, history = train(directory=tmp_path, save_every=7, watch="error")
-    assert equal(state, whole[0])
+    chex.assert_trees_all_equal(state, whole[0])
     mine = {r["step"]: r for r in without_times(history.records)}
     for record in without_times(whole[1].records):
         if record["step"] != 20 or at != 17:  # the mean cost of a window that a record at its end has cut
             assert mine[record["step"]] == record
     assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == history.records
     again, _ = train(directory=tmp_path, save_every=7, watch="error")
-    assert equal(again, state), "a run that is done stays as it is"
+    chex.assert_trees_all_equal(again, state)  # a run that is done stays as it is
 
 
 def test_going_on_from_the_one_before(whole, tmp_path):
@@ -143,9 +140,9 @@ def test_going_on_from_the_one_before(whole, tmp_path):
     next((tmp_path / "step_00000020").glob("*.bin")).write_bytes(b"")
     with open(tmp_path / "metrics.jsonl", "a") as log:
         log.write('{"step": 20, "co')
-    with pytest.warns(checkpoint.DamagedCheckpoint, match="taking step 10 instead"):
+    with pytest.warns(checkpoint.DamagedCheckpoint, match="step 10 is loaded instead"):
         state, history = train(directory=tmp_path)
-    assert equal(state, whole[0])
+    chex.assert_trees_all_equal(state, whole[0])
     assert without_times(history.records) == without_times(whole[1].records)
     assert [r["step"] for r in read_lines(tmp_path / "metrics.jsonl")] == [0, 10, 20, 30]
 
@@ -159,7 +156,7 @@ def test_the_best_is_kept_and_patience_ends(tmp_path):
     kept = load(tmp_path / "best", (history.best.params, history.best.state))
     assert kept.step == 10 and kept.extra == {"value": 3.0}
     after_ten, _ = train(10)
-    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, kept.tree[0], after_ten.params)))
+    chex.assert_trees_all_equal(kept.tree[0], after_ten.params)
 
 
 def test_out_of_patience_it_stays_so(tmp_path):
@@ -172,7 +169,7 @@ def test_out_of_patience_it_stays_so(tmp_path):
 def test_another_measure_has_a_best_of_its_own(tmp_path):
     both = lambda p, s: {"error": 0.01, "loss": 5.0}  # noqa: E731
     train(10, metrics=both, watch="error", directory=tmp_path)
-    with pytest.warns(NotSaved, match="'loss' is watched in place of 'error': its best is looked for anew"):
+    with pytest.warns(NotSaved, match="'loss' is watched in place of 'error': the search for the best starts anew"):
         _, history = train(20, metrics=both, watch="loss", directory=tmp_path)
     assert (history.best.step, history.best.value) == (20, 5.0)
 
@@ -190,7 +187,7 @@ def test_what_lies_behind_a_damaged_checkpoint_is_set_aside(tmp_path):
     train(30, directory=tmp_path)
     for step in (20, 30):
         (tmp_path / f"step_000000{step}" / "manifest.json").unlink()
-    with pytest.warns(checkpoint.DamagedCheckpoint, match="taking step 10 instead"):
+    with pytest.warns(checkpoint.DamagedCheckpoint, match="step 10 is loaded instead"):
         train(40, directory=tmp_path, keep=2)
     assert checkpoint.steps_in(tmp_path) == [30, 40] and load(tmp_path, step=30).step == 30
     assert {p.name for p in tmp_path.glob("damaged_*")} == {"damaged_step_00000020", "damaged_step_00000030"}
@@ -202,15 +199,15 @@ def test_batches_that_raise_lose_nothing(tmp_path):
             raise OSError("the file is gone")
         return Batches(X, Y, 32)(s)
 
-    with pytest.raises(Failed, match="batches raised at step 13: OSError: the file is gone; the state is") as caught:
+    with pytest.raises(Failed, match="batches raised at step 13: OSError: the file is gone; the train") as caught:
         train(batches=broken, directory=tmp_path)
-    assert int(caught.value.state.step) == 13 and checkpoint.steps_in(tmp_path)[-1] == 13
+    assert int(caught.value.train_state.step) == 13 and checkpoint.steps_in(tmp_path)[-1] == 13
     assert len(caught.value.history.records) == 2
 
 
 def test_the_best_survives_going_on(tmp_path):
     values = iter([1.0, 3.0, 9.0, 2.0, 8.0])
-    options = {"metrics": lambda p, s: {"accuracy": next(values)}, "watch": "accuracy", "mode": "max",
+    options = {"metrics": lambda p, s: {"accuracy": next(values)}, "watch": "accuracy", "goal": "max",
                "directory": tmp_path}
     train(20, **options)
     _, history = train(40, **options)
@@ -228,7 +225,7 @@ def test_a_damaged_best_is_looked_for_anew(tmp_path):
     train(20, watch="error", directory=tmp_path)
     for path in (tmp_path / "best").glob("*/*.bin"):
         path.write_bytes(b"")
-    with pytest.warns(checkpoint.DamagedCheckpoint, match="the best so far is lost, and looked for anew"):
+    with pytest.warns(checkpoint.DamagedCheckpoint, match="the best so far is lost, and the search for one starts"):
         _, history = train(30, watch="error", directory=tmp_path)
     assert history.best.step == 30
 
@@ -244,9 +241,9 @@ def test_ctrl_c_and_sigterm_save_and_end_quietly(whole, tmp_path):
         with pytest.raises(Interrupted) as caught:
             train(batches=batches, directory=directory)
         assert caught.value.code == status
-        assert int(caught.value.state.step) == 14 and checkpoint.steps_in(directory)[-1] == 14
+        assert int(caught.value.train_state.step) == 14 and checkpoint.steps_in(directory)[-1] == 14
         state, _ = train(batches=batches, directory=directory)
-        assert equal(state, whole[0])
+        chex.assert_trees_all_equal(state, whole[0])
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
@@ -274,18 +271,18 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_told(capsys):
             expected = expected._replace(step=expected.step + 1)
         else:
             expected, _ = STEP(expected, *Batches(X, Y, 32)(s))
-    assert equal(state, expected)
+    chex.assert_trees_all_equal(state, expected)
 
 
 @pytest.mark.parametrize("many", [1, 5])
 def test_too_many_in_a_row_end_it_with_the_last_good_state_saved(tmp_path, many):
-    with pytest.raises(Diverged, match=r"4 steps in a row were not finite; the last good state is saved in") as caught:
+    with pytest.raises(Diverged, match="4 steps in a row were not finite; the last good train state is") as caught:
         train(batches=poisoned(range(7, 30)), directory=tmp_path, max_skipped=4, steps_per_dispatch=many)
     good = begin()
     for s in range(7):
         good, _ = STEP(good, *Batches(X, Y, 32)(s))
     saved = load(tmp_path, good).tree
-    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, saved.params, good.params)))
+    chex.assert_trees_all_equal(saved.params, good.params)
     assert caught.value.history.skipped == 4
     with pytest.raises(Diverged):  # started again it does not run on through what is bad
         train(60, batches=poisoned(range(7, 60)), directory=tmp_path, max_skipped=4, steps_per_dispatch=many)
@@ -298,7 +295,7 @@ def test_the_layer_that_went_bad_first_is_named():
     params = list(state.params)
     params[1] = {**params[1], "bias": params[1]["bias"].at[2].set(np.inf)}
     with pytest.raises(Diverged, match=r"parameter '1/bias' is not finite; first not finite: '1' \(Dense\), 1 inf"):
-        train(step=step, state=state._replace(params=tuple(params)), metrics=None, max_skipped=2)
+        train(step=step, train_state=state._replace(params=tuple(params)), metrics=None, max_skipped=2)
 
 
 def test_a_learning_rate_that_becomes_nan():
@@ -306,15 +303,16 @@ def test_a_learning_rate_that_becomes_nan():
     optimizer = optax.sgd(schedule)
     step = make_step(NET, ops.softmax_cross_entropy, optimizer)
     with pytest.raises(Diverged, match="look at the optimizer, and its learning rate"):
-        train(step=step, state=start(NET, optimizer, (4,), jax.random.key(0)), max_skipped=2)
+        train(step=step, train_state=start(NET, optimizer, (4,), jax.random.key(0)), max_skipped=2)
 
 
 def test_a_loss_scale_that_overflows_is_lowered_and_no_fault(capsys):
     net, optimizer = Sequential(Dense(8), ops.relu, Dense(2)), loss_scaled(optax.adam(0.02), 2.0**24)
     step = make_step(net, ops.softmax_cross_entropy, optimizer, precision="float16")
-    _, history = train(step=step, state=start(net, optimizer, (4,), jax.random.key(0)), metrics=None, progress=True)
+    train_state = start(net, optimizer, (4,), jax.random.key(0))
+    _, history = train(step=step, train_state=train_state, metrics=None, progress=True)
     assert 0 < history.skipped < 10
-    assert "the loss scale is now" in capsys.readouterr().out
+    assert "the loss scale is lowered to" in capsys.readouterr().out
     assert history.records[-1]["cost"] < 0.69
 
 
@@ -328,7 +326,7 @@ def test_a_write_that_fails_is_warned_of_and_tried_again(tmp_path, monkeypatch):
         return real(file)
 
     monkeypatch.setattr(checkpoint.os, "fsync", fsync)
-    with pytest.warns(NotSaved, match="step 10 could not be saved .*No space left.*training goes on"):
+    with pytest.warns(NotSaved, match="step 10 could not be saved .*No space left.*training continues"):
         train(directory=tmp_path)
     assert checkpoint.steps_in(tmp_path) == [20, 30]
 
@@ -349,7 +347,7 @@ def test_a_metric_that_raises(tmp_path):
         train(metrics=lambda p, s: {"error": np.ones(2)})
     calls = iter(range(10))
     later = lambda p, s: error(p, s) if next(calls) < 1 else broken(p, s)  # noqa: E731
-    words = "metrics raised at step 10: ZeroDivisionError: no dev examples; the state is saved in"
+    words = "metrics raised at step 10: ZeroDivisionError: no dev examples; the train state is saved in"
     with pytest.raises(Failed, match=words):
         train(metrics=later, directory=tmp_path)
     assert checkpoint.steps_in(tmp_path) == [10]
@@ -378,7 +376,7 @@ def test_tensorboard(tmp_path):
     ({"patience": 0, "watch": "error"}, "patience, a positive integer"),
     ({"patience": 3}, "a metric to watch, for patience"),
     ({"watch": "cots"}, r"no 'cots', which is to be watched, but \['error'\]"),
-    ({"mode": "down"}, "mode 'min' or 'max'"),
+    ({"goal": "down"}, "goal 'min' or 'max'"),
     ({"keep": 1}, "keep, at least 2"),
     ({"steps_per_dispatch": 3}, "every and save_every that steps_per_dispatch=3 divides"),
     ({"step": lambda s, x, y: s}, "a step made by make_step; got function"),
@@ -387,7 +385,7 @@ def test_tensorboard(tmp_path):
     ({"metrics": lambda p, s: {"cost": 1.0}}, "cost, which the record has of its own; name it dev_cost"),
     ({"batches": lambda s: (X[:4],)}, r"batches that give \(x, labels\); got tuple of 1"),
     ({"batches": (X, Y)}, r"batches that are called with the step's number"),
-    ({"state": (X, Y)}, "a TrainState, made by start; got tuple"),
+    ({"train_state": (X, Y)}, "a TrainState, made by start; got tuple"),
     ({"keep": 2.5}, "keep, a positive integer"),
     ({"batches": lambda s: (X[:4], Y[:3])}, "as many labels as there are examples, 4"),
 ])
@@ -412,7 +410,7 @@ def test_a_directory_that_will_not_do(tmp_path):
         train(5, directory=run, configuration={"rate": 0.02, "seed": 1})
     net = Sequential(Dense(8), ops.relu, Dense(2))
     with pytest.raises(ValueError, match=r"'params/2/bias' is missing"):
-        train(directory=run, state=start(net, OPTIMIZER, (4,), jax.random.key(0)),
+        train(directory=run, train_state=start(net, OPTIMIZER, (4,), jax.random.key(0)),
               step=make_step(net, ops.softmax_cross_entropy, OPTIMIZER), metrics=None,
               configuration={"rate": 0.02, "seed": 1})
     assert sorted(p.name for p in run.iterdir()) == before

@@ -1,5 +1,6 @@
 """Spread over devices it is the same training."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,7 +52,7 @@ def test_in_parts(alone):
     step = make_step(net, ops.softmax_cross_entropy, optimizer, accumulate=2)
     there, there_grads = step.cost_and_gradient(shard(state, mesh), *place((x, y), mesh))
     np.testing.assert_allclose(there, cost, rtol=1e-6)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), there_grads, grads)
+    chex.assert_trees_all_close(there_grads, grads, atol=1e-6)
 
 
 def test_a_state_on_one_device_is_copied_to_all(alone, tmp_path):
@@ -70,7 +71,7 @@ def test_a_state_on_one_device_is_copied_to_all(alone, tmp_path):
     expected = start(net, optimizer, (8,), jax.random.key(0))
     for s in range(6):
         expected, _ = make_step(net, ops.softmax_cross_entropy, optimizer)(expected, *batches(s))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), state.params, expected.params)
+    chex.assert_trees_all_close(state.params, expected.params, rtol=1e-4, atol=1e-6)
     with pytest.raises(ValueError, match="a mesh with an axis 'data'"):
         fit(start(net, optimizer, (8,), jax.random.key(0)), step, batches, steps=1,
             mesh=jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Auto,)))

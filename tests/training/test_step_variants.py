@@ -2,6 +2,7 @@
 
 import warnings
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -165,8 +166,12 @@ def changes_tree(params_too):
 
 
 @pytest.mark.parametrize(("call", "words"), [
-    (lambda: make_step(NET, lambda z, y: z, OPTIMIZER), "a loss that is an op .*got function"),
-    (lambda: make_step(ops.relu, LOSS, OPTIMIZER), "expects a layer"),
+    (lambda: make_step(NET, lambda z: z, OPTIMIZER), r"loss\(prediction, label\); got '<lambda>' of \(z\)"),
+    (lambda: make_step(NET, "mse", OPTIMIZER), "a loss, called as .*got str"),
+    (lambda: make_step(ops.relu, LOSS, OPTIMIZER), r"expects a layer, called as .*got 'relu' of \(x\)"),
+    (lambda: make_step(Dense, LOSS, OPTIMIZER), "expects a layer, called as .*got the class Dense"),
+    (lambda: make_step(lambda p, s, x: x, LOSS, OPTIMIZER), r"expects a layer, .*got '<lambda>' of \(p, s, x\)"),
+    (lambda: start(ops.relu, OPTIMIZER, (3,), KEY), r"a layer with init.*got relu; make the parameters and call"),
     (lambda: make_step(NET, LOSS, OPTIMIZER, gradients="numeric"), "'hand-derived' or 'autodiff'"),
     (lambda: make_step(NET, LOSS, OPTIMIZER, precision="float8"), "precision among"),
     (lambda: make_step(NET, LOSS, OPTIMIZER, precision="float16"), r"use loss_scaled\(optimizer\)"),
@@ -176,7 +181,7 @@ def changes_tree(params_too):
     (lambda: begin(optimizer=changes_tree(True)), "an optimizer whose updates are like the parameters"),
     (lambda: make_step(NET, LOSS, changes_tree(False))(begin(optimizer=changes_tree(False)), X, Y),
      "an optimizer whose state keeps its structure; got 'count' is float32"),
-    (lambda: make_step(Sequential(Dense(2)), ops.relu, OPTIMIZER), "a loss that is an op of"),
+    (lambda: make_step(Sequential(Dense(2)), ops.relu, OPTIMIZER), r"got 'relu' of \(x\)"),
     (lambda: begin(optimizer=optax.adam), r"an optax transformation as optimizer; got function; call it"),
     (lambda: make_step(NET, LOSS, 0.1), "an optax transformation as optimizer; got float"),
     (lambda: begin(optimizer=with_average(loss_scaled(OPTIMIZER), 0.9)), "around everything else"),
@@ -194,8 +199,10 @@ def test_a_loss_that_is_no_number():
         return logits - labels, None
 
     each.defbackward(lambda cache, dy: (dy, None))
-    with pytest.raises(ValueError, match=r"a loss with one number, of shape \(\), for each example.*got \(2,\)"):
-        make_step(NET, each, OPTIMIZER)(begin(), X, Y)
+    for loss, value in ((each, r"float32\[2\]"), (lambda z, y: jnp.sum(z > 0), r"int32\[\]"),
+                        (lambda z, y: (z[0], {}), r"\('float32\[\]', \{\}\)")):
+        with pytest.raises(ValueError, match=rf"a loss with one floating-point number.*got {value}; return one number"):
+            make_step(NET, loss, OPTIMIZER)(begin(), X, Y)
 
 
 def test_the_average_of_the_parameters():
@@ -222,7 +229,7 @@ def test_nothing_that_is_not_finite_gets_in(optimizer, net, x):
     before = jax.tree.map(np.array, (state.params, state.state, state.opt_state))
     state, info = make_step(net, LOSS, optimizer)(state, x, Y)
     assert np.isfinite(info.cost) and not info.applied
-    jax.tree.map(np.testing.assert_array_equal, (state.params, state.state, state.opt_state), before)
+    chex.assert_trees_all_equal((state.params, state.state, state.opt_state), before)
 
 
 def test_a_plateau_under_a_loss_scale():

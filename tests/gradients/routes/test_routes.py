@@ -8,7 +8,7 @@ import pytest
 from jaxnn import compare_gradients, hand_derived, ops
 from jaxnn.gradients import Problem
 from jaxnn.gradients.candidate import Candidate
-from jaxnn.gradients.differences import along_coordinates, along_directions
+from jaxnn.gradients.routes.differences import along_coordinates, along_directions
 
 X = jnp.asarray(np.random.default_rng(0).standard_normal((4, 3)), jnp.float32)
 
@@ -48,13 +48,13 @@ def test_a_gradient_that_is_wrong_by_every_route():
 def test_finite_differences_are_those_of_a_known_function():
     """Along a direction t the slope of <dy, x³> is <3 x² dy, t>; along each coordinate 3 x² dy."""
     problem = Problem(cube, (X,), names=("x",))
-    it = Candidate(cube, problem)
-    want = 3 * np.asarray(X, np.float64) ** 2 * np.asarray(problem.dy[0], np.float64)
-    (row,) = along_directions(it, 3, ("finite differences",))
-    slopes = [float(np.sum(want * np.asarray(problem.tangents(d)[0], np.float64))) for d in range(3)]
+    candidate = Candidate(cube, problem)
+    expected = 3 * np.asarray(X, np.float64) ** 2 * np.asarray(problem.dy[0], np.float64)
+    (row,) = along_directions(candidate, 3, ("finite differences",))
+    slopes = [float(np.sum(expected * np.asarray(problem.tangents(d)[0], np.float64))) for d in range(3)]
     assert min(abs(row.reference - slope) for slope in slopes) < 1e-9
-    (row,) = along_coordinates(it, 100)
-    assert row.reference == pytest.approx(want[row.element], rel=1e-8)
+    (row,) = along_coordinates(candidate, 100)
+    assert row.reference == pytest.approx(expected[row.element], rel=1e-8)
 
 
 def test_coordinates_that_are_too_many_are_said_not_to_be_run():

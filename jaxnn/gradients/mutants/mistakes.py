@@ -1,4 +1,4 @@
-"""The kinds of mistakes in a backward pass, as changes of one array.
+"""The mistakes in a backward pass, as changes of one array.
 
 Each is a plain function of an array, of NumPy's or of JAX's, that keeps shape and dtype. All but those
 marked so are linear, and so is the mutated backward pass then. The chosen element, where there is one,
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["CACHE", "COTANGENT", "GRADIENT", "TERMS", "Kind"]
+__all__ = ["CACHE", "COTANGENT", "GRADIENT", "TERMS", "Mistake"]
 
 
 def _always(x: Any) -> bool:
@@ -52,8 +52,8 @@ def _equal_axes(shape: tuple[int, ...]) -> tuple[int, int] | None:
                  if shape[i] == shape[j] > 1), None)
 
 
-class Kind(NamedTuple):
-    """A kind of mistake: its name, the change, which arrays it applies to, and whether it is linear."""
+class Mistake(NamedTuple):
+    """A mistake: its name, the change, which arrays it applies to, and whether it is linear."""
 
     name: str
     change: Callable[[Any], Any]
@@ -132,81 +132,81 @@ def _times(factor: float) -> Callable[[Any], Any]:
 
 
 # Of a leaf of the gradient, and some of them of dy or of what the cache holds.
-ZERO = Kind("zero", _times(0.0))
-NEGATED = Kind("its sign flipped", _times(-1.0))
-ONE_PERCENT = Kind("1 % too large", _times(1.01))
-REVERSED = Kind("reversed along the first axis", lambda x: x[::-1], _has_slices)
-ROLLED = Kind("rolled by one along the first axis", _rolled, _has_slices)
-TRANSPOSED = Kind("transposed", _transposed, _has_equal_axes)
-BFLOAT16 = Kind("rounded to bfloat16", _to_bfloat16, _is_float)
-MEAN = Kind("its mean in place of each element", _mean, _is_inexact)
-EVERY_SECOND = Kind("every second element zeroed", _every_second)
-FIRST_ZEROED = Kind("first slice zeroed", _slices(lambda i: i > 0), _has_slices)
-LAST_ZEROED = Kind("last slice zeroed", _slices(lambda i: ~_last(i)), _has_slices)
-ELEMENT_ZEROED = Kind("one element zeroed", _element(0.0))
+ZERO = Mistake("zero", _times(0.0))
+NEGATED = Mistake("its sign flipped", _times(-1.0))
+ONE_PERCENT = Mistake("1 % too large", _times(1.01))
+REVERSED = Mistake("reversed along the first axis", lambda x: x[::-1], _has_slices)
+ROLLED = Mistake("rolled by one along the first axis", _rolled, _has_slices)
+TRANSPOSED = Mistake("transposed", _transposed, _has_equal_axes)
+BFLOAT16 = Mistake("rounded to bfloat16", _to_bfloat16, _is_float)
+MEAN = Mistake("its mean in place of each element", _mean, _is_inexact)
+EVERY_SECOND = Mistake("every second element zeroed", _every_second)
+FIRST_ZEROED = Mistake("first slice zeroed", _slices(lambda i: i > 0), _has_slices)
+LAST_ZEROED = Mistake("last slice zeroed", _slices(lambda i: ~_last(i)), _has_slices)
+ELEMENT_ZEROED = Mistake("one element zeroed", _element(0.0))
 
 GRADIENT = (
     ZERO,
     NEGATED,
-    Kind("twice", _times(2.0)),
-    Kind("half", _times(0.5)),
+    Mistake("twice", _times(2.0)),
+    Mistake("half", _times(0.5)),
     ONE_PERCENT,
-    Kind("0.1 % too large", _times(1.001)),
-    Kind("a mean for a sum", lambda x: _by(x, 1 / len(x)), _has_slices),
-    Kind("a sum for a mean", lambda x: _by(x, len(x)), _has_slices),
+    Mistake("0.1 % too large", _times(1.001)),
+    Mistake("a mean for a sum", lambda x: _by(x, 1 / len(x)), _has_slices),
+    Mistake("a sum for a mean", lambda x: _by(x, len(x)), _has_slices),
     ELEMENT_ZEROED,
-    Kind("one element with its sign flipped", _element(-1.0)),
-    Kind("one element doubled", _element(2.0)),
-    Kind("one element 1 % too large", _element(1.01)),
-    Kind("NaN at one element", _element(np.nan)),
-    Kind("infinite at one element", _element(np.inf)),
+    Mistake("one element with its sign flipped", _element(-1.0)),
+    Mistake("one element doubled", _element(2.0)),
+    Mistake("one element 1 % too large", _element(1.01)),
+    Mistake("NaN at one element", _element(np.nan)),
+    Mistake("infinite at one element", _element(np.inf)),
     FIRST_ZEROED,
     LAST_ZEROED,
-    Kind("right in the first slice only", _slices(lambda i: i == 0), _has_slices),
-    Kind("first slice counted twice", _slices(lambda i: 1.0 + (i == 0)), _has_slices),
-    Kind("first slice in place of all", _first_for_all, _has_slices),
+    Mistake("right in the first slice only", _slices(lambda i: i == 0), _has_slices),
+    Mistake("first slice counted twice", _slices(lambda i: 1.0 + (i == 0)), _has_slices),
+    Mistake("first slice in place of all", _first_for_all, _has_slices),
     EVERY_SECOND,
-    Kind("lower triangle only", lambda x: _by(x, np.tril(np.ones(x.shape))), _is_matrix),
+    Mistake("lower triangle only", lambda x: _by(x, np.tril(np.ones(x.shape))), _is_matrix),
     TRANSPOSED,
-    Kind("symmetrised", lambda x: (x + _transposed(x)) * 0.5, _has_equal_axes),
-    Kind("laid out column by column", lambda x: x.T.reshape(x.shape), _is_matrix),
+    Mistake("symmetrised", lambda x: (x + _transposed(x)) * 0.5, _has_equal_axes),
+    Mistake("laid out column by column", lambda x: x.T.reshape(x.shape), _is_matrix),
     REVERSED,
-    Kind("reversed along the last axis", lambda x: x[..., ::-1], lambda x: x.ndim > 1 and x.shape[-1] > 1),
+    Mistake("reversed along the last axis", lambda x: x[..., ::-1], lambda x: x.ndim > 1 and x.shape[-1] > 1),
     ROLLED,
-    Kind("shifted by one along the first axis", _shifted, _has_slices),
-    Kind("first and last element exchanged", _ends_exchanged),
-    Kind("summed up along the first axis", lambda x: x.cumsum(0), _has_slices),
-    Kind("its mean subtracted", lambda x: x - x.mean(), _is_inexact),
+    Mistake("shifted by one along the first axis", _shifted, _has_slices),
+    Mistake("first and last element exchanged", _ends_exchanged),
+    Mistake("summed up along the first axis", lambda x: x.cumsum(0), _has_slices),
+    Mistake("its mean subtracted", lambda x: x - x.mean(), _is_inexact),
     MEAN,
     BFLOAT16,
-    Kind("a relative noise of 0.1 %", _noisy),
-    Kind("a constant added", lambda x: x + np.asarray(0.01).astype(x.dtype), linear=False),
-    Kind("its absolute value", abs, linear=False),
-    Kind("clipped to [-1, 1]", lambda x: x.clip(-1, 1), _is_float, linear=False),
+    Mistake("a relative noise of 0.1 %", _noisy),
+    Mistake("a constant added", lambda x: x + np.asarray(0.01).astype(x.dtype), linear=False),
+    Mistake("its absolute value", abs, linear=False),
+    Mistake("clipped to [-1, 1]", lambda x: x.clip(-1, 1), _is_float, linear=False),
 )
 
 # Of dy, for one leaf of the gradient: what a sum over dy's first axis becomes when it is left unfinished.
 TERMS = (
-    Kind("only the first term of the sum", _slices(lambda i: i == 0), _has_slices),
-    Kind("the last term of the sum missing", _slices(lambda i: ~_last(i)), _has_slices),
+    Mistake("only the first term of the sum", _slices(lambda i: i == 0), _has_slices),
+    Mistake("the last term of the sum missing", _slices(lambda i: ~_last(i)), _has_slices),
 )
 
 # Of dy, for all leaves of the gradient.
 COTANGENT = (
-    Kind("ignored", _times(0.0)),
-    Kind("ones in its place", lambda x: x * 0 + 1, linear=False),
+    Mistake("ignored", _times(0.0)),
+    Mistake("ones in its place", lambda x: x * 0 + 1, linear=False),
     NEGATED, ONE_PERCENT, REVERSED, ROLLED, FIRST_ZEROED, LAST_ZEROED, ELEMENT_ZEROED, TRANSPOSED, MEAN,
     EVERY_SECOND, BFLOAT16,
 )
 
 # Of the cache: numbers, masks and indices.
 CACHE = (
-    *(kind._replace(fits=_is_inexact) for kind in (
+    *(mistake._replace(fits=_is_inexact) for mistake in (
         ZERO._replace(name="zeroed"), NEGATED, ONE_PERCENT, ELEMENT_ZEROED)),
     BFLOAT16,
-    Kind("inverted", lambda x: ~x, _is_bool),
-    Kind("true everywhere", lambda x: x | True, _is_bool),
-    Kind("off by one", lambda x: x + np.asarray(1).astype(x.dtype), _is_integer),
-    Kind("zeroed", lambda x: x * np.asarray(0).astype(x.dtype), _is_integer),
-    REVERSED, ROLLED, TRANSPOSED, Kind("first slice in place of all", _first_for_all, _has_slices),
+    Mistake("inverted", lambda x: ~x, _is_bool),
+    Mistake("true everywhere", lambda x: x | True, _is_bool),
+    Mistake("off by one", lambda x: x + np.asarray(1).astype(x.dtype), _is_integer),
+    Mistake("zeroed", lambda x: x * np.asarray(0).astype(x.dtype), _is_integer),
+    REVERSED, ROLLED, TRANSPOSED, Mistake("first slice in place of all", _first_for_all, _has_slices),
 )

@@ -1,0 +1,200 @@
+"""A report in words and tables, as plain text and as Markdown."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from jaxnn.gradients.leaf import Leaf, badness
+from jaxnn.gradients.routes import WHOLE
+
+if TYPE_CHECKING:
+    from jaxnn.gradients.report import GradientReport
+
+__all__ = ["markdown", "number", "place", "text", "units", "verdict"]
+
+Rows = list[list[str]]
+
+HEADS = {"finite differences": "finite diff.", "taylor": "Taylor order", "every coordinate": "every coord."}
+
+
+def text(report: "GradientReport") -> str:
+    """The report as plain text."""
+    leaves = aligned(_leaf_rows(report)) if report.leaves else []
+    return "\n".join([_title(report), "", *leaves, *_after_leaves(report, aligned, "", "    ")])
+
+
+def markdown(report: "GradientReport") -> str:
+    """The report as a document."""
+    return "\n".join([f"## {_title(report)}", "", *_in_markdown(_leaf_rows(report)),
+                      *_after_leaves(report, _in_markdown, "- ", "  ")])
+
+
+def verdict(report: "GradientReport") -> str:
+    """The report in one line."""
+    if report.ok:
+        return f"right: equal to the reference's gradient (within {report.threshold:g} units)"
+    leaf = report.blamed
+    if leaf is None:
+        return "WRONG: " + "; ".join([*report.failures, *(f"not {law.name}" for law in report.broken_laws)])
+    is_repeated = not any(leaf is other for other in report.leaves or report.under)
+    condition = f", under {leaf.under} in {leaf.dtype}" if is_repeated else ""
+    return (f"WRONG at {place(leaf)}: {number(leaf.value)}, reference {number(leaf.reference)} "
+            f"({leaf.route}{condition}, {units(leaf.error)} units)")
+
+
+def _title(report: "GradientReport") -> str:
+    if not report.leaves:
+        return f"{report.name}: nothing of its gradient could be compared"
+    dtypes = dict.fromkeys(leaf.dtype for leaf in report.leaves if leaf.route not in ("taylor", "float64"))
+    return (f"{report.name}: its gradient beside jax.vjp of the reference, {', '.join(dtypes)}; errors in units of "
+            "eps · max|leaf|")
+
+
+def _by_path(leaves: Iterable[Leaf]) -> dict[str, dict[str, Leaf]]:
+    """{path: {route: leaf}}"""
+    by_path: dict[str, dict[str, Leaf]] = {}
+    for leaf in leaves:
+        by_path.setdefault(leaf.path, {})[leaf.route] = leaf
+    return by_path
+
+
+def _leaf_rows(report: "GradientReport") -> Rows:
+    """One row for each leaf, one column for each route."""
+    routes = list(dict.fromkeys(leaf.route for leaf in report.leaves))
+    rows = [["leaf", "shape", *(HEADS.get(route, route) for route in routes), "noise"]]
+    for path, by_route in _by_path(report.leaves).items():
+        leaf = _most_telling(by_route)
+        rows.append([path, str(leaf.shape).replace(" ", ""), *(_cell(by_route.get(route)) for route in routes),
+                     units(leaf.noise)])
+    return rows
+
+
+def _element_rows(report: "GradientReport") -> Rows:
+    """One row for each leaf that was compared whole: its worst element, and measures beside the error."""
+    rows = [["worst element", "f", "reference", "ULPs", "cosine", "‖a-b‖/(‖a‖+‖b‖)", "bits", "nearer float64"]]
+    for by_route in _by_path(report.leaves).values():
+        leaf = _most_telling(by_route)
+        if leaf.errors is not None:
+            rows.append([place(leaf), number(leaf.value), number(leaf.reference), units(leaf.ulps),
+                         f"{leaf.cosine:.6f}", f"{leaf.relative_difference:.1e}",
+                         "equal" if leaf.exact else "differ", leaf.nearer])
+    return rows
+
+
+def _condition_rows(report: "GradientReport") -> Rows:
+    """One row for each transformation, one column for each dtype: the worst leaf."""
+    dtypes = list(dict.fromkeys(leaf.dtype for leaf in report.under))
+    rows = [["under", *dtypes]]
+    for under in dict.fromkeys(leaf.under for leaf in report.under):
+        leaves = [[leaf for leaf in report.under if (leaf.under, leaf.dtype) == (under, d)] for d in dtypes]
+        rows.append([under, *(_cell(max(some, key=badness, default=None)) for some in leaves)])
+    return rows
+
+
+def _after_leaves(report: "GradientReport", table: Callable[[Rows], list[str]], bullet: str,
+                  indent: str) -> list[str]:
+    """All that follows the table of the leaves."""
+    lines: list[str] = []
+    if len(rows := _element_rows(report)) > 1:
+        lines += ["", *table(rows)]
+    for leaf in _wrong_ones(report):
+        lines += ["", f"{bullet}{_in_words(leaf)}"]
+        lines += [f"{indent}{finding.words}" for finding in report.findings if finding.path == leaf.path]
+    if report.under:
+        lines += ["", *table(_condition_rows(report))]
+    if report.broken_laws:
+        lines += ["", *table([["law", "holds", "evidence"], *(
+            [law.name, "✗ NO", law.evidence] for law in report.broken_laws)])]
+    if kept := [law.name for law in report.laws if law.holds]:
+        lines += ["", f"{bullet}holds: {', '.join(kept)}"]
+    if report.costs:
+        lines += ["", *table([["gradient", "f", "reference", "ratio"], *(
+            [c.what, _amount(c.f, c.unit), _amount(c.reference, c.unit),
+             "" if c.ratio is None else f"{c.ratio:.2f}"] for c in report.costs)])]
+    if remarks := dict.fromkeys([*report.failures, *report.notes, *(
+            f"{leaf.path}: {leaf.note}" for leaf in report.leaves if leaf.note and leaf.ok)]):
+        lines += ["", *(f"{bullet}{words}" for words in remarks)]
+    return [*lines, "", report.verdict]
+
+
+def _most_telling(by_route: dict[str, Leaf]) -> Leaf:
+    """Of a leaf by its routes the one that is shown: the rule as JAX applies it, if that is there."""
+    passes = [by_route[route] for route in ("lifted", "explicit") if route in by_route]
+    wrong = [leaf for leaf in by_route.values() if leaf in passes and not leaf.ok and leaf.errors is not None]
+    return next(iter([*wrong, *passes, *by_route.values()]))
+
+
+def _wrong_ones(report: "GradientReport") -> list[Leaf]:
+    """Of each leaf that is wrong, the route that says most: one that compares every element."""
+    wrong: dict[str, Leaf] = {}
+    for leaf in report.leaves:
+        if not leaf.ok and (leaf.path not in wrong or (
+                leaf.route in WHOLE and wrong[leaf.path].route not in WHOLE)):
+            wrong[leaf.path] = leaf
+    return list(wrong.values())
+
+
+# A table as lines.
+
+
+def aligned(rows: Rows) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    numeric = [i > 0 and _is_numeric(rows, i) for i in range(len(widths))]
+    return ["  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(
+        row, widths, numeric, strict=True)).rstrip() for row in rows]
+
+
+def _is_numeric(rows: Rows, column: int) -> bool:
+    return all(not row[column] or row[column].lstrip("✗ -")[:1] in set("0123456789<i") for row in rows[1:])
+
+
+def _in_markdown(rows: Rows) -> list[str]:
+    head, *body = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *body)]
+
+
+# Leaves and numbers in words.
+
+
+def place(leaf: Leaf) -> str:
+    """weight[2, 3]"""
+    return f"{leaf.path}{list(leaf.element) if leaf.element else ''}"
+
+
+def _cell(leaf: Leaf | None) -> str:
+    if leaf is None:
+        return "-"
+    error = units(leaf.error)
+    if leaf.route == "taylor":
+        error = "exact" if leaf.value == math.inf else f"{leaf.value:.2f}"
+    return f"({error})" if leaf.excused else error if leaf.ok else f"✗ {error}"
+
+
+def _in_words(leaf: Leaf) -> str:
+    """A wrong leaf by the route that compares most of it."""
+    if leaf.route == "taylor":
+        return f"{leaf.path}: its Taylor remainder falls with order {leaf.value:.2f}, where a right one has 2"
+    where = place(leaf) if leaf.errors is not None else f"{leaf.path} along a random direction"
+    return (f"{where}: {number(leaf.value)}, reference {number(leaf.reference)} ({leaf.route}, "
+            f"{units(leaf.error)} units)" + (f"; {leaf.note}" if leaf.note else ""))
+
+
+def units(x: float) -> str:
+    if not math.isfinite(x):
+        return str(x)
+    return f"{x:.2f}" if x < 100 else f"{x:,.0f}" if x < 1e6 else f"{x:.1e}"
+
+
+def number(x: Any) -> str:
+    return f"{x:.6g}"
+
+
+def _amount(x: float | None, unit: str) -> str:
+    if x is None:
+        return "-"
+    if unit == "s":
+        return f"{1e3 * x:.3g} ms"
+    for prefix, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if x >= size:
+            return f"{x / size:.3g} {prefix}{unit}"
+    return f"{x:g} {unit}"

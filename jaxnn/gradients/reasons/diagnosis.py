@@ -1,0 +1,65 @@
+"""The reasons for all wrong leaves: every hypothesis in turn, the first that fits is named."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from jaxnn.gradients.candidate import Candidate
+from jaxnn.gradients.leaf import Leaf
+from jaxnn.gradients.reasons.arrangement import another_leaf, rearranged
+from jaxnn.gradients.reasons.averages import averaged
+from jaxnn.gradients.reasons.elements import coarse, first_only, not_finite, nothing, place, some_elements
+from jaxnn.gradients.reasons.evidence import Evidence
+from jaxnn.gradients.reasons.inputs import at_another_argument, at_another_cotangent, unused_argument
+from jaxnn.gradients.reasons.products import lacks_a_factor, lacks_a_term
+from jaxnn.gradients.reasons.scale import sign_or_size
+from jaxnn.gradients.reasons.shape import wrong_shape
+from jaxnn.gradients.report import Finding
+from jaxnn.gradients.routes import PASSES
+
+__all__ = ["diagnose", "diagnose_all"]
+
+HYPOTHESES = (wrong_shape, not_finite, nothing, sign_or_size, another_leaf, rearranged, some_elements,
+              averaged, coarse, at_another_cotangent, at_another_argument, lacks_a_factor, lacks_a_term,
+              unused_argument, first_only, place)
+
+
+def diagnose_all(candidate: Candidate, leaves: Sequence[Leaf]) -> Iterator[Finding]:
+    """The reason for each leaf that is wrong by a route that yields all of it."""
+    for i, path in enumerate(candidate.problem.paths):
+        wrong = [leaf.route for leaf in leaves if leaf.path == path and not leaf.ok and leaf.route in PASSES]
+        if wrong:
+            yield diagnose(Evidence(candidate.problem, i, candidate.gradient(wrong[0])[i],
+                                    numbers_of(candidate.f, candidate.problem.static), wrong[0] == "float64"))
+
+
+def diagnose(evidence: Evidence) -> Finding:
+    """The first hypothesis that explains the whole leaf; failing that, where the leaf differs."""
+    reasons = itertools.chain.from_iterable(hypothesis(evidence) for hypothesis in HYPOTHESES)
+    return Finding(evidence.path, *next(reasons))
+
+
+def numbers_of(f: Any, static: dict[str, Any]) -> dict[str, float]:
+    """The numbers a function was made with, by name: static keywords, hyperparameters of the ops inside."""
+    numbers: dict[str, float] = {}
+    for name, number in itertools.chain(_named_numbers(static, ""), _named_numbers(f, "")):
+        numbers.setdefault(name, number)
+    return numbers
+
+
+def _named_numbers(x: Any, name: str) -> Iterator[tuple[str, float]]:
+    if isinstance(x, bool):
+        return
+    if isinstance(x, int | float):
+        yield name, float(x)
+    elif isinstance(x, dict):
+        for key, value in x.items():
+            yield from _named_numbers(value, str(key))
+    elif isinstance(x, tuple | list):
+        for item in x:
+            is_named = isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
+            yield from _named_numbers(item[1], item[0]) if is_named else _named_numbers(item, name)
+    elif dataclasses.is_dataclass(x) and not isinstance(x, type):
+        for field in dataclasses.fields(x):
+            yield from _named_numbers(getattr(x, field.name), field.name)

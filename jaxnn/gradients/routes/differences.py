@@ -1,0 +1,101 @@
+"""Finite differences of a function's own value, and the order at which its Taylor remainders fall."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxnn.gradients.candidate import Candidate
+from jaxnn.gradients.leaf import THRESHOLD, Excuse, Leaf, as_wide, compare_leaf, difference, largest
+from jaxnn.gradients.programs import pair
+from jaxnn.gradients.routes.ladder import Order, coordinate, ladder
+from jaxnn.gradients.routes.slope import Slope, compare_slopes, norm, slope_leaf, worst_slope
+
+__all__ = ["along_coordinates", "along_directions"]
+
+LEAST_ORDER = 1.5  # halfway between that of a right gradient, 2, and of a wrong one, 1
+NOT_FINITE = "the value is not finite near the arguments: finite differences say nothing"
+REFERENCE_DISAGREES = ("the reference's own gradient disagrees with finite differences of its value: it holds "
+                       "something fixed (stop_gradient), or has a kink here")
+
+
+def along_directions(candidate: Candidate, directions: int, routes: Sequence[str]) -> list[Leaf]:
+    """Finite differences of f's value, and its Taylor remainders, along directions of each leaf."""
+    leaves, gradients = [], _gradients(candidate)
+    for i, reference in enumerate(candidate.problem.gradient):
+        worst, order, note = _along_directions_of(candidate, i, directions, gradients)
+        excuse, dtype = Excuse.HELD if note else None, candidate.problem.moving[i].dtype
+        if "finite differences" in routes:
+            leaf = slope_leaf(reference, "finite differences", worst, dtype)
+            leaves.append(leaf._replace(note=note, excuse=excuse))
+        if "taylor" in routes and candidate.lifted64 is not None:
+            error = 0.0 if order.order >= LEAST_ORDER else order.units
+            leaves.append(Leaf(reference.path, "taylor", reference.value.shape, error, 0.0, (), order.order, 2.0,
+                               dtype="float64", note=note, excuse=excuse))
+    return leaves
+
+
+def _along_directions_of(candidate: Candidate, i: int, directions: int,
+                         gradients: tuple[list[np.ndarray], list[np.ndarray]]) -> tuple[Slope, Order, str]:
+    """The worst slope of leaf i, the lowest order of its remainders, and why they say nothing, if they do not.
+
+    What the reference holds fixed (`stop_gradient`) moves under finite differences all the same. So where f
+    looks wrong, the reference's own gradient is put to the same test.
+    """
+    problem, reference = candidate.problem, candidate.problem.gradient[i]
+    value, best = gradients
+    slopes, orders, notes = [], [Order(np.inf, 0.0)], set()
+    for seed in range(directions if reference.value.size else 0):
+        tangents = problem.tangents(seed, only=i)
+        t, steps = as_wide(tangents[i]), ladder(candidate, candidate.programs, i, tangents)
+        if not np.isfinite(steps.slope):
+            notes.add(NOT_FINITE)
+            continue
+        unit = reference.unit * norm(t)
+        noise = max(reference.noise, steps.doubt / unit)
+        slopes.append(compare_slopes(float(pair(value[i], t)), steps.slope, unit, noise))
+        if candidate.lifted64 is not None:
+            orders.append(steps.order(float(pair(candidate.lifted64[i], t)), unit))
+        if orders[-1].order < LEAST_ORDER or not worst_slope(slopes).ok:
+            steps, slope = ladder(candidate, problem.programs, i, tangents), float(pair(best[i], t))
+            error = abs(steps.slope - slope) / unit
+            is_right = error <= THRESHOLD * max(1.0, noise, steps.doubt / unit)
+            if not is_right or steps.order(slope, unit).order < LEAST_ORDER:
+                notes.add(REFERENCE_DISAGREES)
+    return worst_slope(slopes), min(orders), "; ".join(sorted(notes))
+
+
+def along_coordinates(candidate: Candidate, most: int) -> list[Leaf]:
+    """Finite differences along every coordinate; a leaf of more than `most` is left out, and said to be."""
+    problem, leaves = candidate.problem, []
+    value, best = _gradients(candidate)
+    for i, reference in enumerate(problem.gradient):
+        size, shape = reference.value.size, reference.value.shape
+        if size > most:
+            leaves.append(Leaf(
+                reference.path, "every coordinate", shape, 0.0, 0.0, (), np.nan, np.nan, excuse=Excuse.NOT_RUN,
+                note=f"has {size:,} coordinates, more than {most:,}: not run"))
+            continue
+        steps = [ladder(candidate, candidate.programs, i, coordinate(candidate, i, element))
+                 for element in np.ndindex(shape)]
+        doubt = float(np.asarray([s.doubt for s in steps]).max(initial=0.0))
+        noise = max(reference.noise, doubt / reference.unit)
+        slopes = np.asarray([s.slope for s in steps], np.float64).reshape(shape)
+        numeric = reference._replace(value=slopes, exact=None, noise=noise)
+        is_held = largest(difference(best[i], slopes)) / reference.unit > numeric.limit
+        leaf = compare_leaf(numeric, "every coordinate", value[i])
+        leaves.append(leaf._replace(excuse=Excuse.HELD if is_held else None, dtype=str(problem.moving[i].dtype)))
+    return leaves
+
+
+def _gradients(candidate: Candidate) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """f's gradient and the reference's best, which finite differences are compared with.
+
+    f's as it comes; but where the function is another one in float64, in which the differences are taken,
+    both in float64.
+    """
+    problem = candidate.problem
+    if problem.differs_in_float64 and candidate.lifted64 is not None:
+        assert problem.pulled_back64 is not None
+        return candidate.lifted64, problem.pulled_back64
+    return ([as_wide(leaf) for leaf in candidate.lifted],
+            problem.exact or [leaf.value for leaf in problem.gradient])

@@ -1,0 +1,121 @@
+"""The value along one direction at steps of many sizes, and the slope that is read off them.
+
+    slope        (φ(x + h t) - φ(x - h t)) / 2h         φ(x) = <dy, f(x)>
+    remainder    φ(x + h t) - φ(x) - h <g, t>           falls as h² if g is the gradient, else as h
+
+The steps h go from a tenth to 1e-7 of the argument's size, in float64 where f runs in float64. Where the error,
+which falls as h², is overtaken by rounding, which rises as 1/h, is measured and not assumed: the slopes that
+differ least from their neighbour are taken, and by how much they differ is their doubt.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnn.gradients.candidate import Candidate
+from jaxnn.gradients.leaf import as_wide
+from jaxnn.gradients.programs import Programs, precision
+from jaxnn.gradients.routes.slope import norm
+
+__all__ = ["Ladder", "Order", "coordinate", "ladder", "sided_slopes"]
+
+STEPS = 10.0 ** -np.arange(1, 8)
+
+
+class Order(NamedTuple):
+    """The order at which the Taylor remainder falls, and its part that falls as h, in units."""
+
+    order: float
+    units: float
+
+
+class Ladder(NamedTuple):
+    """φ along one direction."""
+
+    up: np.ndarray
+    """φ(x + h t) - φ(x) at each step."""
+    steps: np.ndarray
+    floor: float
+    """The most that rounding may make of a remainder."""
+    slope: float
+    doubt: float
+
+    def order(self, slope: float, unit: float) -> Order:
+        """The order of the remainder that a slope leaves."""
+        if not np.isfinite(slope):
+            return Order(-np.inf, np.inf)
+        remainders = np.abs(self.up - self.steps * slope)
+        inside = np.isfinite(remainders)  # steps that leave the domain, of a logarithm say, are left out
+        remainders, steps = remainders[inside], self.steps[inside]
+        above_rounding = np.flatnonzero(remainders > self.floor)
+        if not len(above_rounding) or len(remainders) < 2:
+            return Order(np.inf, 0.0)
+        last = above_rounding[-1]
+        large, small = (last - 1, last) if last == len(remainders) - 1 else (last, last + 1)
+        fall = remainders[large] / max(remainders[small], remainders[large] * 1e-9)
+        return Order(float(np.log10(fall)), float(remainders[last] / steps[last] / unit))  # steps fall by tens
+
+
+def ladder(candidate: Candidate, programs: Programs, leaf: int, tangents: list[Any]) -> Ladder:
+    """φ of f, or of the reference, along a direction of one leaf."""
+    up, down, steps, rounding = _changes(candidate, programs, leaf, tangents)
+    slopes = (up - down) / (2 * steps)
+    doubts = np.abs(np.diff(slopes)) + rounding / steps[:-1]
+    best = int(np.argmin(np.where(np.isfinite(doubts), doubts, np.inf)))
+    # The second difference at the smallest step is hardly more than rounding. A hundred times it, so that
+    # the next step, where a right remainder is a hundredth, can still be told from it.
+    second = abs(up[-1] + down[-1])
+    floor = 1e3 * rounding + (100 * second if np.isfinite(second) else 0.0)
+    return Ladder(up, steps, floor, float(slopes[best]), float(doubts[best]))
+
+
+def sided_slopes(candidate: Candidate, leaf: int, elements: list[tuple[int, ...]]) -> tuple[float, float] | None:
+    """The slopes of f's φ from below and from above, along the coordinates of some elements together.
+
+    None where they are not finite, or still change with the step: that is curvature, no kink.
+    """
+    x = as_wide(candidate.problem.moving[leaf])
+    size = float(max(abs(x[element]) for element in elements)) or None
+    up, down, steps, _ = _changes(candidate, candidate.programs, leaf, coordinate(candidate, leaf, *elements), size)
+    k = 3 if candidate.lifted64 is not None else 1
+    slopes = [(-down[j] / steps[j], up[j] / steps[j]) for j in (k, k + 1)]
+    if not np.all(np.isfinite(slopes)):
+        return None
+    (below, above), (nearer_below, nearer_above) = slopes
+    jump, nearer = above - below, nearer_above - nearer_below
+    is_settled = abs(jump - nearer) <= 0.1 * abs(nearer) + 1e-3 * max(abs(nearer_below), abs(nearer_above))
+    return (float(nearer_below), float(nearer_above)) if is_settled else None
+
+
+def coordinate(candidate: Candidate, leaf: int, *elements: tuple) -> list[Any]:
+    """The direction along the coordinates of some elements of a leaf together."""
+    tangents = [np.zeros(m.shape, m.dtype) for m in candidate.problem.moving]
+    for element in elements:
+        tangents[leaf][element] = 1
+    return tangents
+
+
+def _changes(candidate: Candidate, programs: Programs, leaf: int, tangents: list[Any],
+             size: float | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """<dy, f(x ± h t) - f(x)> at each step h, the steps, and what rounding f(x) may make of it.
+
+    size: of the steps; that of a typical element, if it is not given.
+    """
+    problem = candidate.problem
+    if size is None:
+        size = norm(as_wide(problem.moving[leaf])) / np.sqrt(problem.moving[leaf].size)
+    steps = STEPS * (size if np.isfinite(size) and size > 0 else 1.0)
+    in_float64 = candidate.lifted64 is not None
+    with precision(in_float64):
+        moving, dy = problem.wide if in_float64 else (problem.moving, problem.dy)
+        dy = [jnp.zeros_like(d) if out.path in problem.held else d
+              for d, out in zip(dy, problem.outputs, strict=True)]
+        both_ways = jnp.asarray(np.concatenate([steps, -steps]))
+        changes, rounding = programs.changes(moving, dy, tangents, both_ways)
+        changes, rounding = np.asarray(changes, np.float64), float(rounding)
+    if in_float64 and not candidate.is_wide:  # float32, or less, is in there somewhere
+        rounding *= float(np.finfo(np.float32).eps / np.finfo(np.float64).eps)
+    with np.errstate(invalid="ignore"):
+        up, down = np.split(changes, 2)
+    return up, down, steps, rounding

@@ -1,0 +1,71 @@
+"""All routes that were asked for, one after another, and what they say together."""
+
+import functools
+from collections.abc import Iterator, Sequence
+
+from jaxnn.gradients.candidate import Candidate
+from jaxnn.gradients.leaf import Leaf
+from jaxnn.gradients.remark import Attempt, Kind, Remark, attempt
+from jaxnn.gradients.routes.differences import along_coordinates, along_directions
+from jaxnn.gradients.routes.forward import by_forward_mode
+from jaxnn.gradients.routes.kinks import excuse_kinks
+from jaxnn.gradients.routes.whole import by_float64, by_pass, by_second_order
+
+__all__ = ["compare_by_routes"]
+
+MOST_COORDINATES = 10_000  # of a leaf, for finite differences along each
+
+
+def compare_by_routes(candidate: Candidate, routes: Sequence[str], directions: int,
+                      every_coordinate: bool) -> Attempt:
+    """The leaves of the gradient by each route, with remarks."""
+    attempts = [attempt(functools.partial(by_pass, candidate, route), f"{route} backward: f raised")
+                for route in ("explicit", "lifted")
+                if route in routes and (route == "lifted" or candidate.has_passes)]
+    is_lifted = any(leaf.route == "lifted" for done in attempts for leaf in done.results)
+    if is_lifted or "lifted" not in routes:  # where JAX cannot apply the rule, no other route does
+        attempts += _by_other_routes(candidate, routes, directions, every_coordinate)
+    leaves = [leaf for done in attempts for leaf in done.results]
+    if any(not leaf.ok for leaf in leaves):
+        leaves = excuse_kinks(candidate, leaves)
+    remarks = [remark for done in attempts for remark in done.remarks]
+    return Attempt(tuple(leaves), (*remarks, *_of_the_reference(candidate), *_doubts(candidate, leaves)))
+
+
+def _by_other_routes(candidate: Candidate, routes: Sequence[str], directions: int,
+                     every_coordinate: bool) -> Iterator[Attempt]:
+    if "float64" in routes:
+        yield attempt(lambda: by_float64(candidate), "float64: f raised", Kind.NOTE)
+    # What a function has no rule for is a limit of the function, not a wrong gradient.
+    if "forward" in routes:
+        yield attempt(lambda: by_forward_mode(candidate, directions), "f has no forward mode:", Kind.NOTE)
+    if {"finite differences", "taylor"} & set(routes):
+        yield attempt(lambda: along_directions(candidate, directions, routes), "finite differences: f raised")
+        if candidate.lifted64 is None:
+            yield Attempt(remarks=(Remark(
+                Kind.NOTE, "f does not run in float64: finite differences were taken in its own precision, and "
+                "there is no Taylor order"),))
+    if "second order" in routes:
+        yield attempt(lambda: by_second_order(candidate), "f has no second derivative:", Kind.NOTE)
+    if every_coordinate:
+        yield attempt(lambda: along_coordinates(candidate, MOST_COORDINATES), "every coordinate: f raised")
+
+
+def _of_the_reference(candidate: Candidate) -> Iterator[Remark]:
+    problem = candidate.problem
+    if problem.differs_in_float64:
+        yield Remark(Kind.NOTE, "the reference is another function in float64 (does it draw random numbers?): its "
+                     "noise was measured in its own precision")
+    if problem.held:
+        yield Remark(Kind.NOTE, f"the reference holds {', '.join(map(repr, problem.held))} of its value fixed: "
+                     "finite differences leave it out")
+
+
+def _doubts(candidate: Candidate, leaves: list[Leaf]) -> Iterator[Remark]:
+    """Is the reference wrong? Where a leaf is wrong, and f's own value agrees with f."""
+    for path in candidate.problem.paths:
+        by_route = {leaf.route: leaf for leaf in leaves if leaf.path == path}
+        checks = [by_route[route] for route in ("finite differences", "taylor") if route in by_route]
+        is_wrong = any(not leaf.ok for leaf in by_route.values())
+        if is_wrong and len(checks) == 2 and all(leaf.ok and not leaf.excused for leaf in checks):
+            yield Remark(Kind.NOTE, f"{path}: finite differences side with f: is it the reference that is wrong?")

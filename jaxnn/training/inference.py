@@ -1,0 +1,44 @@
+"""What a layer gives at inference, batch by batch."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnn.checks import expect
+from jaxnn.training.functions import expect_layer, over_batch
+
+__all__ = ["evaluate"]
+
+
+def evaluate(layer: Callable, params: Any, state: Any, x: Any, *, batch_size: int | None = None) -> Any:
+    """The predictions for x (B, ...) at inference, jit-compiled: a tree of arrays (B, ...).
+
+    Args:
+      layer: as in `make_step`; called with key=None and train=False.
+      batch_size: how many examples to take at a time, where all at once need too much memory.
+    Raises:
+      InputError: an argument is not as above.
+    """
+    expect_layer("evaluate", layer)
+    sizes = {np.shape(leaf)[0] if np.ndim(leaf) else 0 for leaf in jax.tree.leaves(x)}
+    expect(len(sizes) == 1 and 0 not in sizes, "evaluate", "x with at least one example, as many in all leaves",
+           str(jax.tree.map(np.shape, x)))
+    if batch_size is None:
+        return _predictions(layer, params, state, x)
+    expect(isinstance(batch_size, int) and batch_size > 0, "evaluate", "batch_size, a positive integer",
+           repr(batch_size))
+    n, parts = sizes.pop(), []
+    for first in range(0, n, batch_size):
+        # The last is filled up, so that nothing is compiled again for it.
+        rows = np.minimum(np.arange(first, first + batch_size), n - 1)
+        parts.append(_predictions(layer, params, state, jax.tree.map(lambda a, rows=rows: a[rows], x)))
+    return jax.tree.map(lambda *p: jnp.concatenate(p)[:n], *parts)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _predictions(layer: Callable, params: Any, state: Any, x: Any) -> Any:
+    return over_batch(layer, params, state, x, None, train=False)[0]

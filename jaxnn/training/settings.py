@@ -1,0 +1,93 @@
+"""What is fixed for one call of `fit`, checked before any time is spent."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from jaxnn.checks import InputError, expect
+from jaxnn.training.step import Step
+from jaxnn.training.train_state import TrainState
+
+__all__ = ["Settings", "expect_train_state", "plain_configuration"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The arguments of `fit`, where they are described.
+
+    Raises:
+      InputError: an argument is not as described.
+    """
+
+    step: Step
+    batches: Callable[[int], tuple[Any, Any]]
+    steps: int
+    metrics: Callable[[Any, Any], dict[str, Any]] | None
+    every: int
+    watch: str | None
+    goal: str
+    patience: int | None
+    directory: Path | None
+    save_every: int
+    keep: int
+    resume: bool
+    configuration: dict[str, Any]
+    other_versions: bool
+    tensorboard: bool
+    progress: bool
+    max_skipped: int
+    steps_per_dispatch: int
+    mesh: Mesh | None
+    checkpoints: Any
+
+    def __post_init__(self) -> None:
+        expect(callable(self.batches), "fit",
+               "batches that are called with the step's number, such as Batches(x, labels, 32)",
+               type(self.batches).__name__)
+        expect(self.mesh is None or "data" in self.mesh.shape, "fit", "a mesh with an axis 'data'",
+               str(None if self.mesh is None else dict(self.mesh.shape)), "make it with make_mesh")
+        expect(isinstance(self.step, Step), "fit", "a step made by make_step", type(self.step).__name__)
+        for name in ("steps", "every", "save_every", "max_skipped", "steps_per_dispatch", "keep", "patience"):
+            value = getattr(self, name)
+            is_count = isinstance(value, int) and not isinstance(value, bool) and value > 0
+            expect(is_count or (name == "patience" and value is None), "fit", f"{name}, a positive integer",
+                   repr(value))
+        expect(self.keep >= 2, "fit", "keep, at least 2", repr(self.keep), "one may be damaged")
+        expect(self.goal in ("min", "max"), "fit", "goal 'min' or 'max'", repr(self.goal))
+        expect(self.patience is None or self.watch is not None, "fit", "a metric to watch, for patience", "none",
+               "pass watch=")
+        expect(self.watch is None or self.metrics is not None, "fit", "metrics, of which one is watched", "none",
+               "pass metrics=")
+        many = self.steps_per_dispatch
+        expect(self.every % many == 0 and self.save_every % many == 0, "fit",
+               f"every and save_every that steps_per_dispatch={many} divides", f"{self.every} and {self.save_every}")
+        expect(not self.tensorboard or self.directory is not None, "fit", "a directory, for TensorBoard", "none")
+        expect(self.directory is None or not self.directory.exists() or self.directory.is_dir(), "fit",
+               "a directory", f"the file {self.directory}", "name another place")
+
+
+def expect_train_state(train_state: Any) -> None:
+    """Raises InputError unless this is a TrainState that JAX can compute with as it is."""
+    expect(isinstance(train_state, TrainState), "fit", "a TrainState, made by start", type(train_state).__name__)
+    wide = [leaf for leaf in jax.tree.leaves(train_state) if str(leaf.dtype) in ("float64", "int64", "complex128")]
+    expect(not wide or jax.config.read("jax_enable_x64"), "fit", "float64 to be on, for a train state of 64 bits",
+           "jax_enable_x64 off", "call fit inside of jax.enable_x64(True)")
+
+
+def plain_configuration(configuration: dict[str, Any] | None) -> dict[str, Any]:
+    """The configuration as JSON reads it back: a tuple becomes a list.
+
+    Raises:
+      InputError: JSON cannot hold it.
+    """
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(configuration or {}, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InputError("fit", f"expects a configuration that JSON can hold; got {configuration!r} ({error}); "
+                         "write what is no number, text or list as text") from error
+    return plain
