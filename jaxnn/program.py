@@ -288,5 +288,11 @@ def _at(step: Step) -> Iterator[None]:
 def evaluate(eqn: Any, values: Sequence[Any]) -> list[Any]:
     """The values of one equation of a jaxpr, for these values of what it reads."""
     ins = [core.Var(atom.aval) for atom in eqn.invars]
-    jaxpr = core.Jaxpr([], ins, eqn.outvars, [eqn.replace(invars=ins)], eqn.effects)
+    # Made of another jaxpr, for one without debugging information is refused by a later JAX.
+    jaxpr = _empty().replace(invars=ins, outvars=eqn.outvars, eqns=[eqn.replace(invars=ins)], effects=eqn.effects)
     return list(jax.core.eval_jaxpr(jaxpr, [], *values))
+
+
+@functools.cache
+def _empty() -> Any:
+    return jax.make_jaxpr(lambda: ())().jaxpr
