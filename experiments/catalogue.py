@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxnn.examples import over_examples_op
 
 from jaxnn import ops
 from jaxnn.checks import InputError, expect
