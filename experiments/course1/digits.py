@@ -60,7 +60,7 @@ def network_of(knobs: Knobs) -> Sequential:
 def distort(key: Any, x: Any, *, shift: float, turn: float) -> Any:
     """Each image (8, 8) of x moved and turned about its centre by its own random amounts."""
 
-    def one(key: Any, image: Any) -> Any:
+    def distort_one(key: Any, image: Any) -> Any:
         key_shift, key_turn = jax.random.split(key)
         angle = jax.random.uniform(key_turn, minval=-turn, maxval=turn)
         rotation = jnp.array([[jnp.cos(angle), -jnp.sin(angle)], [jnp.sin(angle), jnp.cos(angle)]])
@@ -69,7 +69,7 @@ def distort(key: Any, x: Any, *, shift: float, turn: float) -> Any:
         source = grid @ rotation.T + centre + jax.random.uniform(key_shift, (2,), minval=-shift, maxval=shift)
         return jax.scipy.ndimage.map_coordinates(image, [source[..., 0], source[..., 1]], order=1)
 
-    return jax.vmap(one)(jax.random.split(key, len(x)), x)
+    return jax.vmap(distort_one)(jax.random.split(key, len(x)), x)
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:

@@ -45,9 +45,9 @@ def failing() -> collections.Counter[tuple[str, str, bool]]:
             for fault, number in FAULTS.items():
                 for at in range(n):
                     _, call = _attempt(good, trial, step, newer if step == 2 else state, at, number)
-                    found = checkpoint.load(trial)
-                    is_whole = found.step in whole and all(
-                        _same(leaf, whole[found.step][path]) for path, leaf in found.tree.items() if path != "step")
+                    newest = checkpoint.load(trial)
+                    is_whole = newest.step in whole and all(
+                        _same(leaf, whole[newest.step][path]) for path, leaf in newest.tree.items() if path != "step")
                     # And the next save goes through.
                     checkpoint.save(trial, 3, state)
                     outcomes[fault, call, is_whole and checkpoint.load(trial).step == 3] += 1
