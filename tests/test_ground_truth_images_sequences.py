@@ -103,7 +103,7 @@ def lstm_cell_forward(xt, a_prev, c_prev, **W):
 
 @handles("c5w1.lstm_forward.test")
 def lstm_forward(x, a0, **W):
-    """The op gives the last cell state only; the two that are printed are those of shorter sequences."""
+    """The op gives the last cell state only; the two that the course prints are those of shorter sequences."""
     params = lstm_params(**W)
     x, a0 = jnp.transpose(jnp.asarray(x), (1, 2, 0)), jnp.transpose(a0)
     run = jax.vmap(lambda x, a: ops.lstm(params, x, (a, jnp.zeros_like(a))))
