@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
 
 from jaxnn.axes import Axes
@@ -49,9 +50,9 @@ class _Builder:
         self.avals.append(aval)
         return len(self.avals) - 1
 
-    def constant(self, value: Any) -> int:
-        slot = self.slot(jax.typeof(value))
-        self.constants[slot] = value
+    def constant(self, value: Any, aval: Any) -> int:
+        slot = self.slot(aval)
+        self.constants[slot] = value if hasattr(value, "dtype") else np.asarray(value, aval.dtype)
         return slot
 
     def program(self, jaxpr: Any, consts: Sequence[Any]) -> Program:
@@ -72,10 +73,10 @@ class _Builder:
                 flat: list[_Equation]) -> list[int]:
         """Appends the jaxpr's equations, those inside of a `jit` in its place; returns the slots of its outs."""
         slots = dict(zip(jaxpr.invars, ins, strict=True))
-        slots.update((var, self.constant(value)) for var, value in zip(jaxpr.constvars, consts, strict=True))
+        slots.update((var, self.constant(value, var.aval)) for var, value in zip(jaxpr.constvars, consts, strict=True))
 
         def read(atom: Any) -> int:
-            return self.constant(atom.val) if isinstance(atom, core.Literal) else slots[atom]
+            return self.constant(atom.val, atom.aval) if isinstance(atom, core.Literal) else slots[atom]
 
         for eqn in jaxpr.eqns:
             read_slots = tuple(map(read, eqn.invars))

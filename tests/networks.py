@@ -122,7 +122,7 @@ def recurrent(n_in: int, n: int) -> Any:
 
 
 class Example(NamedTuple):
-    """A network and arguments for it; `mapped`: the axes of these arguments in a batch, the first one shared."""
+    """A network and arguments for it, of which a batch shares the first."""
 
     function: Any
     args: tuple[Any, ...]
