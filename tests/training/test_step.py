@@ -125,7 +125,7 @@ def test_evaluate_is_inference():
 
 
 @pytest.mark.parametrize(("x", "y", "words"), [
-    (X, Y[:, None], "softmax_cross_entropy expects an integer label of shape"),
+    (X, Y[:, None], "softmax_cross_entropy expects integer labels of shape"),
     (X[:, :1], Y, r"expects x of shape \(2,\); got \(1,\)"),
     (X[:0], Y[:0], "at least one example"),
     (X, Y[:3], "expects as many labels as there are examples, 60"),
