@@ -52,7 +52,7 @@ class _Builder:
 
     def constant(self, value: Any, aval: Any) -> int:
         slot = self.slot(aval)
-        self.constants[slot] = value if hasattr(value, "dtype") else np.asarray(value, aval.dtype)
+        self.constants[slot] = value if hasattr(value, "shape") else np.asarray(value, aval.dtype)
         return slot
 
     def program(self, jaxpr: Any, consts: Sequence[Any]) -> Program:
