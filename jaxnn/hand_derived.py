@@ -154,6 +154,9 @@ class HandDerived(Op):
                 f"backward of '{self.name}' takes {n} arguments; expected (cache, dy): put what it "
                 "needs of a static argument into the cache")
         self._backward = backward
+        derivation = inspect.getdoc(backward) or "No derivation is given."
+        self.__doc__ = (f"{self.name}{self._signature}\n\n{inspect.getdoc(self._forward) or ''}\n\n"
+                        f"Backward pass, {getattr(backward, '__name__', 'backward')}(cache, dy):\n\n{derivation}")
         mode = lift_reverse_mode if self.reverse_only else lift_forward_mode
         lift = mode(self.name, self.arguments, backward)
         # One function for each choice of static arguments: JAX keeps what it traced by function. 1, 1.0 and True
