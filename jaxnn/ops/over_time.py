@@ -29,6 +29,7 @@ Sizes: time, n_in, n_hidden.
 
 import functools
 import inspect
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -155,7 +156,9 @@ def over_time(cell: Cell) -> HandDerived:
         factors, dx, dinitial = through_time(cache, dy)
         return _in_params(cache, {name: _summed(factor) for name, factor in factors.items()}), dx, dinitial, None
 
-    backward.__doc__ = through_time.__doc__
+    of_step = inspect.getdoc(cell.backward) or "No derivation is given."
+    backward.__doc__ = (f"{inspect.getdoc(through_time)}\n\nA step's own backward pass, of the cell "
+                        f"{getattr(cell, '__name__', cell.name)}:\n\n{of_step}")
     op.defbackward(backward)
     return op
 
