@@ -14,16 +14,12 @@ import difflib
 import importlib
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from experiments.benchmarks.bench import bench
-from experiments.compare.command import compare
-from experiments.faults.command import faults
-from experiments.knobs import add_options, from_options
-from experiments.run import prepare, say, write_metrics
-from experiments.scale.command import scale
+from experiments.shared.knobs import add_options, from_options
+from experiments.shared.run import prepare, say, write_metrics
 from jaxnn.checks import InputError
 from jaxnn.data import BadFile, MissingData, data_directory
 
@@ -38,11 +34,11 @@ EXPERIMENTS = {
     "initialization": "experiments.course2.initialization",
     "regularization": "experiments.course2.regularization",
     "gradient-checking": "experiments.course2.gradient_checking",
-    "optimizers": "experiments.course2.optimizers",
-    "batch-norm": "experiments.course2.batch_norm",
-    "softmax-signs": "experiments.course2.signs",
-    "hyperparameters": "experiments.course2.hyperparameters",
-    "bias-variance": "experiments.course2.bias_variance",
+    "optimizers": "experiments.course2.optimizers.experiment",
+    "batch-norm": "experiments.course2.batch_norm.experiment",
+    "softmax-signs": "experiments.course2.softmax_signs",
+    "hyperparameters": "experiments.course2.hyperparameters.experiment",
+    "bias-variance": "experiments.course2.bias_variance.experiment",
 }
 EXPECTED = (InputError, MissingData, BadFile, ModuleNotFoundError)  # errors whose message says it all
 
@@ -82,8 +78,17 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
-    "list": list_experiments, "run": run, "compare": compare, "faults": faults, "scale": scale, "bench": bench}
+# What each command does, and its function: imported when the command is given, for not all need all.
+COMMANDS = {
+    "list": ("the experiments and their questions", "experiments.__main__:list_experiments"),
+    "run": ("one experiment; `run NAME --help` shows its knobs", "experiments.__main__:run"),
+    "compare": ("ops beside their references; --mutants counts what gradient checkers miss",
+                "experiments.compare.command:compare"),
+    "faults": ("runs killed with -9, checkpoints damaged, writes that fail", "experiments.faults.command:faults"),
+    "scale": ("training on many devices: the same costs, what is sent, what to expect",
+              "experiments.scale.command:scale"),
+    "bench": ("times and memory beside autodiff's, as ratios", "experiments.bench.command:bench"),
+}
 
 
 def question(experiment: ModuleType) -> str:
@@ -108,10 +113,11 @@ def refuse(message: str) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
-    commands = "\n".join(f"  {command.__doc__}" for command in COMMANDS.values())
+    commands = "\n".join(f"  {name:8} {what}" for name, (what, _) in COMMANDS.items())
     usage = f"usage: python -m experiments {'|'.join(COMMANDS)} ...\n\n{commands}"
     if argv and argv[0] in COMMANDS:
-        return COMMANDS[argv[0]](argv[1:])
+        module, function = COMMANDS[argv[0]][1].split(":")
+        return int(getattr(importlib.import_module(module), function)(argv[1:]))
     if argv and argv[0] in ("-h", "--help"):
         print(usage)
         return 0

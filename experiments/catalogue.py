@@ -201,6 +201,7 @@ CASES = (
     Case("lstm-from-zeros", ops.lstm, "scan", LSTM, STEPS),
     Case("lstm-reversed", ops.lstm, "scan", LSTM, STEPS, {"reverse": True}),
     Case("rnn", ops.rnn, "scan", f"{RECURRENT.replace('G*', '')} f32[h]", STEPS, shared=("params",)),
+    Case("rnn_relu", ops.rnn_relu, "scan", f"{RECURRENT.replace('G*', '')} f32[h]", STEPS, shared=("params",)),
     Case("gru", ops.gru, "scan", f"{RECURRENT.replace('G', '3')} f32[h]", STEPS, shared=("params",)),
     Case("gru_reset_after", ops.gru_reset_after, "scan",
          f"{RECURRENT.replace('G', '3').replace('}', ', bias_h: f32[h]*0.3}')} f32[h]", STEPS, shared=("params",)),

@@ -7,6 +7,7 @@ are concrete.
 
 import contextlib
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["Entries", "InputError", "as_indices", "at", "expect", "expect_array", "expect_float", "expect_integers",
-           "expect_like", "expect_shape", "is_integer", "known", "weights"]
+__all__ = ["Entries", "InputError", "at", "expect", "expect_array", "expect_float", "expect_integers", "expect_like",
+           "expect_shape", "is_integer", "known", "weights"]
 
 
 class InputError(ValueError, TypeError):
@@ -71,16 +72,18 @@ def expect_shape(who: str, name: str, x: Any, shape: Sequence[int | str], advice
 
 def expect_float(who: str, name: str, x: Any) -> None:
     expect_array(who, name, x)
-    dtype = jnp.result_type(x)
-    expect(jnp.issubdtype(dtype, jnp.floating), who, f"floating-point {name}", str(dtype),
-           f"convert it: {name}.astype(jnp.float32)")
+    if not jnp.issubdtype(_dtype(x), jnp.floating):
+        expect(False, who, f"floating-point {name}", str(_dtype(x)), f"convert it: {name}.astype(jnp.float32)")
 
 
 def expect_integers(who: str, name: str, x: Any) -> None:
     expect_array(who, name, x)
-    dtype = jnp.result_type(x)
-    expect(jnp.issubdtype(dtype, jnp.integer), who, f"integer {name}", str(dtype),
-           f"convert it: {name}.astype(jnp.int32)")
+    if not jnp.issubdtype(_dtype(x), jnp.integer):
+        expect(False, who, f"integer {name}", str(_dtype(x)), f"convert it: {name}.astype(jnp.int32)")
+
+
+def _dtype(x: Any) -> Any:
+    return x.dtype if hasattr(x, "dtype") else jnp.result_type(x)
 
 
 def expect_like(who: str, name: str, pattern_name: str, tree: Any, pattern: Any) -> list[Any]:
@@ -110,13 +113,7 @@ def expect_like(who: str, name: str, pattern_name: str, tree: Any, pattern: Any)
 
 def is_integer(n: Any, least: float = -math.inf) -> bool:
     """Whether n is a Python or NumPy integer of at least this size; True and False are none."""
-    return isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= least
-
-
-def as_indices(x: Any) -> Any:
-    """Integers in a dtype of at least 32 bits: JAX compares them with a size in their own, and 256 as a uint8
-    is 0."""
-    return x.astype(jnp.int32) if jnp.iinfo(x.dtype).bits < 32 else x
+    return isinstance(n, int | np.integer) and not isinstance(n, bool) and bool(n >= least)
 
 
 @jax.tree_util.register_static
@@ -171,21 +168,25 @@ def weights(who: str, params: Any, /, argument: str = "params", **shapes: str) -
             else:
                 sizes = found
         arrays.append(x)
-    structure: Any = jax.tree.structure(params)
+    present = tuple(name for name, x in zip(shapes, arrays, strict=True) if x is not None)
+    return *arrays, _entries(jax.tree.structure(params), present)
+
+
+@functools.lru_cache(maxsize=1024)
+def _entries(structure: Any, present: tuple[str, ...]) -> Entries:
     places = structure.unflatten(range(structure.num_leaves))
-    present = [name for name in shapes if params.get(name) is not None]
-    return *arrays, Entries(tuple(sorted(present, key=lambda name: places[name])), structure)
+    return Entries(tuple(sorted(present, key=lambda name: places[name])), structure)
 
 
 def _expect_entries(who: str, params: Any, argument: str, shapes: dict[str, str]) -> None:
     if isinstance(params, Mapping):
-        missing = [name for name, shape in shapes.items() if not shape.endswith("?") and params.get(name) is None]
-        if jax.tree_util.all_leaves([params]):
-            actual = f"{type(params).__name__}, which JAX takes for a leaf; convert it: dict({argument})"
-        elif missing and set(missing) <= set(params):
-            actual = f"None for {missing}"
-        elif missing or not set(params) <= set(shapes):
+        missing = [name for name, shape in shapes.items() if params.get(name) is None and not shape.endswith("?")]
+        if not set(params) <= set(shapes) or not set(missing) <= set(params):
             actual = f"keys {sorted(map(str, params))}"
+        elif missing:
+            actual = f"None for {missing}"
+        elif jax.tree_util.all_leaves([params]) and params:
+            actual = f"{type(params).__name__}, which JAX takes for a leaf; convert it: dict({argument})"
         else:
             return
     else:

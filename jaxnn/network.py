@@ -120,8 +120,9 @@ class Network(Op):
             bound = self._signature.bind(*args, **static)
         except TypeError as error:
             raise InputError(self.name, f"expects {self._signature}: {error}") from None
-        bound.apply_defaults()
+        # Keyword arguments that are left out stay out: jax.vmap maps those that it is given.
         static = {name: as_static(value) for name, value in bound.kwargs.items()}
+        bound.apply_defaults()
         for name, value in static.items():
             expect(isinstance(value, Hashable), self.name, f"a static value for the keyword argument '{name}'",
                    type(value).__name__, "pass arrays by position")

@@ -288,5 +288,6 @@ def _at(step: Step) -> Iterator[None]:
 def evaluate(eqn: Any, values: Sequence[Any]) -> list[Any]:
     """The values of one equation of a jaxpr, for these values of what it reads."""
     ins = [core.Var(atom.aval) for atom in eqn.invars]
-    jaxpr = core.Jaxpr([], ins, eqn.outvars, [eqn.replace(invars=ins)], eqn.effects)
+    info = core.DebugInfo("jit", eqn.primitive.name, ("",) * len(ins), ("",) * len(eqn.outvars))
+    jaxpr = core.Jaxpr([], ins, eqn.outvars, [eqn.replace(invars=ins)], eqn.effects, info)
     return list(jax.core.eval_jaxpr(jaxpr, [], *values))

@@ -1,20 +1,18 @@
-"""The table of ops that the transformation tests run over. A new op is one more line.
+"""Ops that no library would have, each of which shows one freedom of the contract, as further entries of the catalogue.
 
-Each case makes its arguments for example number i; those named in `shared` are the same for all
-examples, as weights are.
+`CASES` are these and the catalogue's own; `ONE_OF_EACH` names one for each kind: what JAX's transformations make of
+an op does not depend on its calculus.
 """
-
-import zlib
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+import pytest
 
-from jaxnn import bind, chain, hand_derived, ops, over_examples, parallel, residual
-from jaxnn.hand_derived import Op, Static
-
-# Ops that no library would have: each shows one freedom of the contract.
+from experiments import catalogue
+from experiments.catalogue import Case
+from jaxnn import hand_derived
+from jaxnn.hand_derived import Static
+from tests.random_arguments import NONE, _kernel, array, distribution, integers, several, tree, uniform, weights  # noqa: F401
 
 
 @hand_derived
@@ -111,125 +109,44 @@ def recurrence_backward(cache, dy):
     return dweight, dx
 
 
-# Arguments: functions (rng, dtype) -> one argument.
+@hand_derived(reverse_only=True)
+def weighed(params, x):
+    """y = w³ x + sin(x), by `jax.custom_vjp`."""
+    w = params["w"]
+    return w**3 * x + jnp.sin(x), (w, x)
 
 
-def array(*shape):
-    return lambda rng, dtype: jnp.asarray(rng.standard_normal(shape), dtype)
+@weighed.defbackward
+def weighed_backward(cache, dy):
+    """dw = 3 w² x dy, dx = (w³ + cos x) dy."""
+    w, x = cache
+    return {"w": 3 * w * w * jnp.vdot(x, dy)}, (w**3 + jnp.cos(x)) * dy
 
 
-def distribution(n):
-    return lambda rng, dtype: jnp.asarray(rng.dirichlet(np.ones(n)), dtype)
+N = {"n": (3, 4, 5)}
+OWN = (
+    Case("pytrees", pytrees, "pytrees", "{u: f32[n], v: f32[n]} (f32[],)", N),
+    Case("an integer output", largest, "integers", "f32[n]", N),
+    Case("an argument without gradient", held, "array", "f32[n] f32[n]", N),
+    Case("static keywords", powers, "array", "f32[n]", N, {"exponents": (1, 3), "scale": 0.5}),
+    Case("a PRNG key", noisy, "key", "f32[n] key", N),
+    Case("a scan", recurrence, "scan", "f32[] f32[n,2]", N, shared=("weight",)),
+    Case("reverse only", weighed, "reverse only", "{w: f32[]} f32[n]", N),
+)
+CASES = (*OWN, *catalogue.CASES)
+ONE_OF_EACH = {
+    "elementwise": "sigmoid", "array": "softmax", "weight": "dense", "scan": "a scan", "key": "dropout",
+    "state": "batch_norm", "integers": "softmax_cross_entropy", "pytrees": "pytrees", "reverse only": "reverse only",
+    "network": "dropout-net"}
 
 
-def uniform(*shape):
-    return lambda rng, dtype: jnp.asarray(rng.uniform(size=shape), dtype)
+def find(name):
+    """The case of this name, of both tables."""
+    return next(case for case in CASES if case.name == name)
 
 
-def integers(low, high, *shape):
-    return lambda rng, dtype: jnp.asarray(rng.integers(low, high, shape), jnp.int32)
-
-
-def key(rng, dtype):
-    return jax.random.key(int(rng.integers(1 << 30)))
-
-
-def tree(**entries):
-    return lambda rng, dtype: {k: make(rng, dtype) for k, make in entries.items()}
-
-
-def several(*entries):
-    return lambda rng, dtype: tuple(make(rng, dtype) for make in entries)
-
-
-def weights(n_in, n_out):
-    return tree(weight=array(n_out, n_in), bias=array(n_out))
-
-
-NONE = several()
-
-
-class Case(NamedTuple):
-    name: str
-    op: Op
-    arguments: tuple[Any, ...]
-    static: dict[str, Any] = {}  # noqa: RUF012
-    shared: tuple[int, ...] = ()
-
-    def example(self, i, dtype=jnp.float32):
-        """The arguments of example i."""
-        seed = zlib.crc32(self.name.encode())
-        return tuple(make(np.random.default_rng([seed, n, 0 if n in self.shared else i]), dtype)
-                     for n, make in enumerate(self.arguments))
-
-    def batch(self, size, dtype=jnp.float32):
-        """(arguments, in_axes): the examples 0 .. size - 1 stacked, shared arguments once."""
-        examples = [self.example(i, dtype) for i in range(size)]
-        stack = lambda *leaves: jnp.stack(leaves)  # noqa: E731
-        args = tuple(column[0] if n in self.shared else jax.tree.map(stack, *column)
-                     for n, column in enumerate(zip(*examples)))
-        return args, tuple(None if n in self.shared else 0 for n in range(len(args)))
-
-
-def _kernel(height, width, n_in, n_out):
-    return tree(kernel=array(height, width, n_in, n_out), bias=array(n_out))
-
-
-def _lstm_weights(n_in, n_hidden):
-    return tree(weight_x=array(4 * n_hidden, n_in), weight_h=array(4 * n_hidden, n_hidden),
-                bias=array(4 * n_hidden))
-
-
-_mlp = chain(ops.dense, ops.tanh, ops.dense)
-_mlp_weights = several(weights(4, 6), NONE, weights(6, 4))
-_with_dropout = chain(ops.dense, bind(ops.dropout, rate=0.5), ops.gelu, bind(ops.dropout, rate=0.2),
-                      ops.dense)
-
-CASES = [
-    *(Case(f.name, f, (array(3),)) for f in (
-        ops.sigmoid, ops.tanh, ops.relu, ops.leaky_relu, ops.elu, ops.softplus, ops.gelu, ops.gelu_tanh,
-        ops.silu)),
-    Case("softmax", ops.softmax, (array(4),)),
-    Case("log_softmax", ops.log_softmax, (array(4),)),
-    Case("dense", ops.dense, (weights(4, 6), array(4)), shared=(0,)),
-    Case("binary_cross_entropy", ops.binary_cross_entropy, (array(3), uniform(3))),
-    Case("softmax_cross_entropy of a class", ops.softmax_cross_entropy, (array(4), integers(0, 4))),
-    Case("softmax_cross_entropy of a distribution", ops.softmax_cross_entropy, (array(4), distribution(4))),
-    Case("softmax_cross_entropy, smoothed", ops.softmax_cross_entropy, (array(4), integers(0, 4)),
-         {"smoothing": 0.1}),
-    Case("squared_error", ops.squared_error, (array(3), array(3))),
-    Case("huber", ops.huber, (array(3), array(3)), {"delta": 0.7}),
-    Case("dropout", ops.dropout, (array(4), key), {"rate": 0.4}),
-    Case("flatten", ops.flatten, (array(2, 3),)),
-    Case("add", ops.add, (several(array(3), array(3)),)),
-    Case("concatenate", ops.concatenate, (several(array(2, 1), array(2, 2)),), {"axis": 1}),
-    Case("pytrees", pytrees, (tree(u=array(3), v=array(3)), several(array()))),
-    Case("an integer output", largest, (array(3),)),
-    Case("an argument without gradient", held, (array(3), array(3))),
-    Case("static keywords", powers, (array(3),), {"exponents": (1, 3), "scale": 0.5}),
-    Case("a PRNG key", noisy, (array(3), key)),
-    Case("a scan", recurrence, (array(), array(4, 2)), shared=(0,)),
-    Case("conv", bind(ops.conv, stride=2), (_kernel(2, 2, 1, 2), array(3, 4, 1)), shared=(0,)),
-    Case("max_pool", ops.max_pool, (array(3, 4, 1),), {"window": 2, "stride": 1}),
-    Case("batch_norm", over_examples(ops.batch_norm), (
-        tree(scale=array(2), bias=array(2)), tree(mean=array(2), variance=uniform(2)), array(3, 2)),
-        shared=(0, 1)),
-    Case("batch_norm_inference", ops.batch_norm_inference, (
-        tree(scale=array(2), bias=array(2)), tree(mean=array(2), variance=uniform(2)), array(3, 2)),
-        shared=(0, 1)),
-    Case("embedding", ops.embedding, (tree(table=array(5, 2)), integers(0, 5, 3)), shared=(0,)),
-    Case("lstm", ops.lstm, (_lstm_weights(2, 3), array(4, 2), several(array(3), array(3))), shared=(0,)),
-    Case("attention", ops.attention, (array(5, 2), array(5, 2), array(5, 3)), {"chunk": 2}),
-    Case("chain with dropout", _with_dropout,
-         (several(weights(4, 6), NONE, NONE, NONE, weights(6, 2)), array(4), key), shared=(0,)),
-    Case("residual with a shortcut", residual(chain(ops.dense, ops.tanh), ops.dense),
-         (several(several(weights(4, 2), NONE), weights(4, 2)), array(4)), shared=(0,)),
-    Case("parallel, added", chain(parallel(ops.dense, ops.gelu), ops.add),
-         (several(several(weights(4, 4), NONE), NONE), array(4)), shared=(0,)),
-    Case("over_examples", over_examples(_mlp), (_mlp_weights, array(2, 4)), shared=(0,)),
-]
-
-
-def each(cases=CASES):
-    """Arguments for `pytest.mark.parametrize`."""
-    return {"argnames": "case", "argvalues": cases, "ids": [case.name for case in cases]}
+def rows():
+    """Parameters for pytest: one op of each kind, and as `exhaustive` all others; networks are made of these."""
+    one_of_each = ONE_OF_EACH.values()
+    return [pytest.param(case, id=case.name, marks=[] if case.name in one_of_each else [pytest.mark.exhaustive])
+            for case in CASES if case.name in one_of_each or case.kind != "network"]

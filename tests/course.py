@@ -4,6 +4,7 @@ The course writes a batch as features x examples, one column for each example, a
 W1, b1, W2, b2 ... with b a column; the library takes one example at a time, under `jax.vmap`.
 """
 
+import functools
 import json
 import os
 from pathlib import Path
@@ -12,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn import chain, ops
+from experiments.shared.mlp import mlp
+from jaxnn import ops
 
 VARIABLE = "JAXNN_GROUND_TRUTH"
 
@@ -69,20 +71,16 @@ def dense_params(W, b=None):
 
 
 def network(weights, hidden):
-    """(op, params) of the dense layers W1, b1, W2 ...; the last gives logits."""
+    """(function, params) of the dense layers W1, b1, W2 ...; the last gives logits."""
     depth = sum(name.startswith("W") for name in weights)
-    parts, params = [], []
-    for i in range(1, depth + 1):
-        parts += [ops.dense, hidden] if i < depth else [ops.dense]
-        params += [dense_params(weights[f"W{i}"], weights[f"b{i}"]), ()]
-    return chain(*parts), tuple(params[: len(parts)])
+    params = [dense_params(weights[f"W{i}"], weights[f"b{i}"]) for i in range(1, depth + 1)]
+    return functools.partial(mlp, activation=hidden), params
 
 
 def as_course(params):
     """Params of `network`, or their gradient, under the course's names and in its shapes."""
-    layers = [p for p in params if p]
     named = {}
-    for i, layer in enumerate(layers, 1):
+    for i, layer in enumerate(params, 1):
         named |= {f"W{i}": layer["weight"], f"b{i}": layer["bias"][:, None]}
     return named
 
@@ -101,7 +99,7 @@ def cost(op, params, X, Y, l2=0.0):
     """The mean binary cross-entropy of a network with one output, plus λ / 2m Σ W²."""
     logits = columns(op, shared=1)(params, X)
     loss = jnp.mean(jax.vmap(ops.binary_cross_entropy)(logits[0], jnp.ravel(Y)))
-    squares = sum(jnp.sum(p["weight"] ** 2) for p in params if p)
+    squares = sum(jnp.sum(p["weight"] ** 2) for p in params)
     return loss + l2 / (2 * X.shape[1]) * squares
 
 

@@ -12,7 +12,6 @@ import pytest
 from jaxnn import InputError
 from jaxnn.checks import (
     Entries,
-    as_indices,
     at,
     expect,
     expect_array,
@@ -162,8 +161,6 @@ def test_arrays_and_integers():
     assert message(expect_shape, "op", "x", "ab", (2,)) == "op expects x to be an array; got str"
     assert is_integer(3) and is_integer(np.uint8(3), 1) and is_integer(-3)
     assert not any(map(is_integer, (True, np.bool_(True), 3.0, "3", None))) and not is_integer(0, 1)
-    assert as_indices(jnp.ones(2, jnp.uint8)).dtype == as_indices(jnp.ones(2, jnp.int16)).dtype == jnp.int32
-    assert as_indices(jnp.ones(2, jnp.uint32)).dtype == jnp.uint32
 
 
 W, B = jnp.ones((3, 2)), jnp.ones(3)

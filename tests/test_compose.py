@@ -11,8 +11,8 @@ import pytest
 
 from jaxnn import bind, chain, compare_gradients, hand_derived, ops, over_examples, parallel, residual
 from jaxnn.stage import Stage, stage
-from tests.cases import NONE, Case, array, key, several, weights
 from tests.compare import QUICKLY, assert_close, check_backward
+from tests.random_arguments import NONE, Case, array, key, several, weights
 
 KEY = jax.random.key(0)
 quickly = functools.partial(jax.jit, compiler_options=QUICKLY)

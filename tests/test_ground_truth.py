@@ -50,7 +50,7 @@ def softmax(x):
 
 def logistic(w, b, X, Y):
     op, params = network({"W1": w.T, "b1": jnp.reshape(b, 1)}, ops.relu)
-    value, (grads,) = jax.value_and_grad(lambda p: cost(op, p, X, Y))(params)
+    value, [grads] = jax.value_and_grad(lambda p: cost(op, p, X, Y))(params)
     return value, {"dw": grads["weight"].T, "db": grads["bias"][0]}
 
 

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from experiments.catalogue import CASES, SIZES, Case, find
-from experiments.run import say
+from experiments.shared.run import say
 from jaxnn.checks import InputError
 from jaxnn.gradients.options import add_options, deliver, refuse, settings
 from jaxnn.gradients.options import compare as compare_with

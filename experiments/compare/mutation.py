@@ -21,7 +21,7 @@ import jax
 from experiments.catalogue import CASES, SIZES, find
 from experiments.compare.checkers import ACCEPTED, CHECKERS, FOUND, NOT_RUN, REFUSED, has_torch
 from experiments.compare.point import Point
-from experiments.run import device, prepare, progress, say, table
+from experiments.shared.run import device, prepare, progress, say, table
 from jaxnn.checks import InputError
 
 __all__ = ["Outcome", "campaign", "mutation", "outcome_of", "report", "write"]

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxnn.stage import bind
 
 from experiments.catalogue import Case
 from jaxnn.cotangents import is_inexact
@@ -22,7 +23,6 @@ from jaxnn.gradients.candidate import Candidate
 from jaxnn.gradients.mutants import Mistake, Mutant, Mutants, Mutation, Place, mutants
 from jaxnn.gradients.problem import Problem
 from jaxnn.hand_derived import Op
-from jaxnn.stage import bind
 
 __all__ = ["UNCHANGED", "Compiled", "Point", "mean_square"]
 

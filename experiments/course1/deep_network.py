@@ -16,8 +16,6 @@ Result, on 2 CPU cores, 41 s for the photographs and 7 s for the table:
 
 import dataclasses
 import functools
-import itertools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,13 +23,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import figures
-from experiments.course1.cat_or_cancer import CHOICES, WHY, Examples, load
-from experiments.knobs import Configuration, knob
-from experiments.run import percent, say, table
-from jaxnn import binary_cross_entropy, chain, compare_gradients, dense, relu
-from jaxnn.examples import over_examples_op
-from jaxnn.hand_derived import Op
+from experiments.shared import figures
+from experiments.shared.cat_or_cancer import CHOICES, WHY, Examples, load
+from experiments.shared.knobs import Configuration, knob
+from experiments.shared.mlp import initial, mlp
+from experiments.shared.run import percent, say, table
+from jaxnn import binary_cross_entropy, compare_gradients, network
 from jaxnn.metrics import accuracy
 
 
@@ -45,27 +42,19 @@ class Knobs(Configuration):
     learning_rate: float = knob(0.0075, "the course's", above=0)
 
 
-def network(n_layers: int) -> Op:
-    """(params, x (B, n_in)) -> logits (B, 1): dense, relu, dense, ..., dense."""
-    return over_examples_op(chain(*[dense, relu] * (n_layers - 1), dense))
-
-
-def initial(sizes: tuple[int, ...], scale: Callable[[int], float], seed: int) -> Any:
-    """The course's draw: each weight N(0, 1) times a scale that may depend on n_in, each bias zero."""
-    random = np.random.RandomState(seed)
-    params: list[Any] = []
-    for n_in, n_out in itertools.pairwise(sizes):
-        params += [{"weight": random.randn(n_out, n_in) * scale(n_in), "bias": np.zeros(n_out)}, ()]
-    return tuple(params[:-1])  # () is for a relu, and the last layer has none
+@network
+def model(params: Any, x: Any) -> Any:
+    """(params, x (n, n_in)) -> logits (n, 1): dense, relu, dense, ..., dense."""
+    return jax.vmap(mlp, (None, 0))(params, x)
 
 
 def cost_and_gradient(params: Any, x: Any, labels: Any) -> Any:
     """The cost, nats, and ∂cost/∂params: forward through the layers, then backward through their caches."""
-    model, n = network(len(params) // 2 + 1), len(labels)
     logits, caches = model.forward(params, x)
     losses, loss_caches = jax.vmap(binary_cross_entropy.forward)(logits[:, 0], labels)
 
     # cost = Σ_b loss_b / n, so each loss has the cotangent 1/n, and the walk starts there.
+    n = len(labels)
     dlogits, *_ = jax.vmap(binary_cross_entropy.backward)(loss_caches, jnp.full(n, 1 / n))
     dparams, _ = model.backward(caches, dlogits[:, None])
     return jnp.mean(losses), dparams
@@ -114,7 +103,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
 
 def dimensions(params: Any, n_examples: int) -> str:
     """The course's table of sizes, with examples along the columns of z."""
-    weights = [layer["weight"] for layer in params[::2]]
+    weights = [layer["weight"] for layer in params]
     activations = ["relu"] * (len(weights) - 1) + ["sigmoid"]
     rows = [(i, w.shape, (w.shape[0], 1), (w.shape[0], n_examples), activation)
             for i, (w, activation) in enumerate(zip(weights, activations, strict=True), start=1)]
@@ -124,7 +113,7 @@ def dimensions(params: Any, n_examples: int) -> str:
 def check(params: Any, examples: Examples) -> Any:
     """The gradients by both routes of the network, on a few examples, beside those of autodiff."""
     few = jnp.asarray(examples.train_x[:16])
-    return compare_gradients(network(len(params) // 2 + 1), params, few, laws=False,
+    return compare_gradients(model, params, few, laws=False,
                              routes=("explicit", "lifted", "float64"))
 
 
@@ -135,7 +124,7 @@ def train(knobs: Knobs, params: Any, examples: Examples) -> Result:
     say(table(("iteration", "cost / nats"), [(i, f"{c:.6f}") for i, c in printed(costs)]))
 
     def predict(x: np.ndarray) -> np.ndarray:
-        logits = network(len(params) // 2 + 1)(params, x)[:, 0]
+        logits = model(params, x)[:, 0]
         return np.asarray(logits > 0).astype(int)  # sigmoid > 1/2 just where the logit is positive
 
     predictions = predict(examples.test_x)

@@ -22,10 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import figures
-from experiments.knobs import Configuration, knob
-from experiments.run import percent, say
-from jaxnn import Dense, Dropout, Flatten, Sequential, compare_gradients, over_examples, relu, summary
+from experiments.shared import figures
+from experiments.shared.knobs import Configuration, knob
+from experiments.shared.run import percent, say
+from jaxnn import Dense, Dropout, Flatten, Sequential, compare_gradients, network, over_examples, relu, summary
 from jaxnn import softmax_cross_entropy as loss
 from jaxnn.data import Batches, load_digits, split
 from jaxnn.metrics import accuracy, confusion_matrix
@@ -46,7 +46,7 @@ class Knobs(Configuration):
     turn: float = knob(0.2, "radians by which it is turned at most: 0.2 is 11 degrees", at_least=0)
 
 
-def network(knobs: Knobs) -> Sequential:
+def network_of(knobs: Knobs) -> Sequential:
     """Flatten, then dense, relu and dropout for each hidden layer, then ten logits."""
     layers: list[Any] = [Flatten()]
     for i, n in enumerate(knobs.hidden):
@@ -60,7 +60,7 @@ def network(knobs: Knobs) -> Sequential:
 def distort(key: Any, x: Any, *, shift: float, turn: float) -> Any:
     """Each image (8, 8) of x moved and turned about its centre by its own random amounts."""
 
-    def one(key: Any, image: Any) -> Any:
+    def distort_one(key: Any, image: Any) -> Any:
         key_shift, key_turn = jax.random.split(key)
         angle = jax.random.uniform(key_turn, minval=-turn, maxval=turn)
         rotation = jnp.array([[jnp.cos(angle), -jnp.sin(angle)], [jnp.sin(angle), jnp.cos(angle)]])
@@ -69,7 +69,7 @@ def distort(key: Any, x: Any, *, shift: float, turn: float) -> Any:
         source = grid @ rotation.T + centre + jax.random.uniform(key_shift, (2,), minval=-shift, maxval=shift)
         return jax.scipy.ndimage.map_coordinates(image, [source[..., 0], source[..., 1]], order=1)
 
-    return jax.vmap(one)(jax.random.split(key, len(x)), x)
+    return jax.vmap(distort_one)(jax.random.split(key, len(x)), x)
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
@@ -85,12 +85,12 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
         f"{batches.batch_size} images")
 
     # Model, cost and update; the backward is that of the ops.
-    model = network(knobs)
+    model = network_of(knobs)
     say(str(summary(model, x.shape[1:])))
     optimizer = optax.adam(optax.cosine_decay_schedule(knobs.learning_rate, steps))
-    now = start(model, optimizer, x.shape[1:], jax.random.key(knobs.seed))
+    train_state = start(model, optimizer, x.shape[1:], jax.random.key(knobs.seed))
     step = make_step(model, loss, optimizer)
-    report = compare(model, now.params, now.state, *batches(0))
+    report = compare(model, train_state.params, train_state.state, *batches(0))
     say(f"gradient of the cost, hand-derived against jax.grad:\n{report}")
 
     # Training.
@@ -98,16 +98,17 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
         predictions = evaluate(model, params, state, x[parts.dev]).argmax(axis=-1)
         return {"dev_error": 1 - accuracy(predictions, y[parts.dev])}
 
-    now, history = fit(now, step, batches, steps=steps, every=batches.steps(knobs.epochs / 30), metrics=metrics)
+    train_state, history = fit(train_state, step, batches, steps=steps, every=batches.steps(knobs.epochs / 30),
+                               metrics=metrics)
     epochs = [batches.epoch(record["step"]) for record in history.records]
     costs, dev_errors = history.column("cost"), history.column("dev_error")
 
     # Metrics and pictures.
-    predictions = predict(model, now, x)
+    predictions = predict(model, train_state, x)
     measures = {f"{name}_accuracy": accuracy(predictions[part], y[part])
                 for name, part in parts._asdict().items()}
     say("   ".join(f"{name.replace('_', ' ')} {percent(value)}" for name, value in measures.items()))
-    draw(out, epochs, costs, dev_errors, x[parts.test], y[parts.test], logits(model, now, x[parts.test]))
+    draw(out, epochs, costs, dev_errors, x[parts.test], y[parts.test], logits(model, train_state, x[parts.test]))
     return {**measures, "parameters": summary(model, x.shape[1:]).parameters, "costs": costs[1:].tolist(),
             "dev_errors": dev_errors.tolist(), "gradients_equal": report.ok, "gradient_error": report.worst.error}
 
@@ -121,20 +122,16 @@ def compare(model: Sequential, params: Any, state: Any, x: Any, labels: Any) -> 
         logits, _ = batch(params, state, x, key, train=True)
         return jnp.mean(jax.vmap(loss)(logits, labels))
 
-    def reference(params: Any) -> Any:
-        logits, _ = batch.reference(params, state, x, key, train=True)
-        return jnp.mean(jax.vmap(loss.reference)(logits, labels))
-
-    return compare_gradients(jax.jit(cost), params, reference=jax.jit(reference), laws=False,
+    return compare_gradients(jax.jit(cost), params, reference=jax.jit(network(cost).reference), laws=False,
                              routes=("lifted", "float64"))
 
 
-def logits(model: Sequential, now: Any, x: Any) -> np.ndarray:
-    return np.asarray(evaluate(model, now.params, now.state, x))
+def logits(model: Sequential, train_state: Any, x: Any) -> np.ndarray:
+    return np.asarray(evaluate(model, train_state.params, train_state.state, x))
 
 
-def predict(model: Sequential, now: Any, x: Any) -> np.ndarray:
-    return logits(model, now, x).argmax(axis=-1)
+def predict(model: Sequential, train_state: Any, x: Any) -> np.ndarray:
+    return logits(model, train_state, x).argmax(axis=-1)
 
 
 def draw(out: Path, epochs: Any, costs: Any, dev_errors: Any, x: Any, labels: Any, z: np.ndarray) -> None:

@@ -23,10 +23,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import figures
-from experiments.course1.cat_or_cancer import CHOICES, WHY, Examples, load
-from experiments.knobs import Configuration, knob
-from experiments.run import percent, say, table
+from experiments.shared import figures
+from experiments.shared.cat_or_cancer import CHOICES, WHY, Examples, load
+from experiments.shared.knobs import Configuration, knob
+from experiments.shared.run import percent, say, table
 from jaxnn import binary_cross_entropy, dense
 from jaxnn.metrics import accuracy
 

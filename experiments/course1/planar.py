@@ -23,15 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from experiments import figures
-from experiments.knobs import Configuration, knob
-from experiments.run import percent, progress, say, table
-from jaxnn import binary_cross_entropy, chain, dense, relu, sigmoid, tanh
+from experiments.shared import figures
+from experiments.shared.knobs import Configuration, knob
+from experiments.shared.mlp import cost, gradient_descent, initial, logits
+from experiments.shared.run import percent, progress, say, table
+from jaxnn import relu, sigmoid, tanh
 from jaxnn.data import blobs, gaussian_quantiles, noisy_circles, noisy_moons, planar_flower
-from jaxnn.examples import over_examples_op
 from jaxnn.metrics import accuracy
 
 ACTIVATIONS = {"tanh": tanh, "relu": relu, "sigmoid": sigmoid}
@@ -66,38 +65,10 @@ class Points:
             self.train, self.test = (x[:200], y[:200] % 2), (x[200:], y[200:] % 2)
 
 
-def network(activation: str | None) -> Any:
-    """(params, x (B, 2)) -> logits (B, 1), as an op; None leaves out the hidden layer."""
-    ops = (dense,) if activation is None else (dense, ACTIVATIONS[activation], dense)
-    return over_examples_op(chain(*ops))
-
-
-def initial(n_hidden: int, seed: int) -> Any:
-    """The course's draw: weights 0.01 N(0, 1), biases zero."""
-    random = np.random.RandomState(seed)
-    return ({"weight": random.randn(n_hidden, 2) * 0.01, "bias": np.zeros(n_hidden)}, (),
-            {"weight": random.randn(1, n_hidden) * 0.01, "bias": np.zeros(1)})
-
-
-@functools.partial(jax.jit, static_argnames=("activation", "iterations"))
-def gradient_descent(params: Any, x: Any, labels: Any, learning_rate: Any, *, activation: str | None,
-                     iterations: int) -> Any:
-    """(params, the cost before each step). The gradient is that of the ops' hand-derived backwards."""
-    model = network(activation)
-
-    def cost(params: Any) -> Any:
-        return jnp.mean(jax.vmap(binary_cross_entropy)(model(params, x)[:, 0], labels))
-
-    def step(params: Any, _: None) -> Any:
-        value, grads = jax.value_and_grad(cost)(params)
-        return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads), value
-
-    return jax.lax.scan(step, params, length=iterations)
-
-
-@functools.partial(jax.jit, static_argnames="activation")
-def logits(params: Any, x: Any, *, activation: str | None) -> Any:
-    return network(activation)(params, x)[:, 0]
+@functools.cache
+def cost_with(activation: str) -> Callable:
+    """The cost of a network with this activation; one function for each, so that its descent is compiled once."""
+    return functools.partial(cost, activation=ACTIVATIONS[activation])
 
 
 class Trained:
@@ -107,21 +78,21 @@ class Trained:
     """
 
     def __init__(self, knobs: Knobs, points: Points, activation: str | None, n_hidden: int, iterations: int):
-        self.activation = activation
-        self.params: Any = ({"weight": np.zeros((1, 2)), "bias": np.zeros(1)},)
-        rate = safe_rate(points.train[0])
-        if activation is not None:
-            self.params, rate = initial(n_hidden, knobs.seed + 1), knobs.learning_rate
+        self.activation = activation or "relu"  # of which a network without hidden layers has none
+        sizes, scale, rate = (2, n_hidden, 1), 0.01, knobs.learning_rate  # the course's
+        if activation is None:
+            sizes, scale, rate = (2, 1), 0.0, safe_rate(points.train[0])
         with jax.enable_x64(True):  # the course's precision, so that its figures come out
-            self.params, costs = gradient_descent(self.params, *points.train, rate, activation=activation,
-                                                  iterations=iterations)
+            self.params, costs = gradient_descent(
+                initial(sizes, lambda n_in: scale, knobs.seed + 1), *points.train, rate,
+                cost=cost_with(self.activation), iterations=iterations)
         self.costs = np.asarray(costs)
         self.train_accuracy, self.test_accuracy = (
             accuracy((self.logit(x) > 0).astype(int), y) for x, y in (points.train, points.test))
 
     def logit(self, x: np.ndarray) -> np.ndarray:
         with jax.enable_x64(True):
-            return np.asarray(logits(self.params, x, activation=self.activation))
+            return np.asarray(logits(self.params, x, activation=ACTIVATIONS[self.activation]))
 
 
 def safe_rate(x: np.ndarray) -> float:

@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import figures
-from experiments.knobs import Configuration, knob
-from experiments.run import device, progress, say, table
+from experiments.shared import figures
+from experiments.shared.knobs import Configuration, knob
+from experiments.shared.run import device, progress, say, table
 from jaxnn import Dense, Flatten, Sequential, relu, softmax_cross_entropy
 from jaxnn.checks import InputError
 from jaxnn.data import load_digits

@@ -31,13 +31,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from experiments import figures
-from experiments.course1.deep_network import initial
-from experiments.knobs import Configuration, knob
-from experiments.run import say, table
-from jaxnn import binary_cross_entropy, chain, dense, relu, sigmoid
+from experiments.shared import figures
+from experiments.shared.knobs import Configuration, knob
+from experiments.shared.mlp import cost, initial, logits
+from experiments.shared.run import say, table
+from jaxnn import network, relu, sigmoid
 from jaxnn.data import load_digits
-from jaxnn.examples import over_examples_op
 from jaxnn.gradients.compare import compare_at
 from jaxnn.gradients.leaf import THRESHOLD
 from jaxnn.gradients.problem import Problem
@@ -62,44 +61,40 @@ class Knobs(Configuration):
 class Case(NamedTuple):
     """A network at one point: (B, n_in) to one logit."""
 
-    network: Op
+    activation: Op
     params: Any
     x: Any
     labels: Any
 
     def cost(self, params: Any) -> Any:
         """The mean loss, nats; its gradient is that of the hand-derived backward passes."""
-        logits = self.network(params, self.x)[:, 0]
-        return jnp.mean(jax.vmap(binary_cross_entropy)(logits, self.labels))
+        return cost(params, self.x, self.labels, self.activation)
 
     def reference(self, params: Any) -> Any:
         """The same for `jax.grad`."""
-        logits = self.network.reference(params, self.x)[:, 0]
-        return jnp.mean(jax.vmap(binary_cross_entropy.reference)(logits, self.labels))
+        return network(self.cost).reference(params)
 
     def cost_of_probabilities(self, params: Any) -> Any:
         """The same as the course writes it: of a = σ(z), whose 1 - a has lost digits where a is near 1."""
-        a = sigmoid(self.network(params, self.x)[:, 0])
+        a = sigmoid(logits(params, self.x, activation=self.activation))
         return jnp.mean(-jnp.log(a) * self.labels - jnp.log(1 - a) * (1 - self.labels))
 
 
 def networks(knobs: Knobs) -> dict[str, Case]:
     """The course's test case, and two networks that tell odd from even digits."""
 
-    def of(sizes: tuple[int, ...], activation: Op) -> Op:
-        return over_examples_op(chain(*[dense, activation] * (len(sizes) - 2), dense))
-
-    random, layers = np.random.RandomState(knobs.seed), list[Any]()
+    random = np.random.RandomState(knobs.seed)
     x, labels = jnp.asarray(random.randn(4, 3).T), jnp.asarray([1, 1, 0])
-    for n_in, n_out in ((4, 5), (5, 3), (3, 1)):  # the course draws each bias too
-        layers += [{"weight": random.randn(n_out, n_in), "bias": random.randn(n_out, 1)[:, 0]}, ()]
+    # The course draws each bias too.
+    params = [{"weight": random.randn(n_out, n_in), "bias": random.randn(n_out, 1)[:, 0]}
+              for n_in, n_out in ((4, 5), (5, 3), (3, 1))]
     digits = load_digits()
     pixels, odd = jnp.asarray(digits.x[:knobs.examples].reshape(-1, 64)), jnp.asarray(digits.y[:knobs.examples] % 2)
     wide, deep = (64, knobs.units, 16, 1), (64, *[20] * knobs.depth, 1)
     return {
-        "course": Case(of((4, 5, 3, 1), relu), tuple(layers[:-1]), x, labels),
-        "relu": Case(of(wide, relu), initial(wide, lambda n: np.sqrt(2 / n), knobs.seed), pixels, odd),
-        "sigmoid": Case(of(deep, sigmoid), initial(deep, lambda n: np.sqrt(1 / n), knobs.seed), pixels, odd)}
+        "course": Case(relu, params, x, labels),
+        "relu": Case(relu, initial(wide, lambda n: np.sqrt(2 / n), knobs.seed), pixels, odd),
+        "sigmoid": Case(sigmoid, initial(deep, lambda n: np.sqrt(1 / n), knobs.seed), pixels, odd)}
 
 
 @functools.partial(jax.jit, static_argnames=("cost", "one_sided"))
@@ -126,8 +121,8 @@ def change(layer: int, leaf: str, to: Callable) -> Callable:
     """A mistake: a function of the gradient that changes one leaf of it. Layers count from 1."""
 
     def mistake(grads: Any) -> Any:
-        at = 2 * (layer - 1)
-        return (*grads[:at], grads[at] | {leaf: to(grads[at][leaf])}, *grads[at + 1:])
+        at = layer - 1
+        return [*grads[:at], grads[at] | {leaf: to(grads[at][leaf])}, *grads[at + 1:]]
 
     return mistake
 
@@ -153,7 +148,7 @@ MISTAKES: dict[str, Callable] = {
 
 
 def with_gradient(case: Case, grads: Any) -> Callable:
-    """The cost, with a backward pass that says that these are its gradient at case.params."""
+    """The cost with a backward pass that returns the given gradient, right or wrong."""
 
     @jax.custom_vjp
     def cost(params: Any) -> Any:
@@ -185,8 +180,8 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
                   [(name, f"{value:.10g}") for name, value in numbers.items()]))
         rows, swept = [], {}
         for name in knobs.networks:
-            found, swept[name] = plant(knobs, name, cases[name])
-            rows += found
+            checked, swept[name] = plant(knobs, name, cases[name])
+            rows += checked
         say("\n" + table(("network, planted mistake", "difference", "the course", "worst error / units",
                           "compare_gradients"),
                          [(f"{r['network']}: {r['mistake']}", f"{r['difference']:.2e}",
@@ -194,15 +189,15 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
                            "right" if r["accepted"] else "WRONG") for r in rows]))
         draw(knobs, out, course, grads, swept)
     planted = [r for r in rows if r["mistake"] != "none"]
-    missed = {who: sum(r[key] for r in planted) for who, key in (("course", "passes"),
-                                                                ("compare_gradients", "accepted"))}
+    missed = {checker: sum(r[key] for r in planted)
+              for checker, key in (("course", "passes"), ("compare_gradients", "accepted"))}
     say(f"\nof {len(planted)} mistakes the course's check passes {missed['course']}, "
         f"compare_gradients {missed['compare_gradients']}")
     return {"course_numbers": numbers, "mistakes": rows, "missed": missed, "planted": len(planted)}
 
 
 def plant(knobs: Knobs, name: str, case: Case) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """What both checks say of each mistake, and measure of dW1 that is larger by a part of itself."""
+    """The verdicts of both checks on each mistake, and their measures of a dW1 that is larger by a part of itself."""
     grads = jax.jit(jax.grad(case.cost))(case.params)
     approximate = slopes(case.cost, case.params, knobs.epsilon)
     problem = Problem(case.reference, (case.params,), names=("params",))

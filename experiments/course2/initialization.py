@@ -27,10 +27,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments import figures
-from experiments.course2.course_network import Points, Trained, descend, initial, report
-from experiments.knobs import Configuration, knob
-from experiments.run import say, table
+from experiments.shared import figures
+from experiments.shared.knobs import Configuration, knob
+from experiments.shared.mlp import Points, Trained, descend, initial, report
+from experiments.shared.run import say, table
 from jaxnn.data import noisy_circles
 
 STARTS = ("zeros", "constant", "large", "He")
@@ -60,15 +60,13 @@ def start(name: str, knobs: Knobs) -> Any:
     params = initial((2, *knobs.hidden, 1), scales[name], knobs.seed + 2)
     if name != "constant":
         return params
-    return tuple(layer and layer | {"weight": np.full_like(layer["weight"], knobs.constant)}
-                 for layer in params)
+    return [layer | {"weight": np.full_like(layer["weight"], knobs.constant)} for layer in params]
 
 
 def spread(params: Any) -> float:
     """By how much the units of one layer differ at most: in their weights from x, biases and weights onward."""
-    layers = params[::2]
     return max(float(np.ptp(np.asarray(column), axis=0).max())
-               for layer, onward in itertools.pairwise(layers)
+               for layer, onward in itertools.pairwise(params)
                for column in (layer["weight"], layer["bias"], onward["weight"].T))
 
 

@@ -27,10 +27,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import figures
-from experiments.course2.course_network import Points, Trained, cost, descend, initial, report, trained
-from experiments.knobs import Configuration, knob
-from experiments.run import say, table
+from experiments.shared import figures
+from experiments.shared.knobs import Configuration, knob
+from experiments.shared.mlp import Points, Trained, cost, descend, initial, report, trained
+from experiments.shared.run import say, table
 from jaxnn import binary_cross_entropy, dense, dropout, relu
 from jaxnn.data import MissingData, noisy_moons
 from jaxnn.data.football import load_football
@@ -86,7 +86,7 @@ def half_square_backward(w: Any, dy: Any) -> Any:
 
 def penalized_cost(params: Any, x: Any, labels: Any, strength: float) -> Any:
     """The mean loss plus λ/2m Σ W², over the weights and not the biases."""
-    squares = sum(half_square(layer["weight"]) for layer in params[::2])
+    squares = sum(half_square(layer["weight"]) for layer in params)
     return cost(params, x, labels) + strength / len(labels) * squares
 
 
@@ -109,7 +109,7 @@ def thinned_cost(params: Any, x: Any, labels: Any, masks: Any, rate: float) -> A
     """The mean loss of the network with units dropped after each hidden layer."""
 
     def loss(x: Any, label: Any, masks: Any) -> Any:
-        for layer, kept in zip(params[:-1:2], masks, strict=True):
+        for layer, kept in zip(params[:-1], masks, strict=True):
             x = dropout_of(relu(dense(layer, x)), kept, rate=rate)
         return binary_cross_entropy(dense(params[-1], x)[0], label)
 
@@ -120,7 +120,7 @@ def thinned_cost(params: Any, x: Any, labels: Any, masks: Any, rate: float) -> A
 def descent_by_fresh_dropout(params: Any, x: Any, labels: Any, learning_rate: Any, key: Any, *, rate: float,
                              iterations: int) -> Any:
     """(params, the cost before each step), with other units dropped at each."""
-    sizes = [len(layer["bias"]) for layer in params[:-1:2]]
+    sizes = [len(layer["bias"]) for layer in params[:-1]]
 
     def step(params: Any, key: Any) -> Any:
         # In float32: enough to compare with a rate, and half the work.
@@ -150,7 +150,7 @@ def train(name: str, knobs: Knobs, points: Points) -> Trained:
 
 def weight_norm(params: Any) -> float:
     """‖W‖ over all the layers."""
-    return float(np.sqrt(sum(np.sum(np.square(layer["weight"])) for layer in params[::2])))
+    return float(np.sqrt(sum(np.sum(np.square(layer["weight"])) for layer in params)))
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
@@ -188,9 +188,9 @@ def draw(knobs: Knobs, out: Path, data: str, field: Points, results: dict[str, T
 
     figure, ((left, right),) = figures.panels(1, 2, (4.6, 3.4), f"{data}: weights after training")
     for i, (name, r) in enumerate(results.items()):
-        layers = [float(np.linalg.norm(layer["weight"])) for layer in r.params[::2]]
+        layers = [float(np.linalg.norm(layer["weight"])) for layer in r.params]
         left.bar(np.arange(len(layers)) + 0.2 * (i - 1.5), layers, 0.2, label=name)
-        size = np.sort(np.abs(np.concatenate([np.ravel(layer["weight"]) for layer in r.params[::2]])))
+        size = np.sort(np.abs(np.concatenate([np.ravel(layer["weight"]) for layer in r.params])))
         right.plot(size, np.arange(1, len(size) + 1) / len(size), label=name)
     left.set(xlabel="layer", ylabel="‖W‖", xticks=range(len(layers)),
              xticklabels=range(1, len(layers) + 1))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from experiments.faults.corrupt import corrupt
 from experiments.faults.failing import failing
 from experiments.faults.kill import kill
-from experiments.run import device, say
+from experiments.shared.run import device, say
 
 __all__ = ["faults"]
 

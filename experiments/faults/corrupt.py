@@ -1,7 +1,7 @@
 """Damaged on the disk: is any checkpoint loaded that is not what was written?
 
-Of a directory with two checkpoints the newer is damaged in one way and loaded. Right is only to say so and
-to take the older one, unchanged.
+In a directory with two checkpoints the newer is damaged in one way, and the directory is loaded. The only right
+outcome: the damage is reported and the older checkpoint is loaded, unchanged.
 """
 
 import collections
@@ -15,7 +15,7 @@ from typing import Any
 
 from experiments.faults.kill import _same
 from experiments.faults.runs import KINDS, begin
-from experiments.run import progress, say, table
+from experiments.shared.run import progress, say, table
 from jaxnn.checks import InputError
 from jaxnn.training import checkpoint
 
@@ -94,7 +94,7 @@ def corrupt(n: int, seed: int) -> collections.Counter[tuple[str, str]]:
             DAMAGES[name](folder / "bad" / "step_00000002", chance)
             outcomes[name, _outcome(folder / "bad", older)] += 1
             shutil.rmtree(folder / "bad")
-    verdicts = ["said, the older loaded", "an error", "loaded silently"]
+    verdicts = ["reported, the older loaded", "an error", "loaded silently"]
     rows = [(name, *(outcomes[name, v] for v in verdicts)) for name in DAMAGES]
     total = [sum(outcomes[name, v] for name in DAMAGES) for v in verdicts]
     say(table(("damage", *verdicts), [*rows, ("all", *total)]))
@@ -102,13 +102,13 @@ def corrupt(n: int, seed: int) -> collections.Counter[tuple[str, str]]:
 
 
 def _outcome(directory: Path, older: dict[str, Any]) -> str:
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as reported:
         warnings.simplefilter("always")
         try:
             found = checkpoint.load(directory)
         except (checkpoint.BadCheckpoint, InputError):
             return "an error"
     is_older = bool(found.step == 1 and all(_same(leaf, older[path]) for path, leaf in found.tree.items()))
-    return "said, the older loaded" if is_older and said else "loaded silently"
+    return "reported, the older loaded" if is_older and reported else "loaded silently"
 
 

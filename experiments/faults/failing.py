@@ -15,7 +15,7 @@ from unittest import mock
 
 from experiments.faults.kill import _same
 from experiments.faults.runs import KINDS, begin
-from experiments.run import say, table
+from experiments.shared.run import say, table
 from jaxnn.training import checkpoint
 
 __all__ = ["failing"]
@@ -36,7 +36,7 @@ def failing() -> collections.Counter[tuple[str, str, bool]]:
         good, trial = Path(temporary) / "good", Path(temporary) / "trial"
         run = begin(next(iter(KINDS)))[0]
         # Each kind of leaf once: every file is written by the same calls.
-        state = {"weight": run.params[0]["weight"], "key": run.key, "step": run.step}
+        state = {"weight": run.params["dense1"]["weight"], "key": run.key, "step": run.step}
         checkpoint.save(good, 1, state)
         newer = state | {"step": state["step"] + 1}
         whole = {step: checkpoint.load(good).tree | {"step": step - 1} for step in (1, 2)}
@@ -45,9 +45,9 @@ def failing() -> collections.Counter[tuple[str, str, bool]]:
             for fault, number in FAULTS.items():
                 for at in range(n):
                     _, call = _attempt(good, trial, step, newer if step == 2 else state, at, number)
-                    found = checkpoint.load(trial)
-                    is_whole = found.step in whole and all(
-                        _same(leaf, whole[found.step][path]) for path, leaf in found.tree.items() if path != "step")
+                    newest = checkpoint.load(trial)
+                    is_whole = newest.step in whole and all(
+                        _same(leaf, whole[newest.step][path]) for path, leaf in newest.tree.items() if path != "step")
                     # And the next save goes through.
                     checkpoint.save(trial, 3, state)
                     outcomes[fault, call, is_whole and checkpoint.load(trial).step == 3] += 1

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.faults.runs import KINDS, STEPS
-from experiments.run import say, table
+from experiments.shared.run import say, table
 from jaxnn.training import checkpoint
 
 __all__ = ["Killed", "kill"]
@@ -39,7 +39,7 @@ class Killed(NamedTuple):
 
 
 def kill(n: int, seed: int, jobs: int = 2, steps: int = STEPS, kinds: tuple[str, ...] = tuple(KINDS)) -> list[Killed]:
-    """n kills, dealt over the kinds, and the table of what came of them."""
+    """n kills, dealt over the kinds, and their table."""
     shares = [(name, n // len(kinds) + (i < n % len(kinds))) for i, name in enumerate(kinds)]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
         results = list(pool.map(
@@ -88,13 +88,13 @@ def _cache(directory: Path) -> Path:
 
 
 def _interrupt(process: Any, directory: Path, chance: random.Random) -> bool:
-    """Kills the process somewhere in its training, now and then as it starts; False if it was through."""
+    """Kills the process somewhere in its training, now and then as it starts; False if the training had ended."""
     log = directory / "metrics.jsonl"
     before = _size(log)
     if chance.random() < 0.05:
         time.sleep(chance.uniform(0, 2))
     else:
-        # Its first new line says that it trains.
+        # The first new line of the log shows that the training has begun.
         while process.poll() is None and (_size(log) <= before or log.read_bytes().count(b"\n") < 2):
             time.sleep(0.001)
         time.sleep(chance.uniform(0, 0.4))
@@ -118,11 +118,11 @@ def _size(path: Path) -> int:
 
 def _compare(directory: Path, whole: Path) -> tuple[int | None, bool]:
     if not directory.is_dir() or not checkpoint.steps_in(directory):
-        return None, True  # nothing was saved yet, so nothing is lost that was
+        return None, True  # nothing was saved, so nothing can be lost
     newest = checkpoint.load(directory)
-    wanted = checkpoint.load(whole, step=newest.step)
-    return newest.step, newest.tree.keys() == wanted.tree.keys() and all(
-        _same(leaf, wanted.tree[path]) for path, leaf in newest.tree.items())
+    expected = checkpoint.load(whole, step=newest.step)
+    return newest.step, newest.tree.keys() == expected.tree.keys() and all(
+        _same(leaf, expected.tree[path]) for path, leaf in newest.tree.items())
 
 
 def _same(a: Any, b: Any) -> bool:

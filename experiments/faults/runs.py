@@ -1,8 +1,8 @@
-"""Six kinds of training run, each a few hundred short steps on generated data: what the faults are tried on.
+"""Six kinds of training run, each a few hundred short steps on generated data: the runs that the faults are tried on.
 
     python -m experiments.faults.runs KIND DIRECTORY
 
-trains one with checkpoints in DIRECTORY, and goes on with what is there.
+trains one with checkpoints in DIRECTORY, and continues from those that are there.
 """
 
 import argparse

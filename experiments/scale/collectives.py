@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from experiments.run import say, table
 from experiments.scale.train import begin
+from experiments.shared.run import say, table
 from jaxnn.training import make_mesh
 from jaxnn.training.mesh import place
 

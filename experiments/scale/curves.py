@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments.run import say, table
 from experiments.scale.train import begin
+from experiments.shared.run import say, table
 from jaxnn.training import make_mesh
 from jaxnn.training.mesh import place
 
@@ -36,14 +36,15 @@ def report(steps: int = 50) -> list[tuple[str, int, float, float]]:
     """Prints, and gives, for each placement and number of devices the largest difference of the costs from
     those on one device, and the ratio of the first gradients' norms."""
     alone = curve(1, fully=False, steps=steps)
-    found = []
+    differences = []
     for fully in (False, True):
         for n in COUNTS[1:]:
-            here = curve(n, fully=fully, steps=steps)
-            found.append(("fully sharded" if fully else "data parallel", n,
-                          float(np.max(np.abs(here.costs - alone.costs))), here.gradient_norm / alone.gradient_norm))
-    rows = [(name, n, f"{error:.1e}", f"{ratio:.6f}") for name, n, error, ratio in found]
+            spread = curve(n, fully=fully, steps=steps)
+            difference = float(np.max(np.abs(spread.costs - alone.costs)))
+            differences.append(("fully sharded" if fully else "data parallel", n, difference,
+                                spread.gradient_norm / alone.gradient_norm))
+    rows = [(name, n, f"{error:.1e}", f"{ratio:.6f}") for name, n, error, ratio in differences]
     say(f"{steps} steps on the digits, cost {alone.costs[0]:.4f} at first and {alone.costs[-1]:.4f} nats at last "
         "on one device; beside it:\n")
     say(table(("placement", "devices", "cost differs by", "gradient's norm, ratio"), rows))
-    return found
+    return differences

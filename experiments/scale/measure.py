@@ -23,9 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from experiments.run import say, table
 from experiments.scale.predict import predict
 from experiments.scale.train import begin
+from experiments.shared.run import say, table
 from jaxnn.training import make_mesh
 from jaxnn.training.distributed import connect
 from jaxnn.training.mesh import place
@@ -37,9 +37,9 @@ REPEATS = 30
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        return int(port.getsockname()[1])
 
 
 def report(hidden: int = 512, batch: int = 512) -> tuple[float, float]:
@@ -52,13 +52,13 @@ def report(hidden: int = 512, batch: int = 512) -> tuple[float, float]:
     link = (large - small) / max(t_large - t_small, 1e-9)
     latency = max(t_small - small / link, 0.0) / 2  # the formula counts 2 (N-1) messages
     rate = alone["flops"] / alone["step"]
-    found = predict(2, flops=alone["flops"], n_bytes=alone["bytes"], rate=rate, link=link, latency=latency)
+    predicted = predict(2, flops=alone["flops"], n_bytes=alone["bytes"], rate=rate, link=link, latency=latency)
     say(f"one process: {rate / 1e9:.1f} GFLOP/s; between two: {link / 1e6:.0f} MB/s, {1e6 * latency:.0f} µs\n")
     say(table(("step of the digits", "predicted / ms", "measured / ms"), [
         ("on one", "-", f"{1e3 * alone['step']:.2f}"),
-        ("on two", f"{1e3 * found.step:.2f}", f"{1e3 * both['step']:.2f}"),
-        ("efficiency", f"{100 * found.efficiency:.0f} %", f"{100 * alone['step'] / (2 * both['step']):.0f} %")]))
-    return found.step, both["step"]
+        ("on two", f"{1e3 * predicted.step:.2f}", f"{1e3 * both['step']:.2f}"),
+        ("efficiency", f"{100 * predicted.efficiency:.0f} %", f"{100 * alone['step'] / (2 * both['step']):.0f} %")]))
+    return predicted.step, both["step"]
 
 
 def _run(n: int, hidden: int, batch: int) -> dict[str, Any]:
@@ -96,12 +96,12 @@ def main() -> None:
     costs = program.cost_analysis() or {}
     n_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state.params))
 
-    def one() -> Any:
+    def take_step() -> Any:
         nonlocal state
         state, info = step(state, *data)
         return info
 
-    measured = {"step": _time(one), "flops": float(costs.get("flops", 0)) * n, "bytes": n_bytes, "sums": []}
+    measured = {"step": _time(take_step), "flops": float(costs.get("flops", 0)) * n, "bytes": n_bytes, "sums": []}
     whole = NamedSharding(mesh, PartitionSpec())
     if n > 1:
         for size in SIZES:

@@ -11,7 +11,7 @@ The batch stays the same as N grows (strong scaling); for a batch that grows wit
 
 from typing import NamedTuple
 
-from experiments.run import say, table
+from experiments.shared.run import say, table
 from jaxnn.checks import expect
 
 __all__ = ["Prediction", "predict", "report"]
@@ -48,9 +48,9 @@ def predict(n_devices: int, *, flops: float, n_bytes: float, rate: float, link: 
 
 def report(counts: tuple[int, ...], *, flops: float, n_bytes: float, rate: float, link: float, latency: float,
            overlap: float) -> list[Prediction]:
-    found = [predict(n, flops=flops, n_bytes=n_bytes, rate=rate, link=link, latency=latency, overlap=overlap)
+    predictions = [predict(n, flops=flops, n_bytes=n_bytes, rate=rate, link=link, latency=latency, overlap=overlap)
              for n in counts]
     say(table(("devices", "compute / ms", "communication / ms", "step / ms", "efficiency"), [
         (n, *(f"{1e3 * seconds:.2f}" for seconds in p[:3]), f"{100 * p.efficiency:.0f} %")
-        for n, p in zip(counts, found, strict=True)]))
-    return found
+        for n, p in zip(counts, predictions, strict=True)]))
+    return predictions

@@ -3,7 +3,7 @@
     python -m experiments.scale.train --out DIR                      under SLURM, MPI, Kubernetes, or alone
     python -m experiments.scale.train --out DIR --coordinator HOST:PORT --processes N --process I
 
-Called again with the same DIR it goes on, on as many processes and devices as there are then.
+A second call with the same DIR continues the run, on as many processes and devices as there are then.
 """
 
 import argparse

@@ -19,7 +19,7 @@ from typing import Any
 from jaxnn.checks import InputError
 from jaxnn.gradients.arguments import parse
 from jaxnn.gradients.options import add_options, compare, deliver, did_you_mean, refuse, settings
-from jaxnn.gradients.reference import reference_of
+from jaxnn.gradients.reference import with_reference
 
 EXAMPLE = "my_module:my_function"
 
@@ -42,8 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         keywords = settings(options)  # before the module's own code may start JAX
         static = dict(_static(text) for text in options.static)
         f = load("the function", options.function)
-        reference = _reference(f, options)
+        reference = None if options.reference is None else load("--reference", options.reference)
         args = parse(options.args, int(options.seed))
+        f, reference = _with_reference(f, reference, args, static, options.function)
         report = compare(f, reference, args, static, int(options.seed), **keywords)
     except InputError as error:
         return refuse(error)
@@ -59,7 +60,8 @@ def parser() -> argparse.ArgumentParser:
                         help="what is differentiated: a jax.custom_vjp, an op, any callable; the module is "
                         "looked for in the current directory too")
     parser.add_argument("--reference", metavar="MODULE:NAME",
-                        help="the plain function, which jax.grad differentiates; an op brings its own")
+                        help="the plain function, which jax.grad differentiates; an op, a function of ops and a "
+                        "custom_vjp bring their own")
     parser.add_argument("--args", required=True, metavar="TEXT",
                         help="the arguments; how to describe them is below")
     parser.add_argument("--static", nargs="+", default=[], action="extend", metavar="NAME=VALUE",
@@ -117,15 +119,16 @@ def _modules() -> Iterator[str]:
             yield ".".join(path.with_suffix("").parts)
 
 
-def _reference(f: Callable, options: argparse.Namespace) -> Callable:
-    """The function that --reference names; f's own without it."""
-    if options.reference is not None:
-        return load("--reference", options.reference)
+def _with_reference(f: Callable, reference: Callable | None, args: tuple, static: dict[str, Any],
+                    name: str) -> tuple[Callable, Callable]:
+    """f and the function that --reference names, or else f's own."""
     try:
-        return reference_of(f)
+        return with_reference(f, reference, args, static)
     except InputError as error:
-        raise InputError("--reference", f"expects MODULE:NAME, the plain function that {options.function} is "
-                         "compared with; got none; only an op brings its own") from error
+        if reference is None and error.who == "compare_gradients":
+            raise InputError("--reference", f"expects MODULE:NAME, the plain function that {name} is compared with; got none; "
+                             "an op, a function of ops and a jax.custom_vjp bring their own") from error
+        raise
 
 
 def _static(text: str) -> tuple[str, Any]:

@@ -18,7 +18,7 @@ from jaxnn.ops.conv import conv
 from jaxnn.ops.dense import dense
 from jaxnn.ops.embedding import embedding
 from jaxnn.ops.over_time import through_time
-from jaxnn.ops.recurrent import gru, gru_reset_after, lstm, rnn
+from jaxnn.ops.recurrent import gru, gru_reset_after, lstm, rnn, rnn_relu
 
 __all__ = ["conv_factors", "dense_factors", "embedding_factors", "recurrent_factors"]
 
@@ -68,7 +68,8 @@ def recurrent_factors(cache: Any, dy: Any) -> Any:
 
 
 def _factor(factor: Any) -> Factor:
-    """Σ_t b_t a_tᵀ, Σ_t b_t, or blocks of rows: then each block has places of its own, and zeros in the others' rows."""
+    """Σ_t b_t a_tᵀ, Σ_t b_t, or blocks of rows: each block then has places of its own, with zeros in the rows of
+    the others."""
     if not isinstance(factor, tuple | list):
         return Whole(jnp.sum(factor, 0))
     pairs = factor if isinstance(factor, list) else [factor]
@@ -78,5 +79,5 @@ def _factor(factor: Any) -> Factor:
     return Outer(jnp.concatenate(rows), jnp.concatenate([a for _, a in pairs]))
 
 
-for _op in (rnn, gru, gru_reset_after, lstm):
+for _op in (rnn, rnn_relu, gru, gru_reset_after, lstm):
     factor_rule(_op)(recurrent_factors)

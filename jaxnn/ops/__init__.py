@@ -8,8 +8,19 @@ from jaxnn.ops.dropout import dropout
 from jaxnn.ops.embedding import embedding
 from jaxnn.ops.loss import binary_cross_entropy, huber, softmax_cross_entropy, squared_error
 from jaxnn.ops.normalization import batch_norm, batch_norm_inference
-from jaxnn.ops.over_time import over_time
+from jaxnn.ops.over_time import cell, over_time
 from jaxnn.ops.pool import max_pool
-from jaxnn.ops.recurrent import gru, gru_reset_after, lstm, rnn
+from jaxnn.ops.recurrent import (
+    gru,
+    gru_cell,
+    gru_reset_after,
+    gru_reset_after_cell,
+    lstm,
+    lstm_cell,
+    rnn,
+    rnn_cell,
+    rnn_relu,
+    rnn_relu_cell,
+)
 from jaxnn.ops.shape import add, concatenate, flatten
 from jaxnn.ops.softmax import log_softmax, softmax

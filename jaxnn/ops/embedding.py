@@ -59,11 +59,9 @@ def embedding_backward(cache: Any, dy: Any) -> Any:
 
 
 def _rows(x: Any, n_rows: int) -> Any:
-    """x as JAX can read it, n_rows where it is no row.
-
-    JAX compares integers with a size in their own dtype, and 256 as a uint8 is 0; and it narrows those that int32
-    does not hold, so that 2³² + 1 would read row 1.
-    """
-    largest = jnp.iinfo(x.dtype).max
-    x = x if largest <= np.iinfo(np.int32).max else jnp.where((x >= 0) & (x < n_rows), x, n_rows)
-    return x.astype(jnp.int32) if n_rows <= np.iinfo(np.int32).max else x
+    """x as JAX can read it: JAX narrows integers that int32 does not hold, and 2³² + 1 would read row 1. One of
+    them that is no row becomes n_rows, which is none either."""
+    largest = np.iinfo(np.int32).max
+    if jnp.iinfo(x.dtype).max <= largest or n_rows > largest:
+        return x
+    return jnp.where((x >= 0) & (x < n_rows), x, n_rows).astype(jnp.int32)

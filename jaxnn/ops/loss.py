@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnn.checks import InputError, as_indices, expect, expect_array, expect_float, expect_shape, is_integer, known
+from jaxnn.checks import InputError, expect, expect_array, expect_float, expect_shape, is_integer, known
 from jaxnn.hand_derived import Static, hand_derived
 from jaxnn.ops.reduction import Reduced, reduce_backward, reduce_forward
 
@@ -224,17 +224,18 @@ def _check_labels(who: str, labels: Any, shape: tuple[int, ...], ignore_label: i
                _range(values), "count classes from 0")
 
 
-def _smoothed(labels: Any, log_p: Any, options: Static) -> Any:
+def _smoothed(labels: Any, log_p: Any, options: Any) -> Any:
     """u, (..., n_classes), of the dtype of log p; NaN where a class is out of range."""
     smoothing, ignore_label = options.value
     n_classes = log_p.shape[-1]
     if _is_float(labels):
         t = labels.astype(log_p.dtype)
     else:
-        classes = as_indices(labels)
+        # Not narrower than 32 bits: 256 classes as a uint8 are 0.
+        classes = labels.astype(jnp.int32) if jnp.iinfo(labels.dtype).bits < 32 else labels
         if ignore_label is not None:
             classes = jnp.where(_ignored(labels, ignore_label), 0, classes)
-        classes = classes[..., None]
+        classes = lax.expand_dims(classes, (classes.ndim,)) if classes.ndim else classes
         each = jnp.expand_dims(jnp.arange(n_classes, dtype=classes.dtype), range(labels.ndim))
         is_class = each == classes
         t = jnp.where((classes >= 0) & (classes < n_classes), is_class.astype(log_p.dtype), jnp.nan)

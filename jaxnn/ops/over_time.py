@@ -28,6 +28,7 @@ Sizes: time, n_in, n_hidden.
 """
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -64,7 +65,7 @@ class Cell:
     """
 
     def __init__(self, step: Callable, state: tuple[str, ...], params: Mapping[str, str]):
-        functools.update_wrapper(self, step)
+        self.__name__, self.__doc__, self.__module__ = step.__name__, step.__doc__, step.__module__
         self.name = step.__name__.removesuffix("_cell")
         self.step, self.state, self.params = step, state, dict(params)
         self._backward: Callable | None = None
@@ -109,6 +110,7 @@ def cell(*, state: str, params: Mapping[str, str]) -> Callable[[Callable], Cell]
       params: the shape of each parameter by name, as "4*n_hidden n_in"; with "?" at the end it may be left out.
         "weight_x" (rows of z, n_in) and "bias", if there is one, make z; the others belong to the step.
     """
+    expect("weight_x" in params, "cell", "params to name 'weight_x', which makes z", str(sorted(params)))
     return lambda step: Cell(step, tuple(state.split()), params)
 
 
@@ -142,8 +144,9 @@ def over_time(cell: Cell) -> HandDerived:
     alone = len(cell.state) == 1
     forward.__name__ = forward.__qualname__ = cell.name
     forward.__module__ = cell.step.__module__
-    forward.__doc__ = (cell.step.__doc__ or "") + "\n" + _ARGUMENTS.format(
-        params=", ".join(f"{name} ({shape})" for name, shape in cell.params.items()), initial=starts,
+    shapes = (f"{name} ({shape.replace(' ', ', ')})" for name, shape in cell.params.items())
+    forward.__doc__ = inspect.cleandoc(cell.step.__doc__ or "") + "\n" + _ARGUMENTS.format(
+        params=", ".join(shapes), initial=starts,
         container="an array" if alone else "in a tuple, list or namedtuple",
         last="h" if alone else f"({', '.join(cell.state)})")
     op = HandDerived(forward)
@@ -164,7 +167,7 @@ class _Cache(NamedTuple):
     initial: Any
     after: Any  # the states of all times
     kept: Any
-    static: Static  # _Plan
+    static: Any  # Static(_Plan)
 
 
 class _Plan(NamedTuple):
@@ -182,20 +185,22 @@ def _run(cell: Cell, params: Any, x: Any, initial: Any, mask: Any, reverse: bool
     expect(x.shape[0] > 0, cell.name, "at least one time step", str(x.shape))
     expect(isinstance(reverse, bool), cell.name, "reverse to be True or False", repr(reverse))
     if mask is not None:
-        expect(getattr(mask, "dtype", None) == bool, cell.name, "mask, an array of bool",
-               str(getattr(mask, "dtype", type(mask).__name__)), "True stands for a step that counts")
+        dtype = getattr(mask, "dtype", None)
+        expect(dtype is not None and jnp.issubdtype(dtype, bool), cell.name, "mask, an array of bool",
+               type(mask).__name__ if dtype is None else str(dtype), "True stands for a step that counts")
         expect_shape(cell.name, "mask", mask, (x.shape[0],))
     states = None if initial is None else _checked_initial(cell, initial, n)
 
     # One promotion rule for all that meet in the loop, where the dtype of the state must stay what it is.
     dtype = functools.reduce(jnp.promote_types, (a.dtype for a in [x, *given.values(), *(states or [])]))
-    x = time_first(x.astype(dtype))
+    x = x.astype(dtype)
     given = {name: a.astype(dtype) for name, a in given.items()}
     # zeros_like and not zeros: inside `shard_map` it varies over the mesh axes that x varies over.
     start = cell.pack([jnp.zeros_like(x, shape=(n,))] * len(cell.state) if states is None
                       else [a.astype(dtype) for a in states])
     if mask is not None:
         x = jnp.where(mask[:, None], x, 0)  # padding of inf or NaN would reach the weights as 0 times inf
+    x = time_first(x)
     # The products with x need no earlier step: one matrix product for the whole sequence.
     z = x @ given["weight_x"].T
     bias = given.pop("bias", None)
@@ -261,6 +266,8 @@ def through_time(cache: Any, dy: Any) -> Any:
     dinitial, dz = lax.scan(step, dlast, (dh, cell.slopes(params, steps), cache.mask), reverse=not reverse)
     expect_shape(cell.name, "dz of the cell's backward pass", dz, (dz.shape[0], params["weight_x"].shape[0]))
     factors = {"weight_x": (dz, cache.x), "bias": dz} | cell.products(steps, dz)
+    expect(set(names) <= set(factors), cell.name, f"its products to hold {sorted(set(names) - {'weight_x', 'bias'})}",
+           str(sorted(set(factors) - {"weight_x", "bias"})), f"give them by @{cell.__name__}.defproducts")
     dinitial = initial_tree.unflatten(jax.tree.leaves(dinitial)[:initial_tree.num_leaves])
     return {name: factors[name] for name in names}, time_first(dz @ params["weight_x"]), dinitial
 
@@ -281,7 +288,7 @@ def _states_before(cache: _Cache) -> Any:
     def one(start: Any, after: Any) -> Any:
         shifted = padded(after[1:] if plan.reverse else after[:-1], 1, 0)
         # Without an initial state it is zero.
-        return shifted if plan.initial_tree.num_leaves == 0 else shifted + padded(start[None], 0, time - 1)
+        return shifted if plan.initial_tree.num_leaves == 0 else shifted + padded(time_first(start[None]), 0, time - 1)
 
     return jax.tree.map(one, cache.initial, cache.after)
 
@@ -290,10 +297,10 @@ def _summed(factor: Any) -> Any:
     """Σ_t b_t a_tᵀ, Σ_t b_t, or blocks of rows, added up in float32 at least."""
     if isinstance(factor, list):
         return jnp.concatenate([_summed(block) for block in factor])
-    if not isinstance(factor, tuple):
-        return jnp.sum(factor, 0, dtype=jnp.promote_types(factor.dtype, jnp.float32))
-    b, a = factor
-    return jnp.einsum("tb,ta->ba", b, a, preferred_element_type=jnp.promote_types(a.dtype, jnp.float32))
+    b, a = factor if isinstance(factor, tuple) else (factor, None)
+    wide = jnp.promote_types(b.dtype, jnp.float32)
+    total = jnp.sum(b, 0, dtype=wide) if a is None else jnp.einsum("tb,ta->ba", b, a, preferred_element_type=wide)
+    return total.astype(b.dtype)
 
 
 def _in_params(cache: _Cache, by_name: dict[str, Any]) -> Any:
@@ -302,10 +309,12 @@ def _in_params(cache: _Cache, by_name: dict[str, Any]) -> Any:
 
 
 def _expect_state(cell: Cell, part: str, before: Any, after: Any) -> None:
-    fits = jax.tree.structure(before) == jax.tree.structure(after)
-    want, got = ([f"{a.dtype}{list(jnp.shape(a))}" for a in jax.tree.leaves(s)] for s in (before, after))
-    expect(fits and want == got, cell.name, f"its {part} to return a state ({', '.join(cell.state)}) of {', '.join(want)}",
-           ", ".join(got) if fits else str(jax.tree.structure(after)))
+    trees: list[Any] = [jax.tree.structure(state) for state in (before, after)]
+    fits = trees[0] == trees[1]
+    want, got = (", ".join(f"{jnp.result_type(a)}{list(jnp.shape(a))}" for a in jax.tree.leaves(state))
+                 for state in (before, after))
+    expect(fits and want == got, cell.name, f"its {part} to return a state ({', '.join(cell.state)}) of {want}",
+           got if fits else str(trees[1]))
 
 
 def _checked_params(cell: Cell, params: Any) -> tuple[tuple[str, ...], dict[str, Any], int]:

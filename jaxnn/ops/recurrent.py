@@ -12,8 +12,8 @@ from jax import lax
 
 from jaxnn.ops.over_time import cell, over_time
 
-__all__ = ["gru", "gru_cell", "gru_reset_after", "gru_reset_after_cell", "lstm", "lstm_cell", "relu_cell", "rnn",
-           "rnn_cell"]
+__all__ = ["gru", "gru_cell", "gru_reset_after", "gru_reset_after_cell", "lstm", "lstm_cell", "rnn", "rnn_cell",
+           "rnn_relu", "rnn_relu_cell"]
 
 
 def _shapes(blocks: int, **others: str) -> dict[str, str]:
@@ -47,7 +47,7 @@ def rnn_cell_backward(params: Any, slope: Any, dh: Any) -> Any:
 
 
 @cell(state="h", params=_shapes(1))
-def relu_cell(params: Any, h: Any, z: Any) -> Any:
+def rnn_relu_cell(params: Any, h: Any, z: Any) -> Any:
     """The simple recurrent network with relu, h_t = max(0, W_x x_t + W_h h_{t-1} + b).
 
     Source: Le, Jaitly & Hinton (2015), who start W_h as the identity.
@@ -55,13 +55,13 @@ def relu_cell(params: Any, h: Any, z: Any) -> Any:
     return jnp.maximum(z + h @ params["weight_h"].T, 0), ()
 
 
-@relu_cell.defslopes
-def relu_slopes(params: Any, steps: Any) -> Any:
+@rnn_relu_cell.defslopes
+def rnn_relu_slopes(params: Any, steps: Any) -> Any:
     """relu' is 1 where h_t > 0, else 0, and 0 at the kink."""
     return (steps.after > 0).astype(steps.after.dtype)
 
 
-relu_cell.defbackward(rnn_cell_backward)
+rnn_relu_cell.defbackward(rnn_cell_backward)
 
 
 @cell(state="h", params=_shapes(3))
@@ -217,4 +217,8 @@ def lstm_cell_backward(params: Any, slopes: Any, dstate: Any) -> Any:
     return dz, (dz @ params["weight_h"], dc * f)
 
 
-rnn, gru, gru_reset_after, lstm = map(over_time, (rnn_cell, gru_cell, gru_reset_after_cell, lstm_cell))
+rnn = over_time(rnn_cell)
+rnn_relu = over_time(rnn_relu_cell)
+gru = over_time(gru_cell)
+gru_reset_after = over_time(gru_reset_after_cell)
+lstm = over_time(lstm_cell)

@@ -62,7 +62,8 @@ def reduce_forward(who: str, losses: Any, weights: Any, reduction: str, axes: in
                str(jnp.shape(weights)))
         terms = _along_leading_axes(weights, losses) * losses
     if reduction == "sum":
-        n, total = None, jnp.sum(terms, over)
+        n: Any = None
+        total = jnp.sum(terms, over) if over else terms
     else:
         # float16 ends at 65,504 and bfloat16 has 8 bits: a sum or a count of many elements is neither's.
         wide = jnp.promote_types(losses.dtype, jnp.float32)
@@ -74,7 +75,7 @@ def reduce_forward(who: str, losses: Any, weights: Any, reduction: str, axes: in
     return total, Reduced(weights, None if weights is None else losses, n, Static((shape, over)))
 
 
-def reduce_backward(cache: Reduced, dy: Any) -> tuple[Any, Any]:
+def reduce_backward(cache: Any, dy: Any) -> tuple[Any, Any]:
     """(dℓ, dw): L is linear in ℓ and in w, so
 
         dℓ_e = dy w_e / n        dw_e = dy ℓ_e / n, summed over the elements that share w_e

@@ -1,10 +1,10 @@
 """Where `jax.vmap` puts the axis of the examples around a loop over time: behind time, where the loop wants it.
 
-    x (time, n) of one example;  of a batch, as the user has it (batch, time, n), as `lax.scan` reads it (time, batch, n)
+    x of one example (time, n); of a batch (batch, time, n), but (time, batch, n) where `lax.scan` reads it
 
-`vmap` leaves the axis of the batch in front until it meets the loop. What is computed before the loop is then
-moved there: z, four times n_hidden wide in an LSTM, is written and read once more than need be, and so is its cotangent. Moved
-at the start, it is x that is copied. (Gradient of an LSTM, 64 x 40 x 64 -> 256, on CPU: a tenth of the time.)
+`vmap` leaves the axis of the batch in front until it meets the loop, and moves there what was computed before it: z
+and its cotangent, which are 4 n_hidden wide in an LSTM. Moved at the start, only x, h and their cotangents are
+copied. The gradient of an LSTM, 64 x 40 x 64 -> 256, then takes 53 ms and not 59 (CPU with 2 cores, jax 0.10.2).
 """
 
 from typing import Any

@@ -13,10 +13,10 @@ __all__ = ["per_axis", "resolve_padding"]
 
 def per_axis(who: str, name: str, value: int | Sequence[int], rank: int) -> tuple[int, ...]:
     """A size for each spatial axis, all positive; one integer stands for all."""
-    sizes = tuple(value) if isinstance(value, tuple | list) else (value,) * rank
+    sizes: tuple[Any, ...] = tuple(value) if isinstance(value, tuple | list) else (value,) * rank
     expect(len(sizes) == rank and all(is_integer(n, 1) for n in sizes), who,
            f"{name} to be a positive integer, or {rank} of them", repr(value))
-    return tuple(map(int, sizes))
+    return tuple(int(n) for n in sizes)
 
 
 def resolve_padding(who: str, padding: Any, sizes: Sequence[int], window: Sequence[int],

@@ -58,7 +58,7 @@ def test_a_run_writes_its_measures_beside_what_they_were_measured_with(tmp_path,
     assert record["seconds"] > 0
 
 
-@pytest.mark.parametrize(("argv", "said"), [
+@pytest.mark.parametrize(("argv", "message"), [
     ([], "expected a command; got none"),
     (["trian"], "expected a command; got trian"),
     (["list", "digits"], "list expects no argument; got 'digits'"),
@@ -68,11 +68,11 @@ def test_a_run_writes_its_measures_beside_what_they_were_measured_with(tmp_path,
     (["run", "logistic"], "got 'logistic'; did you mean 'logistic-regression'?"),
     (["run", "xyzzy"], "got 'xyzzy'; choose from digits, logistic-regression"),
 ])
-def test_a_command_line_without_sense_says_what_was_expected(capsys, argv, said):
-    assert said in refusal(capsys, *argv)
+def test_a_command_line_without_sense_says_what_was_expected(capsys, argv, message):
+    assert message in refusal(capsys, *argv)
 
 
-@pytest.mark.parametrize(("options", "said"), [
+@pytest.mark.parametrize(("options", "message"), [
     (["--epochs", "many"], "--epochs expects an integer at least 1; got 'many'"),
     (["--epochs", "0"], "--epochs expects an integer at least 1; got 0"),
     (["--epochs", "1.5"], "--epochs expects an integer at least 1; got '1.5'"),
@@ -83,14 +83,14 @@ def test_a_command_line_without_sense_says_what_was_expected(capsys, argv, said)
     (["--hidden", "8", "0"], "--hidden expects an integer at least 1; got 0"),
     (["--seed", "-1"], "--seed expects an integer at least 0; got -1"),
 ])
-def test_a_knob_out_of_bounds_is_named(capsys, tmp_path, options, said):
-    assert refusal(capsys, "run", "digits", "--out", str(tmp_path / "new"), *options) == f"error: {said}\n"
+def test_a_knob_out_of_bounds_is_named(capsys, tmp_path, options, message):
+    assert refusal(capsys, "run", "digits", "--out", str(tmp_path / "new"), *options) == f"error: {message}\n"
     assert not (tmp_path / "new").exists()
 
 
 def test_a_word_that_is_no_choice_is_refused_with_the_choices(capsys):
-    said = refusal(capsys, "run", "logistic-regression", "--data", "dogs")
-    assert said == "error: --data expects one of auto, cat, breast-cancer; got 'dogs'\n"
+    message = refusal(capsys, "run", "logistic-regression", "--data", "dogs")
+    assert message == "error: --data expects one of auto, cat, breast-cancer; got 'dogs'\n"
 
 
 def test_an_unknown_knob_is_refused(capsys):
@@ -103,35 +103,35 @@ def test_an_unknown_knob_is_refused(capsys):
 def test_out_may_not_be_a_file(capsys, tmp_path):
     file = tmp_path / "results"
     file.write_text("mine")
-    said = refusal(capsys, "run", *QUICK, "--out", str(file))
-    assert said == f"error: --out expects a directory; got the file {file}; name another place\n"
+    message = refusal(capsys, "run", *QUICK, "--out", str(file))
+    assert message == f"error: --out expects a directory; got the file {file}; name another place\n"
     assert file.read_text() == "mine"
 
 
 def test_out_must_be_a_place_that_can_be_written_to(capsys, tmp_path):
     (tmp_path / "file").write_text("")
-    said = refusal(capsys, "run", *QUICK, "--out", str(tmp_path / "file" / "below"))
-    assert "--out expects a directory that can be written to; got" in said
+    message = refusal(capsys, "run", *QUICK, "--out", str(tmp_path / "file" / "below"))
+    assert "--out expects a directory that can be written to; got" in message
 
 
 def test_a_data_directory_that_was_asked_for_must_exist(capsys, tmp_path):
     nowhere = tmp_path / "nowhere"
-    said = refusal(capsys, "run", *QUICK, "--out", str(tmp_path), "--data-dir", str(nowhere))
-    assert f"expects an existing directory at {nowhere}" in said
+    message = refusal(capsys, "run", *QUICK, "--out", str(tmp_path), "--data-dir", str(nowhere))
+    assert f"expects an existing directory at {nowhere}" in message
 
 
 @pytest.mark.parametrize("name", ["logistic-regression", "deep-network"])
 def test_missing_photographs_are_named_with_where_they_go_and_what_goes_without_them(capsys, tmp_path, name):
-    said = refusal(capsys, "run", name, "--data", "cat", "--data-dir", str(tmp_path),
+    message = refusal(capsys, "run", name, "--data", "cat", "--data-dir", str(tmp_path),
                    "--out", str(tmp_path / "out"))
-    assert said.count("\n") == 1
-    assert "c1/train_catvnoncat.h5 was expected at" in said
-    assert str(tmp_path / "c1" / "train_catvnoncat.h5") in said
-    assert "--data breast-cancer" in said
+    assert message.count("\n") == 1
+    assert "c1/train_catvnoncat.h5 was expected at" in message
+    assert str(tmp_path / "c1" / "train_catvnoncat.h5") in message
+    assert "--data breast-cancer" in message
 
 
 def test_a_damaged_file_is_refused_even_where_another_set_would_do(capsys, tmp_path):
     (tmp_path / "train_catvnoncat.h5").write_bytes(b"<html>not found</html>")
-    said = refusal(capsys, "run", "logistic-regression", "--data-dir", str(tmp_path),
+    message = refusal(capsys, "run", "logistic-regression", "--data-dir", str(tmp_path),
                    "--out", str(tmp_path / "out"))
-    assert "train_catvnoncat.h5 expects an HDF5 file; got" in said
+    assert "train_catvnoncat.h5 expects an HDF5 file; got" in message

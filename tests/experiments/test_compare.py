@@ -46,7 +46,7 @@ def test_a_batch(capsys, name, heading, leaf):
     assert re.search(rf"^\w+ +{leaf}", shown, re.MULTILINE)
 
 
-@pytest.mark.parametrize(("argv", "said"), [
+@pytest.mark.parametrize(("argv", "message"), [
     (["dens"], "the catalogue expects the name of an op; got 'dens'; did you mean 'dense'?"),
     (["xyzzy"], "the catalogue expects the name of an op; got 'xyzzy'; choose from sigmoid, tanh"),
     (["--cost"], "compare expects the name of an op; got none; compare --list shows them"),

@@ -76,7 +76,7 @@ def test_without_pytorch_it_says_so(monkeypatch, capsys):
     assert "PyTorch is not installed: torch.autograd.gradcheck is left out" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("argv", "said"), [
+@pytest.mark.parametrize(("argv", "message"), [
     (["--sizes", "tiny"], "--sizes expects names among small, medium, large; got 'tiny'"),
     (["--ops", "dens"], "expects the name of an op; got 'dens'; did you mean 'dense'?"),
     (["--checkers", "jax"], "--checkers expects names among jaxnn, jaxnn-function, check_grads"),

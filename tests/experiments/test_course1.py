@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from experiments.course1 import deep_network, logistic_regression, planar
-from experiments.course1.cat_or_cancer import breast_cancer, cat
+from experiments.shared.cat_or_cancer import breast_cancer, cat
 from jaxnn.data import MissingData
 from jaxnn.metrics import accuracy
 
@@ -133,7 +133,7 @@ def trained_network(hidden, scale, iterations, *, turn=True):
     if not turn:
         return deep_network.train(knobs, params, photographs())
     first, *rest = params
-    return deep_network.train(knobs, (first | {"weight": first["weight"] @ q}, *rest), examples)
+    return deep_network.train(knobs, [first | {"weight": first["weight"] @ q}, *rest], examples)
 
 
 def test_photographs_as_they_are_print_the_courses_first_costs(float64, capsys):
@@ -165,15 +165,15 @@ def test_the_walk_through_the_caches_gives_the_gradient_of_the_cost(float64):
 
     def cost(params):
         logits = x
-        for layer in params[::2]:
+        for layer in params:
             logits = jnp.maximum(logits, 0) if logits is not x else x
             logits = logits @ layer["weight"].T + layer["bias"]
         return -jnp.mean(jax.nn.log_sigmoid(jnp.where(labels == 1, 1, -1) * logits[:, 0]))
 
     value, grads = jax.jit(deep_network.cost_and_gradient)(params, x, labels)
-    wanted_value, wanted = jax.jit(jax.value_and_grad(cost))(params)
-    assert float(value) == pytest.approx(float(wanted_value), rel=1e-14)
-    for got, want in zip(jax.tree.leaves(grads), jax.tree.leaves(wanted), strict=True):
+    expected_value, expected = jax.jit(jax.value_and_grad(cost))(params)
+    assert float(value) == pytest.approx(float(expected_value), rel=1e-14)
+    for got, want in zip(jax.tree.leaves(grads), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-14)
 
 

@@ -8,10 +8,13 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.course2 import batch_norm, bias_variance, hyperparameters, signs
-from experiments.course2.search import Space, Trial, best, grid, narrowed, random_trials, with_optuna
-from experiments.course2.trials import draw_batches, start_trials, train_trials
-from experiments.course2.verdict import diagnose
+from experiments.course2 import softmax_signs as signs
+from experiments.course2.batch_norm import experiment as batch_norm
+from experiments.course2.bias_variance import experiment as bias_variance
+from experiments.course2.bias_variance.verdict import diagnose
+from experiments.course2.hyperparameters import experiment as hyperparameters
+from experiments.course2.hyperparameters.search import Space, Trial, best, grid, narrowed, random_trials, with_optuna
+from experiments.shared.trials import draw_batches, start_trials, train_trials
 from jaxnn import Dense, Sequential
 from jaxnn.checks import InputError
 from jaxnn.data import MissingData
@@ -30,8 +33,8 @@ def test_a_network_whose_relu_is_shut_counts_as_dead(monkeypatch, capsys):
 
     def one_shut(*args):
         states = started(*args)
-        first = {**states.params[0], "bias": states.params[0]["bias"].at[1].add(-100)}
-        return states._replace(params=(first, *states.params[1:]))
+        first = states.params["dense1"]
+        return states._replace(params=states.params | {"dense1": first | {"bias": first["bias"].at[1].add(-100)}})
 
     examples = signs.Examples("random", 6, x, y, x, y, x)
     for begin, dead in ((started, 0), (one_shut, 1)):
@@ -230,23 +233,23 @@ def test_the_landscape_of_a_known_cost():
     random = np.random.RandomState(0)
     with jax.enable_x64(True):
         x, y = jnp.asarray(random.randn(20, 6)), jnp.asarray(random.randint(10, size=20))
-        now = jax.tree.map(lambda a: a[0], start_trials(model, optax.sgd(0.1), (6,), [0]))
+        train_state = jax.tree.map(lambda a: a[0], start_trials(model, optax.sgd(0.1), (6,), [0]))
 
         def cost(params):
-            z = jnp.maximum(x @ params[0]["weight"].T + params[0]["bias"], 0)
-            z = z @ params[2]["weight"].T + params[2]["bias"]
+            z = jnp.maximum(x @ params["dense1"]["weight"].T + params["dense1"]["bias"], 0)
+            z = z @ params["dense2"]["weight"].T + params["dense2"]["bias"]
             return -jnp.mean(jax.nn.log_softmax(z)[jnp.arange(20), y])
 
         lengths = jnp.array([0.1, 1.0])
-        here, costs, turned, beta = batch_norm.around(model, now, x, y, lengths)
+        cost_before, costs, turned, beta = batch_norm.around(model, train_state, x, y, lengths)
         value_and_grad = jax.jit(jax.value_and_grad(cost))
-        value, g = value_and_grad(now.params)
+        value, g = value_and_grad(train_state.params)
         norm = lambda tree: np.sqrt(sum(float(jnp.sum(leaf ** 2)) for leaf in jax.tree.leaves(tree)))  # noqa: E731
-        assert float(here) == pytest.approx(float(value), rel=1e-12)
+        assert float(cost_before) == pytest.approx(float(value), rel=1e-12)
         betas = []
         for i, length in enumerate(lengths):
-            there = jax.tree.map(lambda p, d, length=length: p - length * d, now.params, g)
-            moved, moved_g = value_and_grad(there)
+            after_step = jax.tree.map(lambda p, d, length=length: p - length * d, train_state.params, g)
+            moved, moved_g = value_and_grad(after_step)
             assert float(costs[i]) == pytest.approx(float(moved), rel=1e-12)
             assert float(turned[i]) == pytest.approx(norm(jax.tree.map(jnp.subtract, moved_g, g)), rel=1e-10)
             betas.append(float(turned[i]) / (float(length) * norm(g)))

@@ -27,7 +27,7 @@ def test_a_difference_would_be_seen(tmp_path):
 def test_no_damage_loads_silently(capsys):
     outcomes = corruption.corrupt(70, seed=1)
     assert sum(outcomes.values()) == 70
-    assert {outcome for _, outcome in outcomes} == {"said, the older loaded"}
+    assert {outcome for _, outcome in outcomes} == {"reported, the older loaded"}
     assert "all " in capsys.readouterr().out
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from experiments.knobs import Configuration, knob
+from experiments.shared.knobs import Configuration, knob
 from jaxnn.checks import InputError
 
 
@@ -21,7 +21,7 @@ def test_values_in_bounds_are_kept():
     assert (knobs.steps, knobs.rate, knobs.sizes, knobs.kind) == (1, 0.25, (1,), "b")
 
 
-@pytest.mark.parametrize(("given", "said"), [
+@pytest.mark.parametrize(("value", "message"), [
     ({"steps": 0}, "--steps expects an integer at least 1; got 0"),
     ({"steps": 2.0}, "--steps expects an integer at least 1; got 2.0"),
     ({"rate": 1.0}, "--rate expects a number above 0 below 1; got 1.0"),
@@ -31,6 +31,6 @@ def test_values_in_bounds_are_kept():
     ({"sizes": (3, 0)}, "--sizes expects an integer at least 1; got 0"),
     ({"kind": "c"}, "--kind expects one of a, b; got 'c'"),
 ])
-def test_values_out_of_bounds_are_refused(given, said):
-    with pytest.raises(InputError, match=said):
-        Knobs(**given)
+def test_values_out_of_bounds_are_refused(value, message):
+    with pytest.raises(InputError, match=message):
+        Knobs(**value)

@@ -90,7 +90,7 @@ def test_what_is_sent_is_the_formula():
     sent = collectives.report(4)
     assert set(sent) == {("data parallel", "all-reduce"), ("fully sharded", "all-reduce"),
                          ("fully sharded", "all-gather")}
-    assert all(here == formula for here, formula in sent.values())
+    assert all(n_bytes == formula for n_bytes, formula in sent.values())
 
 
 def test_collectives_of_a_program():
@@ -103,10 +103,10 @@ def test_collectives_of_a_program():
 
 
 def test_the_same_curve_on_every_number_of_devices():
-    found = curves.report(steps=5)
-    assert [(name, n) for name, n, *_ in found] == [
+    differences = curves.report(steps=5)
+    assert [(name, n) for name, n, *_ in differences] == [
         (name, n) for name in ("data parallel", "fully sharded") for n in (2, 4, 8)]
-    for *_, error, ratio in found:
+    for *_, error, ratio in differences:
         assert error < 1e-5 and abs(ratio - 1) < 5e-4
 
 

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from jaxnn import (
+    GRU,
     LSTM,
+    RNN,
     BatchNorm,
     Conv,
     Dense,
@@ -27,7 +29,7 @@ from jaxnn import (
     over_examples,
 )
 from jaxnn.gradients.inside import factors
-from jaxnn.gradients.inside.factor_rules import lstm_factors
+from jaxnn.gradients.inside.factor_rules import recurrent_factors
 from jaxnn.gradients.inside.per_example import clipped_gradient_sum, per_example
 from jaxnn.hand_derived import Static
 from jaxnn.layers import Layer
@@ -117,6 +119,10 @@ NETWORKS = {
     "embedding over sentences": (over_examples(Embedding(5, 2)), (3, 4)),
     "embedding of one integer": (Embedding(5, 3), ()),
     "lstm": (LSTM(3), (5, 2)),
+    "rnn, last state": (RNN(3, return_sequence=False), (5, 2)),
+    "gru": (GRU(3), (5, 2)),
+    "gru, few steps": (GRU(6), (2, 7)),
+    "gru, reset after": (GRU(3, reset_after=True), (5, 2)),
     "lstm, few steps": (LSTM(6), (2, 7)),
     "lstm, last state": (LSTM(3, return_sequence=False), (5, 2)),
     "lstm over sentences": (over_examples(LSTM(2)), (3, 4, 2)),
@@ -240,8 +246,8 @@ def test_rule_of_the_lstm_that_starts_anywhere():
     @quickly
     def program(params, x, initial, dy):
         _, cache = ops.lstm.forward(params, x, initial)
-        found, dx = lstm_factors(cache, dy)
-        dparams, wanted_dx, _ = ops.lstm.backward(cache, dy)
+        found, dx = recurrent_factors(cache, dy)
+        dparams, wanted_dx, *_ = ops.lstm.backward(cache, dy)
         return ({k: f.squared() for k, f in found.items()}, dx), (
             {k: jnp.sum(g * g) for k, g in dparams.items()}, wanted_dx)
 

@@ -11,7 +11,9 @@ import pytest
 
 from jaxnn import compare_gradients, initializers, layers, ops
 from jaxnn.layers import (
+    GRU,
     LSTM,
+    RNN,
     Activation,
     BatchNorm,
     Conv,
@@ -49,6 +51,10 @@ LAYERS = {
     "MaxPool": (MaxPool(), (6, 7, 2), (), (), (3, 3, 2)),
     "MaxPool, overlapping": (MaxPool(3, stride=1), (6, 7, 2), (), (), (4, 5, 2)),
     "Embedding": (Embedding(10, 3), (5,), {"table": (10, 3)}, (), (5, 3)),
+    "RNN": (RNN(3), (5, 2), {"weight_x": (3, 2), "weight_h": (3, 3), "bias": (3,)}, (), (5, 3)),
+    "GRU": (GRU(3), (5, 2), {"weight_x": (9, 2), "weight_h": (9, 3), "bias": (9,)}, (), (5, 3)),
+    "GRU, reset after": (GRU(3, return_sequence=False, reset_after=True), (5, 2),
+                         {"weight_x": (9, 2), "weight_h": (9, 3), "bias": (9,), "bias_h": (3,)}, (), (3,)),
     "LSTM": (LSTM(3), (5, 2), {"weight_x": (12, 2), "weight_h": (12, 3), "bias": (12,)}, (), (5, 3)),
     "LSTM, last state": (LSTM(3, return_sequence=False), (5, 2),
                          {"weight_x": (12, 2), "weight_h": (12, 3), "bias": (12,)}, (), (3,)),

@@ -75,7 +75,7 @@ def test_any_integers(dtype):
 @pytest.mark.parametrize(("dtype", "n_rows"), [(jnp.uint8, 256), (jnp.uint8, 300), (jnp.int8, 128), (jnp.int8, 200),
                                                (jnp.uint16, 65536), (jnp.int16, 32768)])
 def test_integers_narrower_than_the_table(dtype, n_rows):
-    """As a uint8, 256 rows are 0: all of them can be read, and written to, all the same."""
+    """256 rows are 0 as a uint8: each that the integers can name is read, and written to, all the same."""
     x = jnp.asarray([0, 7, jnp.iinfo(dtype).max], dtype)
     params = {"table": jnp.arange(n_rows, dtype=jnp.float32)[:, None]}
     for function in (embedding, jax.jit(embedding)):

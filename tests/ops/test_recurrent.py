@@ -1,7 +1,10 @@
-"""Recurrent networks: against a NumPy loop over their equations and PyTorch; masks, directions, states, a user's cell."""
+"""Recurrent networks: against NumPy loops and PyTorch; masks, directions, states, a user's cell."""
 
 import collections
+import inspect
 import re
+import sys
+import textwrap
 from typing import NamedTuple
 
 import jax
@@ -10,14 +13,12 @@ import numpy as np
 import pytest
 import scipy.special
 
-from jaxnn.ops import gru, gru_reset_after, lstm, over_time, rnn
-from jaxnn.ops.over_time import cell
-from jaxnn.ops.recurrent import relu_cell
+from jaxnn.linearity import equations
+from jaxnn.ops import cell, gru, gru_reset_after, lstm, over_time, rnn, rnn_relu
 from tests.compare import AS_USERS_COMPILE, QUICKLY, assert_close, check_backward, pulled_back
 
 N, N_IN = 3, 2
 SIGMA = scipy.special.expit
-rnn_relu = over_time(relu_cell)
 
 
 # A cell of a user's own: the minimal gated unit (Zhou et al. 2016), with its equations beside their derivation.
@@ -203,7 +204,7 @@ def test_against_pytorch(torch, name):
 def test_gru_as_keras_has_it(reset_after):
     """Keras: kernels (n_in, 3 n_hidden), gates z r h; with reset_after=True a bias of two rows, for x and for h."""
     rng = np.random.default_rng(3)
-    kernel, recurrent, x = rng.standard_normal((N_IN, 3 * N)), rng.standard_normal((N, 3 * N)), rng.standard_normal((5, N_IN))
+    kernel, recurrent, x = map(rng.standard_normal, ((N_IN, 3 * N), (N, 3 * N), (5, N_IN)))
     bias = rng.standard_normal((2, 3 * N)) * [[1], [reset_after]]
     h, want = np.zeros(N), []
     for x_t in x:
@@ -358,13 +359,21 @@ def test_dtypes_promote(name, of_params, of_x, of_state):
 def test_long_sums_in_half_precision(dtype):
     """With no recurrence and at h = 0 each step adds 1 to db and dW_x: bfloat16 would stop at 256."""
     params = {"weight_x": jnp.zeros((1, 1), dtype), "weight_h": jnp.zeros((1, 1), dtype), "bias": jnp.zeros(1, dtype)}
-    x = jnp.ones((8192, 1), dtype)
-    _, (dparams,) = pulled_back(lambda p: rnn(p, x)[0], params)
-    _, cache = rnn.forward(params, x)
-    explicit = rnn.backward(cache, (jnp.ones((8192, 1), dtype), None))[0]
-    for found in (dparams, explicit):
-        assert found["bias"].tolist() == [8192.0]
-        assert found["weight_x"].tolist() == [[8192.0]]
+    x = jnp.ones((8, 1024, 1), dtype)
+    _, of_one = pulled_back(lambda p: rnn(p, x.reshape(-1, 1))[0], params)
+    _, of_batch = pulled_back(lambda p: jax.vmap(lambda x: rnn(p, x)[0])(x), params)
+    _, cache = rnn.forward(params, x.reshape(-1, 1))
+    explicit = rnn.backward(cache, (x.reshape(-1, 1), None))
+    for dparams in (of_one[0], of_batch[0], explicit[0]):
+        assert dparams["bias"].tolist() == [8192.0]
+        assert dparams["weight_x"].tolist() == [[8192.0]]
+    # Not every device adds up a product of half precision in float32 unless asked.
+    backward = jax.make_jaxpr(rnn.backward)(cache, (x.reshape(-1, 1), None))
+    sums = [eqn.outvars[0].aval.dtype for eqn in equations(backward.jaxpr)
+            if eqn.primitive.name == "reduce_sum" or (
+                eqn.primitive.name == "dot_general" and eqn.invars[0].aval.shape[0] == 8192
+                and eqn.outvars[0].aval.shape == (1, 1))]
+    assert sums == [jnp.float32] * 3
 
 
 class State(NamedTuple):
@@ -389,7 +398,19 @@ def test_structures_come_back(container):
 def test_one_cell_is_one_op():
     assert over_time(minimal_gated_unit) is mgu
     assert (mgu.name, lstm.name) == ("minimal_gated_unit", "lstm")
-    assert "c_t = f c + i g" in lstm.__doc__ and "(h_0, c_0)" not in rnn.__doc__
+    assert "c_t = f c + i g" in lstm.__doc__
+    assert "initial: h_0, c_0 before" in lstm.__doc__
+    assert "weight_h (n_hidden, n_hidden)" in rnn.__doc__
+
+
+@pytest.mark.usefixtures("x64")
+def test_the_cell_in_the_documentation():
+    text = inspect.cleandoc(sys.modules["jaxnn.ops.over_time"].__doc__)
+    source = text[text.index("    @cell("):text.index("    h, last =")]
+    found = {"cell": cell, "jnp": jnp}
+    exec(textwrap.dedent(source), found)
+    params, x, initial = make(NETS["rnn"], 3)
+    check_backward(over_time(found["leaky"]), params, x, initial, None, threshold=64)
 
 
 # Errors.
@@ -427,7 +448,8 @@ P, X = parameters("lstm"), jnp.ones((4, 2))
     (rnn, (parameters("rnn"), X, None, jnp.ones((4, 2), bool)), "rnn expects mask of shape (4,); got (4, 2)"),
     (gru, (parameters("gru_reset_after"), X), "gru expects params to be ['weight_h', 'weight_x'] (and, if wanted, "
      "['bias']); got keys ['bias', 'bias_h', 'weight_h', 'weight_x']"),
-    (gru_reset_after, (parameters("gru", bias_h=jnp.ones(4)), X), "gru_reset_after expects bias_h of shape (3,); got (4,)"),
+    (gru_reset_after, (parameters("gru", bias_h=jnp.ones(4)), X),
+     "gru_reset_after expects bias_h of shape (3,); got (4,)"),
     (mgu, (parameters("rnn"), X), "minimal_gated_unit expects weight_h of shape (6, 3); got (3, 3)"),
 ])
 def test_errors(op, args, words):
@@ -440,13 +462,15 @@ def test_reverse_is_true_or_false():
         lstm(P, X, reverse="yes")
 
 
-def broken(step=None, backward=None):
+def broken(step=None, backward=None, products=None):
     """A cell with one mistake."""
     plain = lambda params, h, z: (jnp.tanh(z + h @ params["weight_h"].T), ())  # noqa: E731
     made = cell(state="h", params={"weight_x": "n_hidden n_in", "weight_h": "n_hidden n_hidden"})(step or plain)
     made.name = made.__name__ = "broken"
     if backward is not None:
         made.defbackward(backward)
+    if products is not None:
+        made.defproducts(products)
     return over_time(made)
 
 
@@ -459,6 +483,8 @@ def broken(step=None, backward=None):
      r"broken expects its backward to return a state \(h\) of float32\[3\]; got float32\[1\]"),
     (broken(backward=lambda params, step, dh: (dh[:1], dh)),
      r"broken expects dz of the cell's backward pass of shape \(4, 3\); got \(4, 1\)"),
+    (broken(backward=lambda params, step, dh: (dh, dh), products=lambda steps, dz: {"weight": dz}),
+     r"broken expects its products to hold \['weight_h'\]; got \['weight'\]; give them by @broken.defproducts"),
     (broken(), "the cell 'broken' has no backward pass; write it under @broken.defbackward"),
     (broken(backward=lambda params, step, dh: (dh + 1, dh)), "backward of 'broken' is not linear in dy"),
 ])
@@ -466,3 +492,5 @@ def test_errors_in_a_cell(op, words):
     params = {name: a for name, a in parameters("rnn").items() if name != "bias"}
     with pytest.raises((TypeError, ValueError), match=words):
         jax.grad(lambda p: op(p, X)[0].sum())(params)
+    with pytest.raises(ValueError, match=r"cell expects params to name 'weight_x', which makes z; got \['W'\]"):
+        cell(state="h", params={"W": "n_hidden n_in"})

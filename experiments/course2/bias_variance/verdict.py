@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from experiments.run import percent
+from experiments.shared.run import percent
 from jaxnn.checks import expect
 
 __all__ = ["Verdict", "diagnose"]

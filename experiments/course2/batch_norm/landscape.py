@@ -38,24 +38,26 @@ def norm(tree: Any) -> Any:
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def around(model: Sequential, now: Any, x: Any, labels: Any, lengths: Any) -> Any:
+def around(model: Sequential, train_state: Any, x: Any, labels: Any, lengths: Any) -> Any:
     """(cost, costs, ‖g' - g‖, the largest ‖g' - g‖ / ‖step‖) at steps of these lengths times -g."""
 
     def cost(params: Any) -> Any:
-        logits, _ = over_examples(model)(params, now.state, x, None, train=True)
+        logits, _ = over_examples(model)(params, train_state.state, x, None, train=True)
         return jnp.mean(jax.vmap(softmax_cross_entropy)(logits, labels))
 
-    here, g = jax.value_and_grad(cost)(now.params)
+    cost_before, g = jax.value_and_grad(cost)(train_state.params)
 
-    def there(length: Any) -> Any:
-        value, moved = jax.value_and_grad(cost)(jax.tree.map(lambda p, d: p - length * d, now.params, g))
+    def after_step(length: Any) -> Any:
+        value, moved = jax.value_and_grad(cost)(jax.tree.map(lambda p, d: p - length * d, train_state.params, g))
         return value, norm(jax.tree.map(jnp.subtract, moved, g))
 
-    costs, turned = jax.lax.map(there, lengths)
-    return here, costs, turned, jnp.max(turned / (lengths * norm(g)))
+    costs, turned = jax.lax.map(after_step, lengths)
+    return cost_before, costs, turned, jnp.max(turned / (lengths * norm(g)))
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def before_last_relu(model: Sequential, now: Any, x: Any) -> Any:
-    body = Sequential(*model.parts[:-2])
-    return over_examples(body)(now.params[:-2], now.state[:-2], x, None, train=True)[0]
+def before_last_relu(model: Sequential, train_state: Any, x: Any) -> Any:
+    body = Sequential(**dict(list(model.parts.items())[:-2]))
+    params, state = ({label: tree[label] for label in body.parts if label in tree}
+                     for tree in (train_state.params, train_state.state))
+    return over_examples(body)(params, state, x, None, train=True)[0]

@@ -1,11 +1,11 @@
-"""The two sets that logistic regression and the deep network are asked about."""
+"""The two sets of examples for logistic regression and the deep network."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from experiments.run import say
+from experiments.shared.run import say
 from jaxnn.data import MissingData, load_breast_cancer, load_cat, pixels_to_rows, split, standardize
 
 CHOICES = ("auto", "cat", "breast-cancer")
@@ -31,7 +31,7 @@ class Examples(NamedTuple):
 
 
 def load(name: str, data_dir: Path | None, seed: int) -> Examples:
-    """The examples by name, one of CHOICES; "auto" says so where it has to do without the photographs.
+    """The examples by name, one of CHOICES; "auto" prints a line where the table takes the place of the photographs.
 
     Raises:
       MissingData: the photographs were asked for and are not there.

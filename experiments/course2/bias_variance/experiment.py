@@ -28,11 +28,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import figures
-from experiments.course2.trials import draw_batches, error_rates, start_trials, train_trials
-from experiments.course2.verdict import diagnose
-from experiments.knobs import Configuration, knob
-from experiments.run import progress, say, table
+from experiments.course2.bias_variance.verdict import diagnose
+from experiments.shared import figures
+from experiments.shared.knobs import Configuration, knob
+from experiments.shared.run import progress, say, table
+from experiments.shared.trials import draw_batches, error_rates, start_trials, train_trials
 from jaxnn import Dense, Sequential, relu, softmax_cross_entropy
 from jaxnn.data import load_digits, split
 from jaxnn.training import make_step
@@ -110,12 +110,12 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
         f"{knobs.seeds} seeds")
     by_size = [errors(knobs, digits, knobs.main_hidden, {"train": digits.train[:, :n], "dev": digits.dev})
                for n in progress(sizes, "size")]
-    rows = tell(knobs, "examples", sizes, by_size)
+    rows = report(knobs, "examples", sizes, by_size)
     by_hidden = [errors(knobs, digits, n, {"train": digits.train, "dev": digits.dev})
                  for n in progress(knobs.hidden, "size")]
-    rows += tell(knobs, "hidden units", knobs.hidden, by_hidden)
+    rows += report(knobs, "hidden units", knobs.hidden, by_hidden)
     by_mix = [errors(knobs, digits, knobs.main_hidden, mixed(digits, fraction)) for fraction in knobs.mixes]
-    rows += tell(knobs, "from a phone", [f"{100 * m:g} %" for m in knobs.mixes], by_mix)
+    rows += report(knobs, "from a phone", [f"{100 * m:g} %" for m in knobs.mixes], by_mix)
     draw(knobs, out, digits, sizes, by_size, by_hidden, by_mix)
     best = by_size[-1]
     return {"train_accuracy": 1 - float(best["train"].mean()), "dev_accuracy": 1 - float(best["dev"].mean()),
@@ -125,15 +125,16 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
 def mixed(digits: Digits, fraction: float) -> dict[str, np.ndarray]:
     """Training and train-dev sets of which a fraction is from a phone, and a dev set that is all so."""
 
-    def some(which: np.ndarray) -> np.ndarray:
+    def partly_from_a_phone(which: np.ndarray) -> np.ndarray:
         n = round(fraction * which.shape[1])
         return np.concatenate([which[:, :n] + digits.n, which[:, n:]], axis=1)
 
-    return {"train": some(digits.train), "train-dev": some(digits.half), "dev": digits.other_half + digits.n}
+    return {"train": partly_from_a_phone(digits.train), "train-dev": partly_from_a_phone(digits.half),
+            "dev": digits.other_half + digits.n}
 
 
-def tell(knobs: Knobs, what: str, names: Sequence[Any], measured: list[dict[str, np.ndarray]]) -> list[Any]:
-    """Prints the errors and what they say; the same as records."""
+def report(knobs: Knobs, what: str, names: Sequence[Any], measured: list[dict[str, np.ndarray]]) -> list[Any]:
+    """Prints the errors and their verdicts, and returns them as records."""
     records = []
     for name, of_seeds in zip(names, measured, strict=True):
         mean = {part: float(values.mean()) for part, values in of_seeds.items()}

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments import figures
-from experiments.course2.search import Trial
+from experiments.course2.hyperparameters.search import Trial
+from experiments.shared import figures
 
 __all__ = ["draw_grid", "draw_trials"]
 

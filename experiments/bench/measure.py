@@ -12,7 +12,7 @@ import jax
 
 from jaxnn.gradients.cost import take_turns, temporaries
 
-__all__ = ["Case", "Row", "Side", "measure", "of_gradient", "of_pull_back"]
+__all__ = ["Case", "Row", "Side", "classes", "measure", "normal", "of_gradient", "of_pull_back"]
 
 
 class Side(NamedTuple):
@@ -65,3 +65,11 @@ def of_pull_back(name: str, f: Callable, dy: Any, *args: Any) -> Side:
     compiled = jax.jit(lambda pull_back, dy: pull_back(dy)).lower(pull_back, dy).compile()
     kept = sum(leaf.nbytes for leaf in jax.tree.leaves(pull_back))
     return Side(name, lambda: compiled(pull_back, dy), temporaries(compiled), kept)
+
+
+def normal(seed: int, *shape: int) -> jax.Array:
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def classes(seed: int, n: int, n_classes: int) -> jax.Array:
+    return jax.random.randint(jax.random.key(seed), (n,), 0, n_classes)

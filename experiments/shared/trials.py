@@ -1,7 +1,7 @@
 """Many networks of one shape trained at once, by one compiled program: `jax.vmap` over the train state.
 
-They may differ in their seed, in the examples they are given, and in the optimiser's numbers, where it
-is built by `optax.inject_hyperparams`, which keeps these in its state.
+Networks may differ in their seeds, in their examples, and in the optimiser's numbers, where the optimiser is built by
+`optax.inject_hyperparams`, which keeps these numbers in the optimiser's state.
 """
 
 import functools
@@ -34,12 +34,12 @@ def start_trials(layer: Any, optimizer: Any, shape: tuple[int, ...], seeds: Any,
 
 @functools.partial(jax.jit, static_argnames=("layer", "optimizer", "shape"))
 def _start(layer: Any, optimizer: Any, shape: tuple[int, ...], seeds: Any) -> TrainState:
-    def one(seed: Any) -> TrainState:
+    def start_one(seed: Any) -> TrainState:
         init_key, key = jax.random.split(jax.random.key(seed))
         params, state = layer.init(init_key, shape)
         return TrainState(params, state, optimizer.init(params), key, jnp.zeros((), jnp.int32))
 
-    return jax.vmap(one)(seeds)
+    return jax.vmap(start_one)(seeds)
 
 
 def draw_batches(random: np.random.RandomState, sets: Any, n_steps: int, batch_size: int) -> np.ndarray:
@@ -62,11 +62,11 @@ def train_trials(step: Any, states: Any, x: Any, labels: Any, batches: Any) -> t
       batches: (n_steps, k, B) indices of examples.
     """
 
-    def one(states: Any, batch: Any) -> Any:
+    def step_all(states: Any, batch: Any) -> Any:
         states, info = jax.vmap(step)(states, x[batch], labels[batch])
         return states, info.cost
 
-    return jax.lax.scan(one, states, batches)
+    return jax.lax.scan(step_all, states, batches)
 
 
 def error_rates(layer: Any, states: Any, x: Any, labels: Any, sets: Any) -> np.ndarray:
@@ -76,7 +76,7 @@ def error_rates(layer: Any, states: Any, x: Any, labels: Any, sets: Any) -> np.n
 
 @functools.partial(jax.jit, static_argnames="layer")
 def _error_rates(layer: Any, params: Any, state: Any, x: Any, labels: Any, sets: Any) -> jax.Array:
-    def one(params: Any, state: Any, which: Any) -> jax.Array:
+    def error_rate(params: Any, state: Any, which: Any) -> jax.Array:
         return jnp.mean(evaluate(layer, params, state, x[which]).argmax(axis=-1) != labels[which])
 
-    return jax.vmap(one)(params, state, sets)
+    return jax.vmap(error_rate)(params, state, sets)

@@ -20,10 +20,10 @@ __all__ = ["device", "percent", "prepare", "progress", "say", "table", "write_me
 
 
 def prepare(out: Path) -> Path:
-    """Makes the directory of the results, and makes sure that it can be written to.
+    """Makes the directory of the results, and checks that files can be written to that directory.
 
     Raises:
-      InputError: it is a file, or cannot be made or written to. Better now than after the training.
+      InputError: `out` is a file, or cannot be made or written to. Better before the training than after.
     """
     if out.exists() and not out.is_dir():
         raise InputError("--out", f"expects a directory; got the file {out}; name another place")
@@ -65,8 +65,8 @@ def device() -> str:
 
 def _commit() -> str | None:
     """The commit of the code that runs, with "-dirty" if it was changed since; None outside of git."""
-    here = Path(__file__).parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40"]
+    folder = Path(__file__).parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):

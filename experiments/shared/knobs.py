@@ -25,7 +25,7 @@ def knob(default: Any, reason: str, *, at_least: float | None = None, above: flo
     """A field of a `Knobs` dataclass.
 
     Args:
-      default: int, float, str, or a tuple of one of them; the option takes the same.
+      default: an int, a float, a str, or a tuple of one of these; the option takes the same.
       reason: why this default.
       at_least, above, below: bounds of the number, or of each in the tuple.
       choices: the values allowed.
@@ -35,36 +35,36 @@ def knob(default: Any, reason: str, *, at_least: float | None = None, above: flo
 
 
 class Configuration:
-    """The base of every `Knobs`: refuses values out of bounds, however they were given."""
+    """The base of every `Knobs`: refuses values out of bounds, in Python and on the command line alike."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            given = getattr(self, field.name)
+            values = getattr(self, field.name)
             is_many = isinstance(field.default, tuple)
-            if is_many and not (isinstance(given, tuple) and given):
-                raise InputError(_option(field), f"expects at least one value; got {given!r}")
-            for value in given if is_many else (given,):
+            if is_many and not (isinstance(values, tuple) and values):
+                raise InputError(_option(field), f"expects at least one value; got {values!r}")
+            for value in values if is_many else (values,):
                 _check(field, value)
 
 
 def _check(field: Any, value: Any) -> None:
     limits, kind = field.metadata, _kind(field)
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    wanted = [KINDS[kind]]
+    expected = [KINDS[kind]]
     fits = isinstance(value, kind) or (kind is float and numeric)
     for words, holds in (("at least", lambda a, b: a >= b), ("above", lambda a, b: a > b),
                          ("below", lambda a, b: a < b)):
         limit = limits[words.replace(" ", "_")]
         if limit is not None:
-            wanted.append(f"{words} {limit:g}")
+            expected.append(f"{words} {limit:g}")
             fits = fits and holds(value, limit)
     if kind is float:
         fits = fits and math.isfinite(value)
     if limits["choices"] is not None:
-        wanted = [f"one of {', '.join(map(str, limits['choices']))}"]
+        expected = [f"one of {', '.join(map(str, limits['choices']))}"]
         fits = value in limits["choices"]
     if not fits:
-        raise InputError(_option(field), f"expects {' '.join(wanted)}; got {value!r}")
+        raise InputError(_option(field), f"expects {' '.join(expected)}; got {value!r}")
 
 
 def add_options(parser: argparse.ArgumentParser, knobs: type[Configuration]) -> None:
@@ -88,12 +88,12 @@ def from_options(knobs: type[Configuration], options: argparse.Namespace) -> Any
     Raises:
       InputError: a value is out of bounds.
     """
-    given = {field.name: getattr(options, field.name) for field in dataclasses.fields(knobs)}  # type: ignore[arg-type]
-    return knobs(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
+    values = {field.name: getattr(options, field.name) for field in dataclasses.fields(knobs)}  # type: ignore[arg-type]
+    return knobs(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
 
 def _reader(field: Any) -> Any:
-    """Text to value; what does not read stays text, and is refused with the rest by `Configuration`."""
+    """Text to value; text that cannot be read stays text, and `Configuration` refuses it."""
     kind = _kind(field)
 
     def read(text: str) -> Any:

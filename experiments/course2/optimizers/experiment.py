@@ -4,7 +4,7 @@
 
 Two relu layers, 2-5-2-1, on the course's 300 noisy moons, in mini-batches of 64, in float64, from the
 course's own random numbers and shuffles, so that its costs come out; optimizers from their derivations
-(optimizers_by_hand.py). Each training is one compiled scan. Their paths are drawn on the cost of a
+(by_hand.py). Each training is one compiled scan. Their paths are drawn on the cost of a
 logistic regression with two weights, on the breast cancer table.
 
 Result, on 2 CPU cores, 24 s. Train accuracy / % at the learning rate 0.0007 for 10,000 epochs, and at 0.1
@@ -29,11 +29,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import figures
-from experiments.course2 import optimizers_by_hand as by_hand
-from experiments.course2.course_network import Points, Trained, initial, logits, report, trained
-from experiments.knobs import Configuration, knob
-from experiments.run import percent, say, table
+from experiments.course2.optimizers import by_hand
+from experiments.shared import figures
+from experiments.shared.knobs import Configuration, knob
+from experiments.shared.mlp import Points, Trained, initial, logits, report, trained
+from experiments.shared.run import percent, say, table
 from jaxnn import binary_cross_entropy
 from jaxnn.data import load_breast_cancer, noisy_moons
 from jaxnn.metrics import accuracy
@@ -104,8 +104,8 @@ def train(params: Any, x: Any, labels: Any, batches: Batches, rates: Any, *,
         losses = jax.vmap(binary_cross_entropy)(logits(params, x[examples]), labels[examples])
         return jnp.sum(weights * losses)
 
-    def epoch(carry: Any, now: Any) -> Any:
-        examples, rate = now
+    def epoch(carry: Any, order_and_rate: Any) -> Any:
+        examples, rate = order_and_rate
 
         def step(carry: Any, batch: Any) -> Any:
             params, state = carry
@@ -130,16 +130,16 @@ class Run(NamedTuple):
 
 def run_one(knobs: Knobs, points: Points, name: str, schedule: Callable, learning_rate: float,
             epochs: int) -> Run:
-    given = rates(schedule, learning_rate, epochs)
+    learning_rates = rates(schedule, learning_rate, epochs)
     params = initial((2, 5, 2, 1), lambda n_in: np.sqrt(2 / n_in), knobs.seed)
     drawn = batches(len(points.train_y), knobs.batch_size, knobs.seed + 8, epochs)
     with jax.enable_x64(True):
-        history, costs = train(params, points.train_x, points.train_y, drawn, given,
+        history, costs = train(params, points.train_x, points.train_y, drawn, learning_rates,
                                optimizer=OPTIMIZERS[name])
         every = jax.tree.map(lambda leaf: leaf[99::100], history)
         z = np.asarray(jax.jit(jax.vmap(logits, (0, None)))(every, points.train_x))
     result = trained(jax.tree.map(lambda leaf: np.asarray(leaf[-1]), history), costs, points)
-    return Run(result, given, np.array([accuracy((row > 0).astype(int), points.train_y) for row in z]))
+    return Run(result, learning_rates, np.array([accuracy((row > 0).astype(int), points.train_y) for row in z]))
 
 
 def paths(steps: int) -> dict[str, Any]:
@@ -165,12 +165,12 @@ def paths(steps: int) -> dict[str, Any]:
 
     # Gradient descent's is near 2 / 3.3, above which it diverges: 3.3 is the largest curvature at the minimum.
     learning_rates = {"gradient descent": 0.55, "momentum": 0.2, "RMSprop": 0.1, "Adam": 0.1}
-    found = {name: path(OPTIMIZERS[name], rate) for name, rate in learning_rates.items()}
-    around = np.concatenate(list(found.values()))
+    trails = {name: path(OPTIMIZERS[name], rate) for name, rate in learning_rates.items()}
+    around = np.concatenate(list(trails.values()))
     low, high = around.min(axis=0), around.max(axis=0)
     grid = np.stack(np.meshgrid(*np.linspace(low - 0.15 * (high - low), high + 0.15 * (high - low), 121).T), -1)
     costs = jax.jit(lambda ws: jax.lax.map(cost, ws, batch_size=121))(grid.reshape(-1, 2)).reshape(121, 121)
-    return {"paths": found, "grid": grid, "costs": np.asarray(costs), "rates": learning_rates}
+    return {"paths": trails, "grid": grid, "costs": np.asarray(costs), "rates": learning_rates}
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:

@@ -27,11 +27,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.course2.search import Space, Trial, best, grid, narrowed, random_trials, with_optuna
-from experiments.course2.search_pictures import draw_grid, draw_trials
-from experiments.course2.trials import draw_batches, error_rates, start_trials, train_trials
-from experiments.knobs import Configuration, knob
-from experiments.run import percent, progress, say, table
+from experiments.course2.hyperparameters.pictures import draw_grid, draw_trials
+from experiments.course2.hyperparameters.search import Space, Trial, best, grid, narrowed, random_trials, with_optuna
+from experiments.shared.knobs import Configuration, knob
+from experiments.shared.run import percent, progress, say, table
+from experiments.shared.trials import draw_batches, error_rates, start_trials, train_trials
 from jaxnn import Dense, Sequential, relu, softmax_cross_entropy
 from jaxnn.data import load_digits, split
 from jaxnn.training import make_step
@@ -125,7 +125,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
         fine = measured(knobs, data, random_trials(random, box, knobs.fine), knobs.fine_steps)
         stages = {"coarse": coarse, "fine": fine}
     for name, trials in stages.items():
-        tell(name, trials)
+        report(name, trials)
 
     by_grid, by_chance = grid_and_random(knobs, data)
     lowest = {name: np.array([best(trials)[0].error for trials in searches])
@@ -162,7 +162,7 @@ def described(trial: Trial) -> str:
     return ", ".join(f"{LABELS[name]} {value:.2g}" for name, value in trial.values.items())
 
 
-def tell(name: str, trials: Sequence[Trial]) -> None:
+def report(name: str, trials: Sequence[Trial]) -> None:
     low, high = (f(trial.hidden for trial in trials) for f in (min, max))
     ranges = [f"{LABELS[key]} {min(t.values[key] for t in trials):.1g} to "
               f"{max(t.values[key] for t in trials):.1g}" for key in LABELS]

@@ -1,9 +1,11 @@
-"""What the experiments of weeks 1 and 2 share: points in the plane, a dense network, and its descent.
+"""A plain multi-layer perceptron, its cost, and gradient descent: what the first two courses' experiments share.
 
-All in float64 and from the course's own random numbers, so that its costs come out.
+In float64 and from the course's own random numbers, so that its costs come out. Params are a list of
+{"weight", "bias"}.
 """
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,12 +13,48 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.course1.deep_network import initial, network
-from experiments.run import percent, say, table
-from jaxnn import binary_cross_entropy
+from experiments.shared.run import percent, say, table
+from jaxnn import binary_cross_entropy, dense, relu
 from jaxnn.metrics import accuracy
 
-__all__ = ["Points", "Trained", "cost", "gradient_descent", "initial", "logits", "report"]
+__all__ = ["Points", "Trained", "cost", "descend", "gradient_descent", "initial", "logits", "mlp", "report", "trained"]
+
+
+def mlp(params: Any, x: Any, activation: Callable = relu) -> Any:
+    """(n_in,) -> (n_out,): dense layers with the activation between them, and none after the last."""
+    for layer in params[:-1]:
+        x = activation(dense(layer, x))
+    return dense(params[-1], x)
+
+
+def initial(sizes: tuple[int, ...], scale: Callable[[int], float], seed: int) -> list[dict[str, np.ndarray]]:
+    """The course's draw: each weight N(0, 1) times a scale that may depend on n_in, each bias zero."""
+    random = np.random.RandomState(seed)
+    return [{"weight": random.randn(n_out, n_in) * scale(n_in), "bias": np.zeros(n_out)}
+            for n_in, n_out in itertools.pairwise(sizes)]
+
+
+@functools.partial(jax.jit, static_argnames="activation")
+def logits(params: Any, x: Any, *, activation: Callable = relu) -> Any:
+    """(n, n_in) -> (n,), of a network with one output."""
+    return jax.vmap(lambda x: mlp(params, x, activation))(x)[:, 0]
+
+
+def cost(params: Any, x: Any, labels: Any, activation: Callable = relu) -> Any:
+    """The mean loss, nats. Its gradient is that of the ops' hand-derived backward passes."""
+    return jnp.mean(jax.vmap(binary_cross_entropy)(logits(params, x, activation=activation), labels))
+
+
+@functools.partial(jax.jit, static_argnames=("cost", "iterations"))
+def gradient_descent(params: Any, x: Any, labels: Any, learning_rate: Any, *, cost: Callable = cost,
+                     iterations: int) -> Any:
+    """(params, the cost before each step)."""
+
+    def step(params: Any, _: None) -> Any:
+        value, grads = jax.value_and_grad(cost)(params, x, labels)
+        return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads), value
+
+    return jax.lax.scan(step, params, length=iterations)
 
 
 class Points(NamedTuple):
@@ -42,29 +80,6 @@ class Trained(NamedTuple):
 
     def measures(self) -> dict[str, float]:
         return {"train_accuracy": self.train_accuracy, "test_accuracy": self.test_accuracy}
-
-
-@jax.jit
-def logits(params: Any, x: Any) -> Any:
-    """(n, 2) -> (n,), by dense layers with relu between them."""
-    return network(len(params) // 2 + 1)(params, x)[:, 0]
-
-
-def cost(params: Any, x: Any, labels: Any) -> Any:
-    """The mean loss, nats. Its gradient is that of the ops' hand-derived backward passes."""
-    return jnp.mean(jax.vmap(binary_cross_entropy)(logits(params, x), labels))
-
-
-@functools.partial(jax.jit, static_argnames=("cost", "iterations"))
-def gradient_descent(params: Any, x: Any, labels: Any, learning_rate: Any, *, cost: Callable = cost,
-                     iterations: int) -> Any:
-    """(params, the cost before each step)."""
-
-    def step(params: Any, _: None) -> Any:
-        value, grads = jax.value_and_grad(cost)(params, x, labels)
-        return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads), value
-
-    return jax.lax.scan(step, params, length=iterations)
 
 
 def descend(params: Any, points: Points, learning_rate: float, iterations: int,

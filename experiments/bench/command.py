@@ -12,9 +12,9 @@ from typing import Any
 
 import jax
 
-from experiments.benchmarks.cases import CASES
-from experiments.benchmarks.measure import Case, Row, measure
-from experiments.run import prepare, say, table
+from experiments.bench.cases import CASES
+from experiments.bench.measure import Case, Row, measure
+from experiments.shared.run import prepare, say, table
 
 __all__ = ["bench"]
 
@@ -74,6 +74,6 @@ def _import_ratio(rounds: int) -> str:
         return float(done.stdout)
 
     pairs: list[Any] = [(seconds("jax, optax"), seconds("jaxnn")) for _ in range(rounds)]
-    base, ours = (sorted(times)[rounds // 2] for times in zip(*pairs, strict=True))
+    base, library = (sorted(times)[rounds // 2] for times in zip(*pairs, strict=True))
     ratio = sorted(b / a for a, b in pairs)[rounds // 2]
-    return f"jax, optax {base:.2f} s; jaxnn {ours:.2f} s; ratio {ratio:.2f} (at most 1.5)"
+    return f"jax, optax {base:.2f} s; jaxnn {library:.2f} s; ratio {ratio:.2f} (at most 1.5)"

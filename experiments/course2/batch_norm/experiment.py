@@ -31,11 +31,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import figures
-from experiments.course2.landscape import BINS, Landscape, around, before_last_relu
-from experiments.course2.trials import draw_batches, error_rates, start_trials, train_trials
-from experiments.knobs import Configuration, knob
-from experiments.run import device, progress, say, table
+from experiments.course2.batch_norm.landscape import BINS, Landscape, around, before_last_relu
+from experiments.shared import figures
+from experiments.shared.knobs import Configuration, knob
+from experiments.shared.run import device, progress, say, table
+from experiments.shared.trials import draw_batches, error_rates, start_trials, train_trials
 from jaxnn import BatchNorm, Dense, Sequential, relu
 from jaxnn import softmax_cross_entropy as loss
 from jaxnn.data import load_digits, split
@@ -84,7 +84,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
         swept[name] = sweep(knobs, model, optimizer, step, x, y, batches, held_out)
         landscapes[name] = walk(knobs, model, optimizer, step, x, y, batches, parts.train)
         seconds[name] = seconds_per_step(model, optimizer, step, x[batches[0, 0]], y[batches[0, 0]])
-    measures = {name: tell(knobs, name, *swept[name], landscapes[name], seconds[name]) for name in swept}
+    measures = {name: report(knobs, name, *swept[name], landscapes[name], seconds[name]) for name in swept}
 
     finals = [final_cost(costs) for costs, _ in swept.values()]
     say(f"\ncost in nats, mean over {knobs.seeds} seeds and the last {min(TAIL, knobs.steps)} of "
@@ -121,31 +121,31 @@ def walk(knobs: Knobs, model: Any, optimizer: Any, step: Any, x: Any, y: Any, ba
     states = start_trials(model, optimizer, x.shape[1:], [knobs.seed], learning_rate=[knobs.landscape_rate])
     # From half a step to four steps, as in the paper.
     lengths = knobs.landscape_rate * jnp.linspace(0.5, 4, 8)
-    seen = []
+    looks = []
     for first in progress(range(0, knobs.steps, knobs.every), "look"):
-        now = jax.tree.map(lambda a: a[0], states)
+        train_state = jax.tree.map(lambda a: a[0], states)
         which = batches[first, 0]
-        values = np.asarray(before_last_relu(model, now, x[train]))
+        values = np.asarray(before_last_relu(model, train_state, x[train]))
         density = np.histogram(values, BINS)[0] / (values.size * np.diff(BINS))  # of all, in the bins or not
-        seen.append((*map(np.asarray, around(model, now, x[which], y[which], lengths)), density))
+        looks.append((*map(np.asarray, around(model, train_state, x[which], y[which], lengths)), density))
         states, _ = train_trials(step, states, x, y, batches[first:first + knobs.every])
-    return Landscape(*map(np.stack, zip(*seen, strict=True)))
+    return Landscape(*map(np.stack, zip(*looks, strict=True)))
 
 
 def seconds_per_step(model: Any, optimizer: Any, step: Any, x: Any, labels: Any) -> float:
     """The median over 50 steps of one network, after the first, which compiles."""
-    now = jax.tree.map(lambda a: a[0], start_trials(model, optimizer, x.shape[1:], [0]))
+    train_state = jax.tree.map(lambda a: a[0], start_trials(model, optimizer, x.shape[1:], [0]))
     took = []
     for _ in range(51):
         begin = time.perf_counter()
-        now, _ = jax.block_until_ready(step(now, x, labels))
+        train_state, _ = jax.block_until_ready(step(train_state, x, labels))
         took.append(time.perf_counter() - begin)
     return float(np.median(took[1:]))
 
 
-def tell(knobs: Knobs, name: str, costs: np.ndarray, wrong: np.ndarray, landscape: Landscape,
+def report(knobs: Knobs, name: str, costs: np.ndarray, wrong: np.ndarray, landscape: Landscape,
          seconds: float) -> dict[str, Any]:
-    """Prints what was found of one network, and the same as a record."""
+    """Prints the measures of one network, and returns them as a record."""
     final = final_cost(costs)
     good = [rate for rate, cost in zip(knobs.rates, final, strict=True) if cost < knobs.trained]
     reach = f"{min(good):g} to {max(good):g}, a factor of {max(good) / min(good):,.0f}" if good else "none"
@@ -154,10 +154,10 @@ def tell(knobs: Knobs, name: str, costs: np.ndarray, wrong: np.ndarray, landscap
     beta = float(np.median(landscape.beta))
     best = int(np.nanargmin(final)) if np.isfinite(final).any() else 0
     below = costs[:, best].mean(axis=1) < knobs.trained
-    reached = f"{int(below.argmax()) + 1} steps" if below.any() else "never comes"
+    reached = f"{int(below.argmax()) + 1} steps to that cost" if below.any() else "that cost is not reached"
     say(f"\n{name}: {1000 * seconds:.2f} ms per step of {knobs.batch_size} on {device()}\n"
         f"  learning rates that train (cost under {knobs.trained:g} nats): {reach}\n"
-        f"  best rate {knobs.rates[best]:g}: {reached} to that cost, "
+        f"  best rate {knobs.rates[best]:g}: {reached}, "
         f"error on held-out digits {100 * wrong[best].mean():.2f} %\n"
         f"  at rate {knobs.landscape_rate:g}, medians along the training: the cost varies by {variation:.4f} "
         f"nats, the gradient changes by {turned:.3f}, β = {beta:.1f}")
@@ -190,11 +190,11 @@ def draw_speed(knobs: Knobs, out: Path, costs: dict[str, np.ndarray]) -> None:
 def draw_landscape(knobs: Knobs, out: Path, landscapes: dict[str, Landscape]) -> None:
     title = f"In the direction of the gradient, at steps of 0.5 to 4 times {knobs.landscape_rate:g}"
     figure, axes = figures.panels(1, 3, (4.6, 4), title)
-    for (name, seen), colour in zip(landscapes.items(), ("tab:blue", "tab:orange"), strict=True):
-        at = knobs.every * np.arange(len(seen.cost))
-        for axis, values in ((axes[0, 0], seen.costs), (axes[0, 1], seen.turned)):
+    for (name, landscape), colour in zip(landscapes.items(), ("tab:blue", "tab:orange"), strict=True):
+        at = knobs.every * np.arange(len(landscape.cost))
+        for axis, values in ((axes[0, 0], landscape.costs), (axes[0, 1], landscape.turned)):
             axis.fill_between(at, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.4, label=name)
-        axes[0, 2].plot(at, seen.beta, color=colour, label=name)
+        axes[0, 2].plot(at, landscape.beta, color=colour, label=name)
     for axis, label in zip(axes[0], ("cost / nats (band: range over the steps)",
                                      "change of the gradient, ‖g' - g‖ (band: range)",
                                      "effective β, the largest ‖g' - g‖ / ‖step‖"), strict=True):
@@ -208,10 +208,10 @@ def draw_histograms(knobs: Knobs, out: Path, landscapes: dict[str, Landscape]) -
     title = f"What the last hidden layer's relu is given, at learning rate {knobs.landscape_rate:g}"
     figure, axes = figures.panels(1, 2, (5, 3.8), title)
     # One scale of colours for both; the root shows the tails.
-    top = max(np.sqrt(seen.histograms).max() for seen in landscapes.values())
-    for axis, (name, seen) in zip(axes[0], landscapes.items(), strict=True):
-        edges = knobs.every * np.arange(len(seen.histograms) + 1)
-        shown = axis.pcolormesh(edges, BINS, np.sqrt(seen.histograms).T, vmin=0, vmax=top)
+    top = max(np.sqrt(landscape.histograms).max() for landscape in landscapes.values())
+    for axis, (name, landscape) in zip(axes[0], landscapes.items(), strict=True):
+        edges = knobs.every * np.arange(len(landscape.histograms) + 1)
+        shown = axis.pcolormesh(edges, BINS, np.sqrt(landscape.histograms).T, vmin=0, vmax=top)
         axis.axhline(0, color="white", linewidth=0.8)
         axis.set(xlabel="step of the training", ylabel="value before relu", title=name)
     figure.colorbar(shown, ax=axes, label="√ of the density")

@@ -29,10 +29,10 @@ import jax
 import numpy as np
 import optax
 
-from experiments import figures
-from experiments.course2.trials import draw_batches, start_trials, train_trials
-from experiments.knobs import Configuration, knob
-from experiments.run import percent, progress, say
+from experiments.shared import figures
+from experiments.shared.knobs import Configuration, knob
+from experiments.shared.run import percent, progress, say
+from experiments.shared.trials import draw_batches, start_trials, train_trials
 from jaxnn import Dense, Sequential, relu, summary
 from jaxnn import softmax_cross_entropy as loss
 from jaxnn.data import Batches, MissingData, load_digits, pixels_to_rows, split
@@ -71,7 +71,7 @@ class Examples(NamedTuple):
 
 
 def load(name: str, data_dir: Path | None, seed: int) -> Examples:
-    """The examples by name, one of CHOICES; "auto" says so where it has to do without the hands.
+    """The examples by name, one of CHOICES; "auto" prints a line where the digits take the place of the hands.
 
     Raises:
       MissingData: the hands were asked for and are not there.
@@ -116,28 +116,28 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     optimizer = optax.adam(knobs.learning_rate)
     step = make_step(model, loss, optimizer)
     died = deaths(knobs, model, optimizer, step, examples)
-    now = start(model, optimizer, examples.train_x.shape[1:], jax.random.key(knobs.seed))
-    costs, seen = [], {}
+    train_state = start(model, optimizer, examples.train_x.shape[1:], jax.random.key(knobs.seed))
+    costs, accuracies = [], {}
     for epoch in progress(range(knobs.epochs), "epoch"):
         batch_costs = []
         for number in range(batches.steps(epoch), batches.steps(epoch + 1)):
-            now, info = step(now, *batches(number))
+            train_state, info = step(train_state, *batches(number))
             batch_costs.append(info.cost)
         costs.append(float(np.mean(batch_costs)))
         if epoch % knobs.every == 0 or epoch == knobs.epochs - 1:
-            seen[epoch] = measure(model, now, examples)
-            say(f"epoch {epoch:4d}   cost {costs[-1]:.6f} nats   train accuracy {percent(seen[epoch][0])}   "
-                f"test accuracy {percent(seen[epoch][1])}")
-    draw(out, examples, costs, seen, logits(model, now, examples.test_x))
-    train_accuracy, test_accuracy = seen[knobs.epochs - 1]
+            accuracies[epoch] = measure(model, train_state, examples)
+            say(f"epoch {epoch:4d}   cost {costs[-1]:.6f} nats   train accuracy {percent(accuracies[epoch][0])}   "
+                f"test accuracy {percent(accuracies[epoch][1])}")
+    draw(out, examples, costs, accuracies, logits(model, train_state, examples.test_x))
+    train_accuracy, test_accuracy = accuracies[knobs.epochs - 1]
     new = ~repeated(examples)
-    right = logits(model, now, examples.test_x).argmax(axis=-1) == examples.test_y
+    right = logits(model, train_state, examples.test_x).argmax(axis=-1) == examples.test_y
     say(f"{np.sum(~new)} of the test pictures are among the training pictures, pixel for pixel; test accuracy of "
         f"the other {np.sum(new)}: {percent(np.mean(right[new]))}")
     return {"train_accuracy": train_accuracy, "test_accuracy": test_accuracy,
             "test_accuracy_of_new_pictures": float(np.mean(right[new])), "repeated": int(np.sum(~new)),
             "data": examples.name,
-            "costs": {epoch: costs[epoch] for epoch in seen}, "dead": died}
+            "costs": {epoch: costs[epoch] for epoch in accuracies}, "dead": died}
 
 
 def repeated(examples: Examples) -> np.ndarray:
@@ -155,9 +155,9 @@ def deaths(knobs: Knobs, model: Sequential, optimizer: Any, step: Any, examples:
     """
     x, y = examples.train_x, examples.train_y
     random = np.random.RandomState(knobs.seed)
-    everyone = np.tile(np.arange(len(x)), (knobs.trials, 1))
+    all_examples = np.tile(np.arange(len(x)), (knobs.trials, 1))
     n_steps = max(1, knobs.trial_epochs * len(x) // knobs.batch_size)
-    batches = draw_batches(random, everyone, n_steps, knobs.batch_size)
+    batches = draw_batches(random, all_examples, n_steps, knobs.batch_size)
     dead = {}
     for name, inputs in (("pixels", x), ("pixels less their mean", x - x.mean(axis=0))):
         states = start_trials(model, optimizer, x.shape[1:], np.arange(knobs.trials) + knobs.seed)
@@ -170,24 +170,24 @@ def deaths(knobs: Knobs, model: Sequential, optimizer: Any, step: Any, examples:
     return dead
 
 
-def logits(model: Sequential, now: Any, x: Any) -> np.ndarray:
-    return np.asarray(evaluate(model, now.params, now.state, x))
+def logits(model: Sequential, train_state: Any, x: Any) -> np.ndarray:
+    return np.asarray(evaluate(model, train_state.params, train_state.state, x))
 
 
-def measure(model: Sequential, now: Any, examples: Examples) -> tuple[float, float]:
+def measure(model: Sequential, train_state: Any, examples: Examples) -> tuple[float, float]:
     """(train, test) accuracy. The test set only watches: neither the epochs nor a knob is chosen by it."""
-    return (accuracy(logits(model, now, examples.train_x).argmax(axis=-1), examples.train_y),
-            accuracy(logits(model, now, examples.test_x).argmax(axis=-1), examples.test_y))
+    return (accuracy(logits(model, train_state, examples.train_x).argmax(axis=-1), examples.train_y),
+            accuracy(logits(model, train_state, examples.test_x).argmax(axis=-1), examples.test_y))
 
 
-def draw(out: Path, examples: Examples, costs: list[float], seen: dict[int, tuple[float, float]],
+def draw(out: Path, examples: Examples, costs: list[float], accuracies: dict[int, tuple[float, float]],
          z: np.ndarray) -> None:
     """The learning curve; of the test pictures samples with their predictions, and the confusion matrix."""
     figure, axes = figures.panels(1, 2, (5, 3.8), f"{examples.name}: learning curve")
     epochs = np.arange(1, len(costs) + 1)
     figures.curves(axes[0, 0], {"train": (epochs, costs)}, "epoch", "training cost / nats", log=True)
-    at = np.array([*seen]) + 1
-    train, test = 100 * np.array([*seen.values()]).T
+    at = np.array([*accuracies]) + 1
+    train, test = 100 * np.array([*accuracies.values()]).T
     figures.curves(axes[0, 1], {"train": (at, train), "test": (at, test)}, "epoch", "accuracy / %")
     figures.save(figure, out / "learning_curve.png")
 
