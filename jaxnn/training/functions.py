@@ -96,8 +96,8 @@ def _leading_size(leaf: Any) -> int:
 
 def expect_layer(who: str, layer: Any) -> None:
     """Raises InputError unless the layer can be called as layer(params, state, x, key, train=True)."""
-    expect(_accepts(layer, 4, train=True), who, "a layer, called as layer(params, state, x, key, train=True)", _described(layer),
-           "put ops into Sequential(...), or write a function with these arguments")
+    expect(_accepts(layer, 4, train=True), who, "a layer, called as layer(params, state, x, key, train=True)",
+           _described(layer), "put ops into Sequential(...), or write a function with these arguments")
 
 
 def expect_loss(who: str, loss: Any) -> None:
