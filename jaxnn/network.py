@@ -62,7 +62,8 @@ class Network(Op):
 
     @property
     def name(self) -> str:
-        return getattr(self.function, "name", None) or getattr(self.function, "__name__", type(self.function).__name__)
+        f = getattr(self.function, "func", self.function)  # of a functools.partial
+        return getattr(f, "name", None) or getattr(f, "__name__", type(f).__name__)
 
     @property
     def arguments(self) -> tuple[str, ...]:

@@ -29,7 +29,6 @@ Sizes: time, n_in, n_hidden.
 
 import functools
 import inspect
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
