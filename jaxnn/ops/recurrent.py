@@ -141,7 +141,8 @@ def gru_reset_after_cell(params: Any, h: Any, z: Any) -> Any:
 
     Source: Chung et al. (2014) for the unit; this placement: cuDNN, CUDNN_GRU.
 
-    >>> h, last = gru_reset_after({"weight_x": jnp.ones((3, 1)), "weight_h": jnp.ones((3, 1))}, jnp.array([[0.0], [1.0]]))
+    >>> params = {"weight_x": jnp.ones((3, 1)), "weight_h": jnp.ones((3, 1))}
+    >>> h, last = gru_reset_after(params, jnp.array([[0.0], [1.0]]))
     >>> h.shape
     (2, 1)
     """

@@ -221,7 +221,8 @@ class Step:
                                             train=True)
         if dtype is not None:
             predictions = cast_floats(predictions, jnp.float32)
-            if jax.tree.structure(new_state) == jax.tree.structure(state):
+            structures: list[Any] = [jax.tree.structure(new_state), jax.tree.structure(state)]
+            if structures[0] == structures[1]:
                 new_state = jax.tree.map(lambda new, old: new.astype(old.dtype), new_state, state)
         expect_same_tree("make_step", "a layer whose state keeps its structure", state, new_state)
         losses = losses_of(loss, predictions, labels)
