@@ -201,8 +201,8 @@ def _record(net: Network, args: tuple, static: dict[str, Any], references: bool,
         closed, y = record(recorded, args, references=references, axes=axes)
     except jax.errors.TracerBoolConversionError as error:
         raise InputError(
-            net.name, f"branches in Python on a value that is known at run time only, at {_where(error)}; use jnp.where "
-            "or jax.lax.cond, or pass what decides as a keyword argument") from error
+            net.name, f"branches in Python on a value that is known at run time only, at {_where(error)}; use "
+            "jnp.where or jax.lax.cond, or pass what decides as a keyword argument") from error
     except InputError as error:
         if not error.path and (line := _where(error)):
             error.path = (line,)
