@@ -209,7 +209,8 @@ CASES = (
     Case("attention-full", ops.attention, "scan", QKV, HEADS, {"causal": False, "chunk": 5}, shared=()),
     # Networks: plain functions of ops.
     Case("mlp", network(mlp), "network", f"{{hidden: {HIDDEN}, head: {HEAD}}} f32[i]", NET),
-    Case("residual-net", network(residual_net), "network", f"{{first: {HIDDEN}, body: {SQUARE}, head: {HEAD}}} f32[i]", NET),
+    Case("residual-net", network(residual_net), "network",
+         f"{{first: {HIDDEN}, body: {SQUARE}, head: {HEAD}}} f32[i]", NET),
     Case("branches", network(branches), "network", f"{HIDDEN} f32[i]", NET),
     Case("dropout-net", network(dropout_net), "network", f"{{hidden: {HIDDEN}, head: {HEAD}}} f32[i] key", NET),
     Case("conv-net", network(conv_net), "network",

@@ -96,12 +96,13 @@ from jaxnn.ops import (
 __version__ = "0.1.0"
 
 __all__ = [
-    "GRU", "LSTM", "RNN", "BatchNorm", "Conv", "Dense", "Dropout", "Embedding", "Flatten", "GradientReport", "HandDerived",
-    "InputError", "Layer", "MaxPool", "Network", "Op", "Parallel", "Residual", "Sequential", "Static", "Summary", "add",
-    "at_inference", "attention", "batch_norm", "batch_norm_inference", "binary_cross_entropy", "by_autodiff", "cell",
-    "clipped_gradient_sum", "compare_gradients", "concatenate", "conv", "dense", "dropout", "elu", "embedding", "flatten",
-    "gelu", "gelu_tanh", "gru", "gru_cell", "gru_reset_after", "gru_reset_after_cell", "hand_derived", "huber",
-    "initializers", "leaky_relu", "log_softmax", "look_inside", "lstm", "lstm_cell", "max_pool", "network", "over_examples",
-    "over_time", "per_example", "relu", "rnn", "rnn_cell", "rnn_relu", "rnn_relu_cell", "sigmoid", "silu", "softmax",
+    "GRU", "LSTM", "RNN", "BatchNorm", "Conv", "Dense", "Dropout", "Embedding", "Flatten", "GradientReport",
+    "HandDerived", "InputError", "Layer", "MaxPool", "Network", "Op", "Parallel", "Residual", "Sequential",
+    "Static", "Summary", "add", "at_inference", "attention", "batch_norm", "batch_norm_inference",
+    "binary_cross_entropy", "by_autodiff", "cell", "clipped_gradient_sum", "compare_gradients", "concatenate",
+    "conv", "dense", "dropout", "elu", "embedding", "flatten", "gelu", "gelu_tanh", "gru", "gru_cell",
+    "gru_reset_after", "gru_reset_after_cell", "hand_derived", "huber", "initializers", "leaky_relu",
+    "log_softmax", "look_inside", "lstm", "lstm_cell", "max_pool", "network", "over_examples", "over_time",
+    "per_example", "relu", "rnn", "rnn_cell", "rnn_relu", "rnn_relu_cell", "sigmoid", "silu", "softmax",
     "softmax_cross_entropy", "softplus", "squared_error", "summary", "tanh",
 ]

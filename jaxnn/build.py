@@ -32,8 +32,8 @@ class _Equation(NamedTuple):
 
 
 def build(closed: Any, *, watched: bool = False, axes: Axes = ()) -> Program:
-    """The program of a closed jaxpr. watched: the values of its ops are on the tape too. axes: named axes around it that
-    are not there, (name, size), for a table alone."""
+    """The program of a closed jaxpr. watched: the values of its ops are on the tape too. axes: named axes around it
+    that are not there, (name, size), for a table alone."""
     return _Builder(watched, axes).program(closed.jaxpr, closed.consts)
 
 
@@ -62,7 +62,8 @@ class _Builder:
         outs = self.flatten(jaxpr, consts, ins, "", flat)
         steps = self.steps(flat, outs)
         # The arguments come first, then the constants, then what steps write.
-        order = [*ins, *self.constants, *(slot for slot in range(len(ins), len(self.avals)) if slot not in self.constants)]
+        written = (slot for slot in range(len(ins), len(self.avals)) if slot not in self.constants)
+        order = [*ins, *self.constants, *written]
         numbers = {slot: n for n, slot in enumerate(order)}
         renumbered = [dataclasses.replace(step, ins=tuple(numbers[slot] for slot in step.ins),
                                           outs=tuple(numbers[slot] for slot in step.outs)) for step in steps]

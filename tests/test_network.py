@@ -1,5 +1,5 @@
-"""The explicit passes of any function of ops, read off its trace: each kind of argument, transformation and control flow,
-beside jax.vjp of the same function with references; what is recorded once; tables; what is refused, and where."""
+"""The explicit passes of any function of ops, read off its trace: each kind of argument, transformation and control
+flow, beside jax.vjp of the same function with references; what is recorded once; tables; refusals and their places."""
 
 import functools
 import math
@@ -210,8 +210,9 @@ def test_a_gradient_taken_inside():
         return jnp.sum(slope**2)
 
     net = network(f)
-    y, cache = net.forward(P, X)
-    for got, want in zip(jax.tree.leaves(net.backward(cache, 1.0)), jax.tree.leaves(jax.grad(f, (0, 1))(P, X)), strict=True):
+    _, cache = net.forward(P, X)
+    wanted = jax.tree.leaves(jax.grad(f, (0, 1))(P, X))
+    for got, want in zip(jax.tree.leaves(net.backward(cache, 1.0)), wanted, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
 
 
@@ -334,7 +335,7 @@ def test_a_backward_that_is_not_linear_is_refused_in_a_batch_too():
     wrong.defbackward(lambda cache, dy: (jnp.sum(dy * cache[1]) + 1, dy * cache[0]))
     net = network(lambda w, x: jax.vmap(lambda x: wrong(w, x))(x))
     y, cache = net.forward(2.0, BATCH)
-    with pytest.raises(TypeError, match="backward of 'wrong' is not linear in dy: in the cotangent of 'weight' it adds"):
+    with pytest.raises(TypeError, match="'wrong' is not linear in dy: in the cotangent of 'weight' it adds"):
         net.backward(cache, y)
 
 
@@ -434,9 +435,9 @@ def test_glue_is_listed_and_what_is_not_linear_in_it_is_named():
         return jnp.exp(h) * jax.nn.softplus(h) + 1, jnp.concatenate([h, h]) * 3 - 1
 
     table = summary(f, P, X)
-    assert [(row.step, row.backward) for row in table.rows][0] == ("dense", "by hand")
-    assert table.nonlinear == tuple(f"{name} at {table.rows[1].place}" for name in ("exp", "log1p", "mul")) or (
-        "exp" in table.rows[1].nonlinear and not {"reshape", "add", "sub", "concatenate"} & set(table.rows[1].nonlinear))
+    assert (table.rows[0].step, table.rows[0].backward) == ("dense", "by hand")
+    assert f"exp at {table.rows[1].place}" in table.nonlinear
+    assert not {"reshape", "add", "sub", "concatenate"} & set(table.rows[1].nonlinear)
     assert "not linear: exp" in str(table)
     assert summary(lambda x: 2 * relu(x)[::-1] + 1, X).nonlinear == ()
 
@@ -464,11 +465,12 @@ def test_by_autodiff_with_integers_and_static_keywords():
 @pytest.mark.parametrize(("f", "args", "words"), [
     (lambda x: None, (1.0,), "expects a function whose value is an array or a tree of arrays; got NoneType; look at"),
     (lambda x: "y", (1.0,), "expects a function whose value is an array or a tree of arrays; got str"),
-    (lambda x: x if x > 0 else -x, (1.0,), r"branches in Python on a value that is known at run time only, at <lambda>:\d+; "
-     "use jnp.where or jax.lax.cond"),
+    (lambda x: x if x > 0 else -x, (1.0,),
+     r"branches in Python on a value that is known at run time only, at <lambda>:\d+; use jnp.where or jax.lax.cond"),
     (lambda p: p.pop("a"), ({"a": 1.0, "b": 2.0},), "changes its argument 'p'; return new values"),
     (lambda p: p.append(1.0) or p[0], ([1.0],), "changes its argument 'p'; return new values"),
-    (lambda p, x: dense(p, x), (P, jnp.ones((2, 4))), r"dense at '<lambda>:\d+' expects x of shape \(4,\); got \(2, 4\)"),
+    (lambda p, x: dense(p, x), (P, jnp.ones((2, 4))),
+     r"dense at '<lambda>:\d+' expects x of shape \(4,\); got \(2, 4\)"),
     (lambda p, x: dense(p, x), (P,), "missing a required argument: 'x'"),
 ], ids=["nothing", "text", "branch", "dict", "list", "shape", "missing"])
 def test_bad_functions(f, args, words):
@@ -484,7 +486,8 @@ def test_a_label_that_is_out_of_range_is_refused_where_it_is_known():
 
 def test_a_batch_norm_outside_of_a_batch():
     norm, state = {"scale": X, "bias": X}, {"mean": X, "variance": X * X}
-    with pytest.raises(InputError, match=r"batch_norm at '<lambda>:\d+' expects a batch to average over.*axis_name='examples'"):
+    words = r"batch_norm at '<lambda>:\d+' expects a batch to average over.*axis_name='examples'"
+    with pytest.raises(InputError, match=words):
         network(lambda norm, state, x: batch_norm(norm, state, x)[0]).forward(norm, state, X)
 
 
@@ -502,8 +505,9 @@ def test_a_cotangent_of_another_structure(dy, words):
 
 def test_an_op_called_with_a_cotangent_of_another_shape():
     _, cache = dense.forward(P, X)
-    with pytest.raises(InputError, match=r"backward of 'dense' expects the op's cache, and a dy of the structure and the shapes "
-                       r"of its value; got dy of \(7,\)"):
+    words = (r"backward of 'dense' expects the op's cache, and a dy of the structure and the shapes of its value; "
+             r"got dy of \(7,\)")
+    with pytest.raises(InputError, match=words):
         dense.backward(cache, jnp.ones(7))
 
 

@@ -44,6 +44,7 @@ def test_help_of_the_package_shows_the_list():
 
 def test_importing_brings_no_pictures():
     """matplotlib is imported where a picture is drawn, so that `import jaxnn` is quick."""
-    code = "import sys, jaxnn; print([m for m in ('matplotlib', 'h5py', 'sklearn', 'torch', 'flax') if m in sys.modules])"
+    optional = ("matplotlib", "h5py", "sklearn", "torch", "flax")
+    code = f"import sys, jaxnn; print([m for m in {optional} if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "[]"
