@@ -101,7 +101,8 @@ class Network(Op):
         """
         args, static = self._bind(args, static)
         leaves, tree = jax.tree.flatten(args)
-        settings = jax.config.read("jax_enable_x64"), jax.config.read("jax_default_matmul_precision")
+        config: Any = jax.config
+        settings = config.jax_enable_x64, config.jax_default_matmul_precision
         key = (references, watched, axes, tree, tuple(map(_aval, leaves)), tuple(sorted(static.items())),
                current_axes(), settings)
         found = self._recordings.get(key)
