@@ -1,10 +1,10 @@
 """The named axes of `vmap` that are bound where an op is called, bound again where its rule runs.
 
 JAX keeps the rule of an op that it meets under `jit`, `scan`, `cond` or `checkpoint` and runs it later,
-when it differentiates what it traced. By then a `vmap(..., axis_name=...)` inside has been left, and a
-`pmean` over its axis finds no such name. (So it is for `custom_jvp` and `custom_vjp` alike, jax 0.10 to
-0.12.) JAX has no public way to say which axes there are: should its private one go, this does nothing,
-and gradients are taken inside of `jit`, as `jax.jit(jax.grad(...))`.
+when it differentiates what it traced. By then a `vmap(..., axis_name=...)` inside has ended, and a
+`pmean` over its axis finds no such name. (This holds for `custom_jvp` and `custom_vjp` alike, jax 0.10 to
+0.12.) JAX has no public way to list the bound axes. If a release removes the private one, this does nothing,
+and gradients must be taken inside of `jit`, as `jax.jit(jax.grad(...))`.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ Axes = tuple[tuple[Any, int], ...]  # (name, size)
 
 
 def current_axes() -> Axes:
-    """The axes that are bound now."""
+    """The axes that are bound at the call."""
     return () if _axis_env is None else tuple(_axis_env().axis_sizes.items())
 
 

@@ -33,7 +33,7 @@ class _Equation(NamedTuple):
 
 def build(closed: Any, *, watched: bool = False, axes: Axes = ()) -> Program:
     """The program of a closed jaxpr. watched: the values of its ops are on the tape too. axes: named axes around it
-    that are not there, (name, size), for a table alone."""
+    that no `vmap` binds, (name, size), for a table alone."""
     return _Builder(watched, axes).program(closed.jaxpr, closed.consts)
 
 

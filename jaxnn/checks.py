@@ -1,8 +1,8 @@
-"""What is checked at the edge of every public function, and how a refusal is worded.
+"""Checks at the edge of every public function, and the wording of a refusal.
 
-A refusal is one sentence: who expected what of which argument, what came, and what to do. Shapes and
-dtypes are static, so checking them costs nothing under `jit`; values are looked at only where they
-are concrete.
+A refusal is one sentence: which function expected what of which argument, what it got, and what to do. Shapes
+and dtypes are static, so checking them costs nothing under `jit`; values are checked only where they are
+concrete.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ __all__ = ["Entries", "InputError", "at", "expect", "expect_array", "expect_floa
 
 
 class InputError(ValueError, TypeError):
-    """A refused argument. A combinator that lets it through adds where in the network it happened."""
+    """A refused argument. Each container on the way up adds the place in the network."""
 
     def __init__(self, who: str, problem: str):
         super().__init__(who, problem)

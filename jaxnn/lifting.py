@@ -30,7 +30,7 @@ Lift = Callable[[Run, Axes], Callable]  # axes: those bound where the op is call
 
 
 class _Shapes(NamedTuple):
-    """What the push-forward must know at trace time: equal ones are traced once."""
+    """The static part of a push-forward: equal ones are traced once."""
 
     cache_tree: Any
     cache_rest: tuple[tuple[int, Hashable], ...]  # leaves of the cache that are no arrays, by position
@@ -154,7 +154,7 @@ def agree_on_varying_axes(args: tuple) -> tuple:
     """Inside `shard_map` an op's arguments must vary over the same mesh axes.
 
     A replicated weight that meets a sharded example is cast to vary; the cast transposes to the sum
-    over devices, which is how the weight's gradient comes to be summed.
+    over devices, which sums the weight's gradient.
     """
     leaves, tree = jax.tree.flatten(args)
     varying = [_varying_axes(x) for x in leaves]

@@ -1,9 +1,9 @@
 """Is a traced function linear in its inputs? Read off its jaxpr, before JAX transposes it.
 
 `jax.linear_transpose` trusts its caller: `dy + 1` and `where(mask, dy, 1)` are transposed as if the
-constants were not there. A backward pass that adds a constant is a mistake, so it is looked for here.
+constants were not there. A backward pass that adds a constant is a mistake, so this module looks for it.
 
-Every value is of one kind, found by one walk along the equations:
+One walk along the equations gives every value one kind:
 
     ZERO     the constant 0
     LINEAR   a linear function of dy
@@ -104,7 +104,7 @@ def _inner(eqn: Any) -> tuple[Any, Sequence[Any]]:
 
 
 def _open(inner: Any) -> tuple[Any, Sequence[Any]]:
-    """A jaxpr and its constants, whether it came closed or not."""
+    """A jaxpr and its constants, whether it is closed or not."""
     return getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
 
 

@@ -30,7 +30,7 @@ def weighted(loss: Loss) -> Loss:
     """w L(y, l), of which the label is the pair (l, w).
 
     The cost of a batch of B examples is then Σ_b w_b L_b / B: it divides by the number of examples, not by the sum
-    of the weights, so that an example counts the same in whichever batch it comes. Weights whose mean over the set
+    of the weights, so that an example counts the same in every batch. Weights whose mean over the set
     is one keep the cost's scale.
 
     Where w = 0 the example is left out: value and gradient are 0 even if L is NaN or infinite, as it is for a label

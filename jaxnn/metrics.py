@@ -1,4 +1,4 @@
-"""What is counted about predicted classes."""
+"""Counts of right and wrong predictions of classes."""
 
 from typing import Any
 

@@ -94,10 +94,10 @@ class Network(Op):
 
     def recorded(self, args: tuple, static: dict[str, Any], *, references: bool = False, watched: bool = False,
                  axes: Axes = ()) -> tuple["Recording", list[Any]]:
-        """What is known of the function at these shapes, and the leaves of the arguments. It is recorded once for each.
+        """The recording of the function at these shapes, made once for each, and the leaves of the arguments.
 
         references: with the ops' references. watched: the ops' values are on the tape. axes: (name, size) of named axes
-        that are not there, for a table alone.
+        that no `vmap` binds, for a table alone.
         """
         args, static = self._bind(args, static)
         leaves, tree = jax.tree.flatten(args)
@@ -108,7 +108,7 @@ class Network(Op):
         found = self._recordings.get(key)
         if found is None:
             found = _record(self, args, static, references, watched, axes)
-            # A function that closes over values of a surrounding trace is another one in the next.
+            # A function that closes over values of a surrounding trace is a different function in the next trace.
             if not any(isinstance(c, jax.core.Tracer) for c in found.closed.consts):
                 if len(self._recordings) >= _KEPT:
                     self._recordings.pop(next(iter(self._recordings)))
@@ -223,7 +223,7 @@ def _aval(leaf: Any) -> Any:
 
 
 def _where(error: BaseException) -> str:
-    """The last line of a user's code that an error came through: "siamese:12"."""
+    """The innermost line of a user's code in an error's traceback: "siamese:12"."""
     frames = [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)
               if is_users(frame.f_code.co_filename)]
     return f"{frames[-1][0].co_name}:{frames[-1][1]}" if frames else ""

@@ -2,7 +2,7 @@
 
     forward    y_s, cache_s = step_s(x_s) for each step in order              the caches are the tape
     backward   dx_s = backward_s(cache_s, dy_s) in reverse order; a value that several steps read gets the sum
-               of what they send, Σ dx_s, and one that none reads gets nothing
+               of what they send, Σ dx_s, and a value that none reads gets nothing
 
 A step is an op, or the glue between ops (reshape, add, slice, concatenate, ...), which JAX itself transposes; a
 `scan` with ops inside is a forward scan whose caches are stacked and a reversed scan backward; a `checkpoint`
@@ -210,7 +210,7 @@ class Program:
     outs: tuple[Slot, ...]
     slot_avals: tuple[Any, ...]
     axes: Axes = ()
-    """Named axes around it that are not there, for a table alone."""
+    """Named axes around it that no `vmap` binds, for a table alone."""
 
     @property
     def out_avals(self) -> tuple[Any, ...]:

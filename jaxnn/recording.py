@@ -126,7 +126,7 @@ class Call:
     def backward(self, cache: Sequence[Any], dy: Sequence[Any]) -> list[Any]:
         """One cotangent for each leaf of the arguments, None where there is no gradient.
 
-        dy: for the value's leaves; what stands for integers is not looked at.
+        dy: for the value's leaves; the entries of integers are ignored.
         """
         smooth = [i for i, aval in enumerate(self.y_avals) if is_inexact(aval)]
         dys = [dy[i].astype(self.y_avals[i].dtype) for i in smooth]

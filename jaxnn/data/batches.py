@@ -1,11 +1,11 @@
-"""Batches: which examples come when is a function of the seed and the step, and of nothing else.
+"""Batches: the examples of a step are a function of the seed and the step's number, and of nothing else.
 
     batches = Batches(x, labels, 64, seed=0)
     x, labels = batches(step)
 
-So a run that goes on needs no iterator: the step is the position. The epochs, each in an order of its own,
-make one endless row of examples, of which step s has the B from place s B on. Every example is seen once
-an epoch and every batch is full; a batch may hold the end of one epoch and the beginning of the next.
+So a run that continues needs no iterator: the step is the position. The epochs, each in an order of its own, make
+one endless row of examples. Step s has the B examples from place s B on. An epoch has every example once, and every
+batch is full; a batch may hold the end of one epoch and the beginning of the next.
 """
 
 import functools
@@ -29,7 +29,7 @@ class Batches:
       x, labels: pytrees of arrays (n_examples, ...).
       batch_size: B, at most n_examples.
       seed: of the order; 0..2**32-1.
-      shuffle: False takes the examples as they lie.
+      shuffle: False keeps the examples in their order.
       augment: (key, x, labels) -> (x, labels) of a batch, with a key of its own for each step.
       on_device: keep the set where JAX computes; False leaves it in the host's memory and sends batches.
     """
@@ -73,11 +73,11 @@ class Batches:
         return np.concatenate([self._order(int(e))[within[epochs == e]] for e in np.unique(epochs)])
 
     def epoch(self, step: int) -> float:
-        """How often the set has been seen before the step."""
+        """How many epochs there are before the step."""
         return step * self.batch_size / self.n_examples
 
     def steps(self, epochs: float) -> int:
-        """The steps in which the set is seen so often, rounded up."""
+        """How many steps so many epochs take, rounded up."""
         return -int(-epochs * self.n_examples // self.batch_size)
 
     def _rows(self, indices: np.ndarray) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""What is checked of a batch of examples before it is learned from."""
+"""Checks of a batch of examples before a model learns from it."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def check_examples(x: Any, y: Any = None, *, n_classes: int | None = None) -> No
       y: (B,) integer labels in 0..n_classes-1; None where there are none.
       n_classes: None leaves the labels without an upper limit.
     Raises:
-      TypeError: x has no numbers, or y no integers.
+      TypeError: x does not hold numbers, or y does not hold integers.
       ValueError: any other of the above does not hold.
     """
     x = np.asarray(x)
@@ -36,7 +36,7 @@ def check_examples(x: Any, y: Any = None, *, n_classes: int | None = None) -> No
     y = np.asarray(y)
     n = len(x)
     if y.ndim == 2 and y.shape[1] == 1:
-        # Left alone it would broadcast against (B,) to (B, B).
+        # Unchecked, it would broadcast against (B,) to (B, B).
         raise _wrong(f"y of shape ({n},)", f"shape {y.shape}", "pass y[:, 0]")
     if y.ndim != 1:
         raise _wrong(f"y of shape ({n},)", f"shape {y.shape}",

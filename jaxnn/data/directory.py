@@ -1,4 +1,4 @@
-"""Where data files are kept, and what is said when one is missing."""
+"""Where data files are kept, and the error for a missing one."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ VARIABLE = "JAXNN_DATA"
 
 
 class MissingData(FileNotFoundError):
-    """A data file, or the directory that was to hold it, is not there."""
+    """A data file, or the directory that should hold it, does not exist."""
 
 
 def data_directory(given: str | Path | None = None) -> Path:
@@ -37,7 +37,7 @@ def data_directory(given: str | Path | None = None) -> Path:
 
 
 def _user_cache() -> Path:
-    """The platform's directory for what can be had again."""
+    """The platform's directory for files that can be fetched again."""
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     if sys.platform == "darwin":
@@ -56,7 +56,7 @@ def find(
       name: relative to the data directory, such as "c1/train_catvnoncat.h5".
       directory: as in `data_directory`.
       how_to_get: a clause of the message, such as "get it from the assignment ...".
-      instead: what needs no file, such as "--data breast-cancer".
+      instead: an alternative that needs no file, such as "--data breast-cancer".
     Raises:
       MissingData: the file is at neither place. The message has both places and both clauses.
     """

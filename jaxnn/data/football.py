@@ -41,7 +41,7 @@ def load_football(
       instead: what the message of MissingData recommends, such as "--data moons".
     Raises:
       MissingData: the file is not there.
-      BadFile: it is not the course's, holds NaN or infinite values, or a label other than 0 and 1.
+      BadFile: the file is not the course's, or has NaN, infinite values, or a label other than 0 and 1.
       ModuleNotFoundError: scipy is not installed.
     Source: Deep Learning Specialization, course 2, week 1.
     """

@@ -1,7 +1,7 @@
 """Batches of a set larger than memory, by Grain: read ahead by its threads, still a function of the step.
 
     batches = GrainBatches(source, 64, seed=0)          # source[i] -> (x, label) of one example, and len(source)
-    state, history = fit(state, step, batches, steps=batches.steps(epochs=10))
+    train_state, history = fit(train_state, step, batches, steps=batches.steps(epochs=10))
 """
 
 import operator
@@ -22,7 +22,7 @@ class GrainBatches:
       source: `source[i]` gives (x, label) of one example, as NumPy arrays; `len(source)` how many there are.
       batch_size: examples in a batch.
       seed: of the order.
-      threads, ahead: that read, and batches read in advance, while the steps are taken in turn.
+      threads: how many threads read. ahead: how many batches they read in advance.
     Raises:
       ModuleNotFoundError: Grain is not installed.
     """
@@ -47,7 +47,7 @@ class GrainBatches:
         return batch
 
     def steps(self, epochs: float) -> int:
-        """The steps in which the set is seen so often, rounded up."""
+        """How many steps so many epochs take, rounded up."""
         return -int(-epochs * self.n_examples // self.batch_size)
 
     def _from(self, step: int) -> Iterator[Any]:

@@ -1,7 +1,7 @@
 """A reader of raw HDF5 data sets that trusts nothing the file says about itself.
 
 An HDF5 file can point at other files, name plugins to load, and declare far more data than it
-holds. Here it is only a container of arrays: what is expected is declared beforehand, and compared
+holds. Here it is only a container of arrays: the caller declares what to expect, and this is compared
 with what the file declares before anything of that size is allocated. The structure of the file is
 still parsed by the HDF5 library, and a file made to exploit its faults can crash it or exhaust the
 memory: this is no sandbox.
@@ -54,7 +54,7 @@ def read_hdf5(
     Raises:
       FileNotFoundError: there is no such file.
       PermissionError: the file may not be read.
-      BadFile: it is no whole HDF5 file; or a field is missing, is not a data set stored in this
+      BadFile: it is not a complete HDF5 file; or a field is missing, is not a data set stored in this
         very file, has another shape or dtype, is only partly there, is larger than allowed, or
         holds NaN or infinite values.
     """
@@ -168,7 +168,7 @@ def _within_bounds(
     if unknown := [f for f in filters if f not in (DEFLATE, SHUFFLE, FLETCHER32)]:
         raise _bad(who, "no filter but gzip, shuffle and fletcher32",
                    f"filters with the HDF5 numbers {unknown}", "save it again without them")
-    # Twice the same filter is never of use, and deflate on deflate inflates a millionfold.
+    # The same filter twice is never useful, and deflate on deflate inflates a millionfold.
     if len(set(filters)) < len(filters):
         raise _bad(who, "each filter once", f"a repeated one in {filters}",
                    "save it again without filters")
@@ -194,7 +194,7 @@ def _chunks_within_bounds(
     if chunk_bytes > max_bytes or (chunk_bytes > size and not filters):
         raise _bad(who, "chunks that fit in max_bytes and, if not compressed, in the file",
                    f"chunks of {chunk_bytes:,} bytes", "save it again in smaller chunks")
-    # HDF5 would fill chunks that were never written with zeros, without a word.
+    # HDF5 would silently fill chunks that were never written with zeros.
     n_chunks = math.prod(-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True))
     n_stored = dataset.id.get_num_chunks()
     if n_stored != n_chunks:

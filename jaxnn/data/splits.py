@@ -62,7 +62,7 @@ def split(
         members = random.permutation(np.flatnonzero(members_class == k))
         quota = len(members) * np.asarray(fractions)
         counts = np.floor(quota).astype(int)
-        # What rounding down leaves goes, one each, to the parts furthest behind: were it always the
+        # The examples that rounding down leaves over go, one each, to the parts furthest behind: were it always the
         # same part, many small classes would leave another one empty.
         furthest = np.argsort(-(owed + quota - counts), kind="stable")
         counts[furthest[: len(members) - counts.sum()]] += 1
@@ -105,7 +105,7 @@ def standardize(train: Any, *others: Any) -> tuple[np.ndarray, ...]:
             )
     fitted = arrays[0].astype(np.float64)
     mean = fitted.mean(axis=0)
-    # Not std == 0: the mean of equal numbers is rounded, and their deviation may come out as 1e-17.
+    # Not std == 0: the mean of equal numbers is rounded, and their deviation may be 1e-17.
     constant = fitted.min(axis=0) == fitted.max(axis=0)
     scale = np.where(constant, 1.0, fitted.std(axis=0))
     return tuple((x - mean) / scale for x in arrays)

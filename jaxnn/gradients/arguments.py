@@ -84,7 +84,7 @@ class _Reader:
         return _Token(kind, match[kind], match.start(kind))
 
     def step(self) -> _Token:
-        """Goes on to the next token; returns the one that is left behind."""
+        """Moves to the next token; returns the one before."""
         token, self.token = self.token, self.scan()
         return token
 

@@ -16,7 +16,7 @@ __all__ = ["Candidate"]
 
 
 class Candidate:
-    """f at a problem. What is compiled of f is compiled here, once for all who ask."""
+    """f at a problem. All programs of f are compiled here, each once."""
 
     def __init__(self, f: Callable, problem: Problem):
         self.f, self.problem = f, problem

@@ -33,10 +33,11 @@ def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None
     """Compares the gradient of f with `jax.vjp` of its reference, at a random cotangent.
 
     Args:
-      f: an op, a layer, a network of them, or any callable, a `jax.custom_vjp` say.
+      f: an op, a layer, any function of ops, or any other callable, a `jax.custom_vjp` say.
       args: its arguments. Floating-point arrays and Python floats are differentiated; integers, PRNG keys
         and whatever else there is are held.
-      reference: the plain forward, which `jax.grad` differentiates; an op brings its own.
+      reference: the plain forward, which `jax.grad` differentiates. An op, a layer and a function of ops bring their
+        own, and a `jax.custom_vjp` brings the function that it was made of.
       routes: those by which f's gradient is reached, of `jaxnn.gradients.ROUTES`.
       under: transformations to repeat the comparison under, of `jaxnn.gradients.CONDITIONS`; "all".
       dtypes: of the arguments, to repeat it in, of `jaxnn.gradients.DTYPES`; "all". Their own, if none.

@@ -32,7 +32,7 @@ def take_turns(programs: Sequence[Callable[[], Any]], rounds: int) -> list[list[
 
 
 def temporaries(compiled: Any) -> int | None:
-    """Bytes of temporaries, where the backend tells."""
+    """Bytes of temporaries, where the backend reports them."""
     analysis = compiled.memory_analysis()
     return None if analysis is None else analysis.temp_size_in_bytes
 

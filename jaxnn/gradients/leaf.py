@@ -4,8 +4,8 @@
 
 One unit is the rounding of the leaf's largest element, so that one threshold serves every size and
 dtype, and one wrong element among thousands is found, which a norm of the difference hides. How far the
-reference itself is from exact, in the same unit, is its noise: where terms cancel it is large, and no
-gradient can be asked to be nearer.
+reference itself is from exact, in the same unit, is its noise. Where terms cancel the noise is large, and no
+gradient can be nearer.
 """
 
 import enum
@@ -29,7 +29,7 @@ class Excuse(enum.Enum):
     KINK = enum.auto()
     """Every wrong element is a subgradient at a kink."""
     HELD = enum.auto()
-    """Finite differences say nothing of the leaf: the reference holds something fixed, or is not finite nearby."""
+    """Finite differences do not test the leaf: the reference holds something fixed, or is not finite nearby."""
     APPROXIMATION = enum.auto()
     """Off in float64 alone, by less than a rounding of its own dtype."""
     NOT_RUN = enum.auto()
@@ -37,7 +37,7 @@ class Excuse(enum.Enum):
 
 
 class ReferenceLeaf(NamedTuple):
-    """What a leaf should be: the reference's value, what that itself is worth, and the size of a unit."""
+    """What a leaf should be: the reference's value, how exact that value is, and the size of a unit."""
 
     path: str
     value: np.ndarray
@@ -94,9 +94,9 @@ class Leaf(NamedTuple):
     under: str = "jit"
     dtype: str = ""
     note: str = ""
-    """What a number does not say: a kink, an element that is not finite, a route that does not apply."""
+    """What a number does not show: a kink, an element that is not finite, a route that does not apply."""
     excuse: Excuse | None = None
-    """Why the error does not count as wrong; the note says it in words."""
+    """Why the error does not count as wrong; the note has it in words."""
     errors: Any = None
     """The error of each element in units; None for a route that compares along directions."""
 

@@ -1,4 +1,4 @@
-"""The reference's leaves with their noise: what the reference itself is worth.
+"""The reference's leaves with their noise: how exact the reference itself is.
 
 Noise is how far a leaf is from the same in float64, and how far one rounding of the arguments moves the leaf,
 in units of eps · max|leaf|.

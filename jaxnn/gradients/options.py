@@ -82,7 +82,7 @@ def deliver(report: GradientReport, options: argparse.Namespace) -> int:
 
 
 def refuse(message: object) -> int:
-    """Says on the error stream what is wrong with the command line; returns the exit status."""
+    """Prints what is wrong with the command line to the error stream; returns the exit status."""
     print(f"error: {message}", file=sys.stderr)
     return 2
 
@@ -93,7 +93,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def make_devices() -> None:
-    """Makes several devices of the CPU, unless the user has said how many, or JAX has already started."""
+    """Makes several devices of the CPU, unless the user has set their number, or JAX has already started."""
     n_devices: int = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
     if n_devices == -1 and "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         with contextlib.suppress(RuntimeError):

@@ -1,4 +1,4 @@
-"""What a comparison has to say beside its numbers: a kind, which the program reads, and words, which people read."""
+"""Remarks of a comparison beside its numbers: a kind, which the program reads, and words, which people read."""
 
 import enum
 from collections.abc import Callable, Iterable
@@ -35,7 +35,7 @@ def attempt(step: Callable[[], Iterable[Any]], words: str, kind: Kind = Kind.FAI
 
     Args:
       step: returns the results.
-      words: what is said, ahead of the error, if the step raises.
+      words: the remark, ahead of the error, if the step raises.
       kind: of the remark, if the step raises.
     """
     try:

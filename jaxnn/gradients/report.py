@@ -1,4 +1,4 @@
-"""What a comparison found, as values: leaves, laws, costs, findings and remarks; and the verdict on them."""
+"""The results of a comparison, as values: leaves, laws, costs, findings and remarks; and the verdict on them."""
 
 import json
 import math
@@ -61,7 +61,7 @@ class GradientReport(NamedTuple):
     costs: tuple[Cost, ...] = ()
     findings: tuple[Finding, ...] = ()
     remarks: tuple[Remark, ...] = ()
-    """What could not be compared, what was not run, and what else there is to say."""
+    """What could not be compared, what was not run, and other remarks."""
     threshold: float = THRESHOLD
 
     @property

@@ -1,4 +1,4 @@
-"""Inside a network's backward pass: what each layer keeps and is given, and what single examples pull at."""
+"""Inside a network's backward pass: the cache and the cotangent of each op, and the gradients of single examples."""
 
 from jaxnn.inside.factors import factor_rule
 from jaxnn.inside.look import look_inside

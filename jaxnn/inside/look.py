@@ -1,13 +1,13 @@
-"""Looking inside a backward pass: what each op of a network keeps, gives, and is given back.
+"""Looking inside a backward pass: the cache, the value and the cotangent of each op of a network.
 
     x -> f₁ -> y₁ -> f₂ -> ... -> y        dx <- b₁ <- dy₁ <- b₂ <- ... <- dy,    dyᵢ = ∂L/∂yᵢ
 
-For each layer: ‖yᵢ‖ and ‖cacheᵢ‖ going forward, ‖dyᵢ‖ and the gain ‖dyᵢ₋₁‖ / ‖dyᵢ‖ going backward, the
-share of zeros, and what is not finite. A gradient vanishes or explodes where ‖dyᵢ‖ is a small or a large
-part of the output's ‖dy‖; the first layer that went bad, forward or else backward, is named.
+For each op there are ‖yᵢ‖ and ‖cacheᵢ‖ going forward, ‖dyᵢ‖ and the gain ‖dyᵢ₋₁‖ / ‖dyᵢ‖ going backward, the
+share of zeros, and the numbers that are not finite. A gradient vanishes or explodes where ‖dyᵢ‖ is a small or a
+large multiple of the output's ‖dy‖. The report names the first op that is not finite, forward or else backward.
 
-Norms are Euclidean, over all finite elements of all examples, and hold where the squares would not:
-a vanished cotangent of 1e-30 is seen as that. Integers, masks, PRNG keys and static entries of a cache
+Norms are Euclidean, over all finite elements of all examples, and do not underflow where the squares would:
+a cotangent of 1e-30 has the norm 1e-30. Integers, masks, PRNG keys and static entries of a cache
 have no norm and are left out.
 """
 
@@ -39,9 +39,9 @@ def look_inside(f: Callable, *args: Any, loss: Callable | None = None, labels: A
       f: any function of ops: an op, a network, a layer; over_examples(layer) for a batch.
       args: its arguments: for a layer (params, state, x, key); key may be left out.
       loss: with labels, a loss (y, labels) -> () of one example, of which a batch takes the mean; without, a function
-        of the whole y. The y of a layer is that without its state.
+        of the whole y. A layer's y is its value without its state.
       dy: ∂L/∂y itself, instead of a loss. Without both, a random one.
-      vanishing, exploding: the multiples of the output's ‖dy‖ between which ‖dy‖ of an op is as it should be.
+      vanishing, exploding: the multiples of the output's ‖dy‖ between which ‖dy‖ of an op counts as healthy.
       static: keyword arguments of f, such as train=True.
     Raises:
       InputError: both loss and dy are given; an argument is missing or refused by an op inside.
@@ -83,7 +83,7 @@ class _Record(NamedTuple):
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _measure(net: Network, loss: Callable | None, static: tuple, args: Any, labels: Any, dy: Any) -> Any:
-    """Both passes and all numbers in one compiled program: which leaf is where, and what it is like."""
+    """Both passes and all numbers in one compiled program: the places of the leaves, and their statistics."""
     recording, leaves = net.recorded(args, dict(static), watched=True)
     program = recording.program
     out, tape = program.forward(leaves)
@@ -187,14 +187,14 @@ class _Ledger:
         return numbers
 
     def measured(self) -> tuple[tuple[tuple[int, ...], ...], list[Any]]:
-        """The numbers in each group, and what its leaves are like."""
+        """The numbers of the leaves in each group, and their statistics."""
         return tuple(map(tuple, self.groups.values())), [
             _statistics(jnp.stack([self.leaves[number] for number in group]), n_levels)
             for (_, _, n_levels, _), group in self.groups.items()]
 
 
 def _statistics(stack: Any, n_levels: int) -> dict[str, Any]:
-    """What each array of a stack (k, ...) is like, (k,)."""
+    """The statistics of each array of a stack (k, ...), each (k,)."""
     axes = tuple(range(1, stack.ndim))
     size = jnp.abs(stack).astype(jnp.promote_types(jnp.finfo(stack.dtype).dtype, jnp.float32))
     finite = jnp.where(jnp.isfinite(size), size, 0)
@@ -211,7 +211,7 @@ def _statistics(stack: Any, n_levels: int) -> dict[str, Any]:
 
 
 def _on_host(members: tuple[tuple[int, ...], ...], measured: list[Any]) -> dict[int, dict[str, Any]]:
-    """By the number of a leaf what it is like, in Python's own numbers."""
+    """The statistics by the number of a leaf, as Python's numbers."""
     return {number: {what: values[i].item() for what, values in group.items()}
             for numbers, group in zip(members, jax.device_get(measured), strict=True)
             for i, number in enumerate(numbers)}

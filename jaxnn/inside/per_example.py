@@ -4,8 +4,8 @@
     |G|² ≈ ‖ḡ‖² - S / B    noise scale = S / |G|²
 
 S estimates the trace of the covariance of g, |G|² the squared norm of the true gradient, both without
-bias: E ‖ḡ‖² = |G|² + E S / B. With a batch as large as the noise scale, training takes about twice the
-steps that it takes with an endless one. One forward and one backward pass give the norms, and for each
+bias: E ‖ḡ‖² = |G|² + E S / B. With a batch as large as the noise scale, training takes about twice as many
+steps as with an infinite batch. One forward and one backward pass give the norms, and for each
 weight one matrix product gives ḡ, or the sum of clipped gradients (jaxnn.inside.factors).
 
 Source: McCandlish et al. (2018), section 2.2 and appendix A.1; Abadi et al. (2016), algorithm 1.
@@ -36,7 +36,7 @@ TURN_BYTES = 2**25
 
 
 class PerExample(NamedTuple):
-    """What the gradients of the B examples of a batch are like."""
+    """Statistics of the gradients of the B examples of a batch."""
 
     losses: jax.Array
     """(B,), in the units of the loss."""
@@ -51,7 +51,7 @@ class PerExample(NamedTuple):
     signal: jax.Array
     """The estimate of |G|², which noise may bring below 0; average S and |G|² over steps, not their ratio."""
     noise_scale: jax.Array
-    """S / |G|², in examples; inf where |G|² is not seen above the noise."""
+    """S / |G|², in examples; inf where the estimate of |G|² is not positive."""
 
     def hardest(self, k: int) -> tuple[jax.Array, jax.Array]:
         """The k examples that pull hardest: their indices and their norms, the largest first."""
@@ -62,7 +62,7 @@ class PerExample(NamedTuple):
 
 
 class Clipped(NamedTuple):
-    """The sum of clipped gradients, and what was clipped."""
+    """The sum of clipped gradients, and by how much each was clipped."""
 
     gradient_sum: Any
     """Σ_b c_b g_b, in the structure of params."""

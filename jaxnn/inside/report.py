@@ -1,8 +1,8 @@
-"""What `look_inside` found: a table, JSON and a chart of a network's layers.
+"""The findings of `look_inside`: a table, JSON and a chart of a network's ops.
 
-A layer is bad if a number of its is NaN or infinite. Going forward the first bad layer in forward order is
-named, by the first of its params, value and cache that is bad; going backward the first in backward order
-whose backward pass gives a bad dx or dparams. The cotangent has vanished (exploded) where ‖dy‖ is below
+An op is bad if one of its numbers is NaN or infinite. Going forward, the report names the first bad op in forward
+order, and the first of its params, value and cache that is bad. Going backward, it names the first op in backward
+order whose backward pass gives a bad dx or dparams. The cotangent has vanished (exploded) where ‖dy‖ is below
 (above) a stated multiple of the output's.
 """
 
@@ -40,7 +40,7 @@ class Numbers(NamedTuple):
 
 
 class InsideRow(NamedTuple):
-    """One layer. An entry is None where there are no such floating-point numbers."""
+    """One op. An entry is None where there are no such floating-point numbers."""
 
     path: str
     layer: str
@@ -82,30 +82,30 @@ class Bad(NamedTuple):
 
 
 class Inside(NamedTuple):
-    """The layers of a network in forward order; print it."""
+    """The ops of a network in forward order; print it."""
 
     rows: tuple[InsideRow, ...]
     x: Numbers | None
     dy: Numbers | None
     """The cotangent of the output, from which the backward pass starts."""
     source: str
-    """Where dy came from."""
+    """The origin of dy: "given", "random" or "of the loss"."""
     vanishing: float
     exploding: float
 
     @property
     def bad_forward(self) -> Bad | None:
-        """The first layer, in forward order, whose params, cache or value is not finite."""
+        """The first op, in forward order, whose params, cache or value is not finite."""
         entries = [("", "", "x", self.x)]
         for row in self.rows:
-            # In the order in which they come to be: a value is bad because its params are.
+            # In the order of their causes: a value is bad because its params are.
             entries += [(row.path, row.layer, where, getattr(row, where))
                         for where in ("params", "value", "cache")]
         return _first_bad(entries)
 
     @property
     def bad_backward(self) -> Bad | None:
-        """The first layer, in backward order, whose backward pass gives what is not finite."""
+        """The first op, in backward order, whose backward pass gives what is not finite."""
         entries = [("", "", "dy at the output", self.dy)]
         for row in reversed(self.rows):
             entries += [(row.path, row.layer, where, getattr(row, where)) for where in ("dx", "gradient")]
@@ -118,12 +118,12 @@ class Inside(NamedTuple):
 
     @property
     def vanished(self) -> tuple[InsideRow, ...]:
-        """Layers whose ‖dy‖ is below `vanishing` times the output's, in backward order."""
+        """Ops whose ‖dy‖ is below `vanishing` times the output's, in backward order."""
         return self._where(lambda part: part < self.vanishing)
 
     @property
     def exploded(self) -> tuple[InsideRow, ...]:
-        """Layers whose ‖dy‖ is above `exploding` times the output's, in backward order."""
+        """Ops whose ‖dy‖ is above `exploding` times the output's, in backward order."""
         return self._where(lambda part: part > self.exploding)
 
     def _where(self, holds: Callable[[float], bool]) -> tuple[InsideRow, ...]:
@@ -134,7 +134,7 @@ class Inside(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What a reader of the table should see first, a line for each finding."""
+        """The most important findings, one on each line."""
         bad = (("forward", self.bad_forward), ("backward", self.bad_backward))
         lines = [f"first bad going {way}: {first}" for way, first in bad if first is not None]
         if self.vanished:

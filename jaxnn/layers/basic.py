@@ -95,6 +95,6 @@ class _AtInference(Layer):
 
 
 def at_inference(layer: Any) -> Layer:
-    """The layer as it is at inference, in training too: batch norm keeps to its running statistics, and dropout drops
-    nothing. For the frozen part of a network that is fine-tuned."""
+    """A layer that behaves in training as at inference: batch norm uses and keeps its running statistics, and dropout
+    drops nothing. It serves the frozen part of a network that is fine-tuned."""
     return _AtInference(to_layer(layer))

@@ -1,8 +1,8 @@
 """Layers made of layers: Sequential, Parallel, Residual; and a layer over the examples of a batch.
 
-Params and state are dicts with an entry for each part that has any, by the part's name: that which it is given,
-Sequential(hidden=Dense(20), head=Dense(5)), or else its kind and its number among those, "dense1", "dense2". So a
-Dropout that is put in renames nothing.
+Params and state are dicts with an entry for each part that has any. A part's name is the keyword that it is given by,
+Sequential(hidden=Dense(20), head=Dense(5)), or else its kind and its number among the parts of that kind, "dense1",
+"dense2". So a Dropout that is inserted renames nothing.
 """
 
 import collections
@@ -70,7 +70,7 @@ class Sequential(Layer):
         """Refuses parts that do not fit together."""
 
     def _keys(self, params: Any, state: Any, key: Any) -> dict[str, Any]:
-        """A key for each part that draws random numbers; params and state are looked at first."""
+        """A key for each part that draws random numbers; params and state are checked first."""
         for what, tree in (("params", params), ("state", state)):
             if not isinstance(tree, Mapping) or not tree.keys() <= self.parts.keys():
                 raise InputError(self.name, f"expects {what} by the names of its parts, {list(self.parts)}; got "

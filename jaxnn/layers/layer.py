@@ -3,10 +3,11 @@
     params, state = layer.init(key, shape)                     shape: that of one x, without the batch
     y, state      = layer(params, state, x, key, train=True)   one example
 
-`params` is what the optimiser moves, `state` what training remembers without a gradient (running statistics), `key`
-feeds what is random; each is {} or None where a layer has no use for it. Nothing is mutated: a layer holds
-hyperparameters only, and two layers with the same hyperparameters are equal. A layer has no backward pass of its own,
-for it is a function of ops: `network(layer)` has `forward`, `backward` and `reference`.
+`params` is what the optimiser moves, `state` is what training remembers without a gradient (running statistics), and
+`key` is for random numbers. A layer without params or state has {}, and one that draws no random numbers takes None as
+key. Nothing is mutated: a layer holds hyperparameters only, and two layers of this library with the same
+hyperparameters are equal. A layer needs no backward pass of its own, because it is a function of ops: `network(layer)`
+has `forward`, `backward` and `reference`.
 """
 
 import dataclasses
@@ -25,10 +26,10 @@ _MISSING = object()
 
 
 class Layer:
-    """The base of all layers. A layer of one's own gives `init` and `apply`.
+    """The base of all layers. A layer of your own defines `init` and `apply`.
 
     random: whether it draws random numbers in training. A container gives a key to each of its parts that does.
-    input_dtype: that of x, where `init` is told a shape alone.
+    input_dtype: the dtype of x, where `init` gets a shape without one.
     """
 
     @property
@@ -71,7 +72,7 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Function(Layer):
-    """A function of x alone as a layer; Sequential makes one of each op that it is given."""
+    """A function of x alone as a layer; Sequential makes one of each function among its parts."""
 
     function: Callable
     random = False
@@ -89,7 +90,7 @@ class Function(Layer):
 
 
 def to_layer(part: Any) -> Any:
-    """A part of a container as a layer: what has `init` and can be called is one, and so is a function of x."""
+    """A part of a container as a layer: a layer as it is, and a function of x as a layer that applies it."""
     if isinstance(part, type):
         raise TypeError(f"expected a layer; got the class {part.__name__}: write {part.__name__}(...)")
     if isinstance(part, Op) and part.arguments[1:] and part.arguments != ("x",):

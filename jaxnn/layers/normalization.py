@@ -18,7 +18,7 @@ class BatchNorm(Layer):
 
     In training it needs the axis "examples": put the network into `over_examples`.
 
-    momentum: the part of the running statistics that is kept at each step, in [0, 1] (PyTorch's is one minus that).
+    momentum: the part of the running statistics that each step keeps, in [0, 1] (one minus PyTorch's momentum).
     eps: added to the variance, > 0.
     use_scale, use_bias: whether a scale and a bias are learnt after it.
     """

@@ -30,7 +30,7 @@ class Summary(NamedTuple):
 
     @property
     def nonlinear(self) -> tuple[str, ...]:
-        """What in the glue is not linear, and so not derived by hand: "exp at siamese:12"."""
+        """The operations of the glue that are not linear, and so not derived by hand: "exp at siamese:12"."""
         return tuple(f"{name} at {row.place}" for row in self.rows for name in row.nonlinear)
 
     def __str__(self) -> str:

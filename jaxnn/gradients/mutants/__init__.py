@@ -1,4 +1,4 @@
-"""Deliberately wrong backward passes, to find out which of them a gradient checker finds and which it lets pass.
+"""Deliberately wrong backward passes: which of them does a gradient checker find, and which does it accept?
 
 A right backward pass is a function (cache, dy) -> cotangents. A mutation changes one thing about it,
 
@@ -6,9 +6,9 @@ A right backward pass is a function (cache, dy) -> cotangents. A mutation change
     dy, before it runs                              for all leaves of the gradient, or for one alone
     one leaf of the cache, before it runs           stale, inverted, off by one ...
 
-so that every op, those to come included, has its mutants without a line of its own. What is left out
-and counted: a mutant whose gradient is the right one (a permutation of equal elements), and one whose
-gradient another mutant has already (zeroing the only element, and zeroing the leaf).
+so that every op, new ones too, has its mutants without a line of its own. Two kinds of mutants are left out and
+counted: those whose gradient is the right one (a permutation of equal elements), and those whose gradient another
+mutant has already (zeroing the only element, and zeroing the leaf).
 """
 
 from jaxnn.gradients.mutants.collection import Mutants, mutants

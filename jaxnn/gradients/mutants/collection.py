@@ -20,7 +20,7 @@ class Mutants:
     equivalent: tuple[str, ...]
     """Not wrong: the gradient is the original's."""
     repeated: tuple[str, ...]
-    """Wrong, but just as one before."""
+    """Wrong, with the same gradient as an earlier mutant."""
 
     def __iter__(self) -> Iterator[Mutant]:
         return iter(self.mutants)

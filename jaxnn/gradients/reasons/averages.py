@@ -1,4 +1,4 @@
-"""A mean taken, taken off or not taken off."""
+"""A leaf that is averaged, or that lacks or has a subtraction of its mean."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What a diagnosis has to go by: a wrong leaf, what it should be, and the reference to ask."""
+"""The evidence for a diagnosis: a wrong leaf, its right value, and the reference at other arguments."""
 
 import functools
 import itertools

@@ -65,7 +65,7 @@ def _along_directions_of(candidate: Candidate, i: int, directions: int,
 
 
 def along_coordinates(candidate: Candidate, most: int) -> list[Leaf]:
-    """Finite differences along every coordinate; a leaf of more than `most` is left out, and said to be."""
+    """Finite differences along every coordinate; a leaf of more than `most` is left out, with a note."""
     problem, leaves = candidate.problem, []
     value, best = _gradients(candidate)
     for i, reference in enumerate(problem.gradient):

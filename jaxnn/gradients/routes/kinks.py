@@ -34,7 +34,7 @@ def excuse_kinks(candidate: Candidate, leaves: list[Leaf]) -> list[Leaf]:
 
 
 def _note_on_kinks(candidate: Candidate, i: int, wrong: list[Leaf]) -> str | None:
-    """What is said of leaf number i if all its wrong elements are subgradients at kinks; None if they are not."""
+    """The note on leaf number i if all its wrong elements are subgradients at kinks; None if they are not."""
     reference = candidate.problem.gradient[i]
     errors = np.max([leaf.errors for leaf in wrong], axis=0)
     elements = [tuple(map(int, element)) for element in np.argwhere(errors > reference.limit)]

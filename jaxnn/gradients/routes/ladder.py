@@ -64,7 +64,7 @@ def ladder(candidate: Candidate, programs: Programs, leaf: int, tangents: list[A
     doubts = np.abs(np.diff(slopes)) + rounding / steps[:-1]
     best = int(np.argmin(np.where(np.isfinite(doubts), doubts, np.inf)))
     # The second difference at the smallest step is hardly more than rounding. A hundred times it, so that
-    # the next step, where a right remainder is a hundredth, can still be told from it.
+    # the next step, where a right remainder is a hundredth, still differs from it.
     second = abs(up[-1] + down[-1])
     floor = 1e3 * rounding + (100 * second if np.isfinite(second) else 0.0)
     return Ladder(up, steps, floor, float(slopes[best]), float(doubts[best]))

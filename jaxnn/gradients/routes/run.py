@@ -1,4 +1,4 @@
-"""All routes that were asked for, one after another, and what they say together."""
+"""All routes that were asked for, one after another, and their common remarks."""
 
 import functools
 from collections.abc import Iterator, Sequence

@@ -33,7 +33,7 @@ NO_SLOPE = Slope(0.0, 0.0, np.nan, np.nan)
 
 
 def compare_slopes(value: float, reference: float, unit: float, noise: float) -> Slope:
-    """f's slope beside the reference's. Where only the reference's is not finite, nothing can be said."""
+    """f's slope beside the reference's. Where only the reference's is not finite, there is no verdict."""
     if np.isfinite(value) and not np.isfinite(reference):
         return NO_SLOPE
     if np.isfinite(value):
