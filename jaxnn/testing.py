@@ -26,10 +26,10 @@ def assert_gradients_match(f: Callable, *args: Any, reference: Callable | None =
     Returns:
       The report.
     Raises:
-      AssertionError: the gradient is wrong; the message says where and why, and leaves out what is right.
+      AssertionError: the gradient is wrong; the message shows where and why, and leaves out what is right.
       TypeError, InputError: as `compare_gradients`, which could then compare nothing.
     Warns:
-      UserWarning: something that was asked for was not run, for want of a second device, say.
+      UserWarning: something that was asked for could not be run, because there is no second device, say.
 
     >>> import jax
     >>> square = jax.custom_vjp(lambda x: x * x)
@@ -72,7 +72,7 @@ class _WrongLeaf(NamedTuple):
 
 
 def _block(report: GradientReport, rows: Sequence[_WrongLeaf]) -> list[str]:
-    """One leaf of the gradient: the row that says most of it, the reason, and where else it is wrong."""
+    """One leaf of the gradient: its most telling row, the reason, and where else it is wrong."""
     shown = min(rows, key=lambda row: (row.leaf is not report.blamed, *_rank(row)))
     others = [row for row in rows if row is not shown]
     details = [finding.words for finding in report.findings if finding.path == shown.leaf.path]

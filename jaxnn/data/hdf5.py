@@ -1,4 +1,4 @@
-"""A reader of raw HDF5 data sets that trusts nothing the file says about itself.
+"""A reader of raw HDF5 data sets that trusts nothing in a file's own description.
 
 An HDF5 file can point at other files, name plugins to load, and declare far more data than it
 holds. Here it is only a container of arrays: the caller declares what to expect, and this is compared
@@ -66,7 +66,7 @@ def read_hdf5(
     if not path.is_file():
         came = "a directory" if path.is_dir() else "something other than a regular file"
         raise _bad(path, "an HDF5 file", came, "name the file itself")
-    with path.open("rb"):  # so that a file we may not read says so, not that it is damaged
+    with path.open("rb"):  # a file that we may not read is refused as that, not as damaged
         size = path.stat().st_size
     if not h5py.is_hdf5(path):
         came = f"{size:,} bytes without the HDF5 signature"

@@ -125,7 +125,7 @@ def _most_telling(by_route: dict[str, Leaf]) -> Leaf:
 
 
 def _wrong_ones(report: "GradientReport") -> list[Leaf]:
-    """Of each leaf that is wrong, the route that says most: one that compares every element."""
+    """Of each leaf that is wrong, its most telling route: one that compares every element."""
     wrong: dict[str, Leaf] = {}
     for leaf in report.leaves:
         if not leaf.ok and (leaf.path not in wrong or (

@@ -45,7 +45,7 @@ def attempt(step: Callable[[], Iterable[Any]], words: str, kind: Kind = Kind.FAI
 
 
 def one_line(error: BaseException) -> str:
-    """The name of an error and what its text says first."""
+    """The name of an error and the first line of its text."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
     continues = len(lines) > 1 and lines[0].endswith((":", "error"))  # the first line is only a heading
     text = f"{lines[0]} {lines[1]}" if continues else lines[0]

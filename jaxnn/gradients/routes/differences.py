@@ -36,7 +36,7 @@ def along_directions(candidate: Candidate, directions: int, routes: Sequence[str
 
 def _along_directions_of(candidate: Candidate, i: int, directions: int,
                          gradients: tuple[list[np.ndarray], list[np.ndarray]]) -> tuple[Slope, Order, str]:
-    """The worst slope of leaf i, the lowest order of its remainders, and why they say nothing, if they do not.
+    """The worst slope of leaf i, the lowest order of its remainders, and why they do not count, if they do not.
 
     What the reference holds fixed (`stop_gradient`) moves under finite differences all the same. So where f
     looks wrong, the reference's own gradient is put to the same test.
