@@ -225,7 +225,7 @@ class _Passes:
 
         one = jax.eval_shape(lambda: jax.tree.map(lambda leaf: leaf[0], self.factors))
         turn = TURN_BYTES // max(sum(4 * f.size for f in one.values()), 1)
-        if turn >= n:  # noqa: SIM108
+        if turn >= n:
             found = jax.vmap(squared)(self.factors)
         else:
             found = lax.map(squared, self.factors, batch_size=max(turn, 1))
