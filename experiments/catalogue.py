@@ -6,7 +6,7 @@ Tests, mutants, `compare` and benchmarks draw from this table; a new op is one m
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 import jax
@@ -90,17 +90,9 @@ def over_batch(op: Op, shared: tuple[str, ...] = ("params", "state")) -> Network
         axes = tuple(None if name in shared else 0 for name in op.arguments[:len(args)])
         return jax.vmap(lambda *args: op(*args, **static), axes, axis_name=EXAMPLES)(*args)
 
-    return named(batch, f"vmap({op.name})", op.arguments)
-
-
-def named(f: Callable, name: str, arguments: Sequence[str]) -> Network:
-    """A network with a name of its own, whose arguments are called as those of another function."""
-    f.__name__ = name
-    parameters = [inspect.Parameter(a, inspect.Parameter.POSITIONAL_OR_KEYWORD) for a in arguments]
-    f.__signature__ = inspect.Signature([  # type: ignore[attr-defined]
-        *(p.replace(default=None) if p.name in ("initial", "mask") else p for p in parameters),
-        inspect.Parameter("static", inspect.Parameter.VAR_KEYWORD)])
-    return network(f)
+    batch.__name__ = f"vmap({op.name})"
+    batch.__signature__ = inspect.signature(op)  # type: ignore[attr-defined]
+    return network(batch)
 
 
 def find(name: str) -> Case:
@@ -209,7 +201,8 @@ CASES = (
     Case("attention-full", ops.attention, "scan", QKV, HEADS, {"causal": False, "chunk": 5}, shared=()),
     # Networks: plain functions of ops.
     Case("mlp", network(mlp), "network", f"{{hidden: {HIDDEN}, head: {HEAD}}} f32[i]", NET),
-    Case("residual-net", network(residual_net), "network", f"{{first: {HIDDEN}, body: {SQUARE}, head: {HEAD}}} f32[i]", NET),
+    Case("residual-net", network(residual_net), "network",
+         f"{{first: {HIDDEN}, body: {SQUARE}, head: {HEAD}}} f32[i]", NET),
     Case("branches", network(branches), "network", f"{HIDDEN} f32[i]", NET),
     Case("dropout-net", network(dropout_net), "network", f"{{hidden: {HIDDEN}, head: {HEAD}}} f32[i] key", NET),
     Case("conv-net", network(conv_net), "network",

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
 
 from jaxnn.axes import Axes
@@ -31,8 +32,8 @@ class _Equation(NamedTuple):
 
 
 def build(closed: Any, *, watched: bool = False, axes: Axes = ()) -> Program:
-    """The program of a closed jaxpr. watched: the values of its ops are on the tape too. axes: named axes around it that
-    are not there, (name, size), for a table alone."""
+    """The program of a closed jaxpr. watched: the values of its ops are on the tape too. axes: named axes around it
+    that are not there, (name, size), for a table alone."""
     return _Builder(watched, axes).program(closed.jaxpr, closed.consts)
 
 
@@ -49,9 +50,9 @@ class _Builder:
         self.avals.append(aval)
         return len(self.avals) - 1
 
-    def constant(self, value: Any) -> int:
-        slot = self.slot(jax.typeof(value))
-        self.constants[slot] = value
+    def constant(self, value: Any, aval: Any) -> int:
+        slot = self.slot(aval)
+        self.constants[slot] = value if hasattr(value, "shape") else np.asarray(value, aval.dtype)
         return slot
 
     def program(self, jaxpr: Any, consts: Sequence[Any]) -> Program:
@@ -61,7 +62,8 @@ class _Builder:
         outs = self.flatten(jaxpr, consts, ins, "", flat)
         steps = self.steps(flat, outs)
         # The arguments come first, then the constants, then what steps write.
-        order = [*ins, *self.constants, *(slot for slot in range(len(ins), len(self.avals)) if slot not in self.constants)]
+        written = (slot for slot in range(len(ins), len(self.avals)) if slot not in self.constants)
+        order = [*ins, *self.constants, *written]
         numbers = {slot: n for n, slot in enumerate(order)}
         renumbered = [dataclasses.replace(step, ins=tuple(numbers[slot] for slot in step.ins),
                                           outs=tuple(numbers[slot] for slot in step.outs)) for step in steps]
@@ -72,10 +74,10 @@ class _Builder:
                 flat: list[_Equation]) -> list[int]:
         """Appends the jaxpr's equations, those inside of a `jit` in its place; returns the slots of its outs."""
         slots = dict(zip(jaxpr.invars, ins, strict=True))
-        slots.update((var, self.constant(value)) for var, value in zip(jaxpr.constvars, consts, strict=True))
+        slots.update((var, self.constant(value, var.aval)) for var, value in zip(jaxpr.constvars, consts, strict=True))
 
         def read(atom: Any) -> int:
-            return self.constant(atom.val) if isinstance(atom, core.Literal) else slots[atom]
+            return self.constant(atom.val, atom.aval) if isinstance(atom, core.Literal) else slots[atom]
 
         for eqn in jaxpr.eqns:
             read_slots = tuple(map(read, eqn.invars))

@@ -95,7 +95,7 @@ def expect_like(who: str, name: str, pattern_name: str, tree: Any, pattern: Any)
     leaves: list[Any] = []
     try:
         for leaf, part in zip(jax.tree.leaves(tree, is_leaf=is_none), prefix.flatten_up_to(pattern), strict=True):
-            n = jax.tree.structure(part).num_leaves
+            n = len(jax.tree.leaves(part))
             if leaf is not None and n != 1:
                 raise ValueError
             leaves += [leaf] * n

@@ -109,7 +109,8 @@ def hand_derived(forward: Callable | None = None, *, reverse_only: bool = False)
 
 
 def by_autodiff(f: Callable) -> Op:
-    """An op whose backward pass is JAX's own: a foreign module in the middle of a network, marked as such in its tables.
+    """An op whose backward pass is JAX's own: a foreign module in the middle of a network, marked as such in its
+    tables.
 
     f: (*args, **static) -> y, of arrays or pytrees of them. The cache is the arguments, so that the explicit backward
     pass runs f once more; called under a transformation it is f itself.
@@ -154,6 +155,9 @@ class HandDerived(Op):
                 f"backward of '{self.name}' takes {n} arguments; expected (cache, dy): put what it "
                 "needs of a static argument into the cache")
         self._backward = backward
+        derivation = inspect.getdoc(backward) or "No derivation is given."
+        self.__doc__ = (f"{self.name}{self._signature}\n\n{inspect.getdoc(self._forward) or ''}\n\n"
+                        f"Backward pass, {getattr(backward, '__name__', 'backward')}(cache, dy):\n\n{derivation}")
         mode = lift_reverse_mode if self.reverse_only else lift_forward_mode
         lift = mode(self.name, self.arguments, backward)
         # One function for each choice of static arguments: JAX keeps what it traced by function. 1, 1.0 and True
@@ -187,8 +191,9 @@ class HandDerived(Op):
             raise
         except Exception as error:
             shapes = jax.tree.map(lambda d: getattr(d, "shape", type(d).__name__), dy)
-            raise InputError(f"backward of '{self.name}'", f"expects the op's cache, and a dy of the structure and the shapes "
-                             f"of its value; got dy of {shapes} ({type(error).__name__}: {error})") from error
+            raise InputError(
+                f"backward of '{self.name}'", "expects the op's cache, and a dy of the structure and the shapes of its "
+                f"value; got dy of {shapes} ({type(error).__name__}: {error})") from error
 
     def __repr__(self) -> str:
         return f"<op {self.name}({', '.join(self.arguments)})>"

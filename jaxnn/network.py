@@ -62,7 +62,8 @@ class Network(Op):
 
     @property
     def name(self) -> str:
-        return getattr(self.function, "name", None) or getattr(self.function, "__name__", type(self.function).__name__)
+        f = getattr(self.function, "func", self.function)  # of a functools.partial
+        return str(getattr(f, "name", None) or getattr(f, "__name__", type(f).__name__))
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -100,8 +101,10 @@ class Network(Op):
         """
         args, static = self._bind(args, static)
         leaves, tree = jax.tree.flatten(args)
-        key = (references, watched, axes, tree, tuple(map(_aval, leaves)), tuple(sorted(static.items())), current_axes(),
-               jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision)
+        config: Any = jax.config
+        settings = config.jax_enable_x64, config.jax_default_matmul_precision
+        key = (references, watched, axes, tree, tuple(map(_aval, leaves)), tuple(sorted(static.items())),
+               current_axes(), settings)
         found = self._recordings.get(key)
         if found is None:
             found = _record(self, args, static, references, watched, axes)
@@ -183,7 +186,7 @@ def _record(net: Network, args: tuple, static: dict[str, Any], references: bool,
     changed: list[str] = []
 
     def recorded(*args: Any) -> Any:
-        before = list(map(jax.tree.flatten, args))
+        before: list[Any] = list(map(jax.tree.flatten, args))
         y = f(*args, **static)
         for name, (leaves, tree), arg in zip(net.arguments, before, args, strict=False):
             after = jax.tree.flatten(arg)
@@ -198,15 +201,16 @@ def _record(net: Network, args: tuple, static: dict[str, Any], references: bool,
     try:
         closed, y = record(recorded, args, references=references, axes=axes)
     except jax.errors.TracerBoolConversionError as error:
-        raise InputError(net.name, f"branches in Python on a value that is known at run time only, at {_where(error)}; use "
-                         "jnp.where or jax.lax.cond, or pass what decides as a keyword argument") from error
+        raise InputError(
+            net.name, f"branches in Python on a value that is known at run time only, at {_where(error)}; use "
+            "jnp.where or jax.lax.cond, or pass what decides as a keyword argument") from error
     except InputError as error:
         if not error.path and (line := _where(error)):
             error.path = (line,)
         raise
     if changed:
-        raise InputError(net.name, f"changes its argument '{changed[0]}'; return new values in place of that, for a traced "
-                         "function is run once and not at each call")
+        raise InputError(net.name, f"changes its argument '{changed[0]}'; return new values in place of that, for a "
+                         "traced function is run once and not at each call")
     return Recording(net.name, closed, jax.tree.structure(args), y, watched, axes)
 
 

@@ -114,8 +114,8 @@ class ForwardOnly(Step):
 
     def backward(self, tape, dy, op_backward):
         with _at(self):
-            raise InputError("while_loop", "has no reverse mode, for its number of steps is known at run time only; use "
-                             "jax.lax.scan, or fori_loop between two Python integers")
+            raise InputError("while_loop", "has no reverse mode, for its number of steps is known at run time only; "
+                             "use jax.lax.scan, or fori_loop between two Python integers")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -109,7 +109,8 @@ class Call:
             y, cache = self.op.forward(*jax.tree.unflatten(self.tree, leaves), **dict(self.static))
             return list(map(jnp.asarray, jax.tree.leaves(y))), split_arrays(self.op.name, cache)[0]
 
-        return self._mapped(one, lambda level: level.args, lambda level: (list(level.value), list(level.cache)))(*leaves)
+        each = self._mapped(one, lambda level: level.args, lambda level: (list(level.value), list(level.cache)))
+        return each(*leaves)
 
     def lifted(self, *leaves: Any) -> list[Any]:
         """The value's leaves, differentiated by the op's rule as JAX applies it."""
@@ -156,8 +157,9 @@ class Call:
                 # A value that all examples share is given back once: each answers for its part of it.
                 dy = [d / level.size if axis is None else d for d, axis in zip(dy, values, strict=True)]
                 found = level.map(inner, (list(level.cache), values), 0)(cache, dy)
-                return [jnp.sum(c, 0) if level.args[i] is None else jnp.moveaxis(c, 0, level.args[i])
-                        for c, i in zip(found, used, strict=True)]
+                axes = [level.args[i] for i in used]
+                return [jnp.sum(c, 0) if axis is None else jnp.moveaxis(c, 0, axis)
+                        for c, axis in zip(found, axes, strict=True)]
 
             return outer
 

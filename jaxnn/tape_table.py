@@ -32,8 +32,8 @@ class Row(NamedTuple):
 
 
 def rows_of(program: Program) -> tuple[Row, ...]:
-    """The rows of all steps, those inside of a scan or a checkpoint after their own; none of glue that no gradient passes
-    through, such as the splitting of keys."""
+    """The rows of all steps, those inside of a scan or a checkpoint after their own; none of glue that no gradient
+    passes through, such as the splitting of keys."""
     closed, tree = program.traced
     jaxpr = getattr(closed, "jaxpr", closed)
     counted = set(jaxpr.invars)
@@ -92,8 +92,8 @@ def _bytes(aval: Any) -> int:
 def table_of(rows: Sequence[Row]) -> str:
     """The rows as text, with their totals; glue that is not linear is named."""
     head = ("place", "step", "backward", "output shape", "parameters", "bytes of cache")
-    body = [(r.place, _shortened(r.step) + (f"; not linear: {', '.join(r.nonlinear)}" if r.nonlinear else ""), r.backward,
-             _text(r.shape), f"{r.parameters:,}" if r.parameters else "", f"{r.cache_bytes:,}") for r in rows]
+    body = [(r.place, _described_row(r), r.backward, _text(r.shape), f"{r.parameters:,}" if r.parameters else "",
+             f"{r.cache_bytes:,}") for r in rows]
     total = ("total", "", "", "", f"{sum(r.parameters for r in rows):,}", f"{sum(r.cache_bytes for r in rows):,}")
     widths = [max(map(len, column)) for column in zip(head, *body, total, strict=True)]
     line = "  ".join("-" * w for w in widths)
@@ -101,6 +101,10 @@ def table_of(rows: Sequence[Row]) -> str:
                        for i, (c, w) in enumerate(zip(row, widths, strict=True))).rstrip()
              for row in (head, *body, total)]
     return "\n".join([texts[0], line, *texts[1:-1], line, texts[-1]])
+
+
+def _described_row(row: Row) -> str:
+    return _shortened(row.step) + (f"; not linear: {', '.join(row.nonlinear)}" if row.nonlinear else "")
 
 
 def _shortened(text: str, limit: int = 48) -> str:

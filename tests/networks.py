@@ -7,7 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn import attention, concatenate, conv, dense, embedding, lstm, max_pool, relu, sigmoid, softmax_cross_entropy, tanh
+from jaxnn import (
+    attention,
+    concatenate,
+    conv,
+    dense,
+    embedding,
+    lstm,
+    max_pool,
+    relu,
+    sigmoid,
+    softmax_cross_entropy,
+    tanh,
+)
 
 
 def unet(params, x):
@@ -20,7 +32,7 @@ def unet(params, x):
 
 
 def encoder_decoder(params, source, target):
-    """An LSTM reads the source, another writes the target and attends to what the first one kept; -> mean loss, nats."""
+    """An LSTM reads the source, another writes the target and attends to what the first kept; -> mean loss, nats."""
     memory, last = lstm(params["encoder"], embedding(params["embedding"], source))
     h, _ = lstm(params["decoder"], embedding(params["embedding"], target[:-1]), last)
     context = attention(h, memory, memory, causal=False)
@@ -31,14 +43,19 @@ def encoder_decoder(params, source, target):
 def multi_head_attention(params, x, *, n_heads=2):
     """x (time, width) -> (time, width): queries, keys and values of each head, their values joined."""
     time, width = x.shape
-    split = lambda name: jax.vmap(functools.partial(dense, params[name]))(x).reshape(time, n_heads, -1).swapaxes(0, 1)
+
+    def split(name):
+        return jax.vmap(functools.partial(dense, params[name]))(x).reshape(time, n_heads, -1).swapaxes(0, 1)
+
     y = jax.vmap(functools.partial(attention, causal=True))(split("q"), split("k"), split("v"))
     return jax.vmap(functools.partial(dense, params["out"]))(y.swapaxes(0, 1).reshape(time, width))
 
 
 def siamese(params, a, b, label):
     """Contrastive loss of a pair: near if the label is 1, a margin apart if it is 0 (Hadsell, Chopra & LeCun 2006)."""
-    embed = lambda x: dense(params["out"], tanh(dense(params["hidden"], x)))
+    def embed(x):
+        return dense(params["out"], tanh(dense(params["hidden"], x)))
+
     squared = jnp.sum((embed(a) - embed(b)) ** 2)
     return label * squared + (1 - label) * relu(1 - squared)
 
@@ -87,9 +104,8 @@ def own_recurrent_network(params, x):
 def mixture_of_experts(params, x):
     """The better of two experts alone is computed, times its gate, by `cond` (Shazeer et al. 2017)."""
     gate = jax.nn.softmax(dense(params["gate"], x))
-    first = lambda: gate[0] * tanh(dense(params["first"], x))
-    second = lambda: gate[1] * relu(dense(params["second"], x))
-    return jax.lax.cond(gate[0] > gate[1], first, second)
+    return jax.lax.cond(gate[0] > gate[1], lambda: gate[0] * tanh(dense(params["first"], x)),
+                        lambda: gate[1] * relu(dense(params["second"], x)))
 
 
 def language_model(params, ids, mask):
@@ -122,17 +138,18 @@ def recurrent(n_in: int, n: int) -> Any:
 
 
 class Example(NamedTuple):
-    """A network and arguments for it; `mapped`: the axes of these arguments in a batch, the first one shared."""
+    """A network and arguments for it, of which a batch shares the first."""
 
     function: Any
     args: tuple[Any, ...]
 
 
 EXAMPLES = (
-    Example(unet, ({"down1": kernel(3, 1, 2), "down2": kernel(3, 2, 3), "bottom": kernel(3, 3, 4), "up2": kernel(3, 7, 3),
-                    "up1": kernel(3, 5, 2)}, array(8, 8, 1))),
-    Example(encoder_decoder, ({"embedding": {"table": array(7, 3)}, "encoder": recurrent(3, 4), "decoder": recurrent(3, 4),
-                               "head": weights(8, 7)}, jnp.array([1, 5, 2, 0]), jnp.array([3, 3, 6, 4, 1]))),
+    Example(unet, ({"down1": kernel(3, 1, 2), "down2": kernel(3, 2, 3), "bottom": kernel(3, 3, 4),
+                    "up2": kernel(3, 7, 3), "up1": kernel(3, 5, 2)}, array(8, 8, 1))),
+    Example(encoder_decoder, ({"embedding": {"table": array(7, 3)}, "encoder": recurrent(3, 4),
+                               "decoder": recurrent(3, 4), "head": weights(8, 7)},
+                              jnp.array([1, 5, 2, 0]), jnp.array([3, 3, 6, 4, 1]))),
     Example(multi_head_attention, ({name: weights(4, 4) for name in ("q", "k", "v", "out")}, array(5, 4))),
     Example(siamese, ({"hidden": weights(4, 6), "out": weights(6, 2)}, array(4), array(4), jnp.asarray(1.0))),
     Example(tied_autoencoder, (array(3, 5), array(5))),

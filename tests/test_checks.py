@@ -199,7 +199,7 @@ class Frozen(collections.abc.Mapping):
     collections.OrderedDict(weight=W, bias=B), collections.OrderedDict(bias=None, weight=W),
     collections.defaultdict(lambda: None, weight=W), Frozen({"weight": W, "bias": B}), Frozen({"bias": B, "weight": W}),
     Frozen({"bias": None, "weight": W}),
-], ids=repr)
+], ids=lambda params: f"{type(params).__name__}: {', '.join(map(str, params))}, {params.get('bias') is not None}")
 def test_weights_come_in_order_and_go_back_into_their_structure(params):
     keys = list(params)
     weight, bias, entries = dense_weights(params)

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import pytest
 
 from jaxnn import chain, ops, over_examples
-from tests.compare import AS_USERS_COMPILE
 
 BATCH = 13  # prime, so that no other axis is taken for it
 
@@ -51,7 +50,7 @@ def summed(op, params, x, dy):
 def hlo(route, op, params, x):
     y = jax.eval_shape(jax.vmap(op, (None, 0)), params, x)
     with jax.default_device(jax.devices("cpu")[0]):
-        return jax.jit(lambda *args: route(op, *args)).lower(params, x, y).compile(AS_USERS_COMPILE).as_text()
+        return jax.jit(lambda *args: route(op, *args)).lower(params, x, y).compile().as_text()
 
 
 def sizes(text):

@@ -53,7 +53,7 @@ class Smooth:
         cotangents = op.backward(cache, jax.tree.map(
             lambda leaf: next(d) if jnp.issubdtype(leaf.dtype, jnp.inexact) else None, y))
         leaves = []
-        for arg, cotangent in zip(args, cotangents, strict=True):
+        for arg, cotangent in zip(args, cotangents, strict=False):  # arguments that are left out come last
             tree = jax.tree.structure(arg)
             leaves += [None] * tree.num_leaves if cotangent is None else tree.flatten_up_to(cotangent)
         of_smooth = [leaf for leaf, is_smooth in zip(leaves, self.is_smooth, strict=True) if is_smooth]

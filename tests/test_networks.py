@@ -46,7 +46,8 @@ def _pulled_back(f, args, dy):
 
     def of_smooth(moving):
         moving = iter(moving)
-        return f(*jax.tree.unflatten(tree, [next(moving) if s else leaf for leaf, s in zip(leaves, smooth, strict=True)]))
+        filled = [next(moving) if s else leaf for leaf, s in zip(leaves, smooth, strict=True)]
+        return f(*jax.tree.unflatten(tree, filled))
 
     y, pull_back = jax.vjp(of_smooth, [leaf for leaf, s in zip(leaves, smooth, strict=True) if s])
     return y, pull_back(dy)[0]
@@ -76,7 +77,8 @@ def test_a_batch_with_shared_weights(example):
             return scale.reshape(3, *(1,) * leaf.ndim) * leaf
         return jnp.stack([leaf] * 3)
 
-    check(jax.vmap(example.function, (None, *(0 for _ in others))), params, *jax.tree.map(several, others), threshold=256)
+    batch = jax.vmap(example.function, (None, *(0 for _ in others)))
+    check(batch, params, *jax.tree.map(several, others), threshold=256)
 
 
 def test_a_wrong_gradient_is_found():

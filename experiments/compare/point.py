@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxnn.stage import bind
 
 from experiments.catalogue import Case
 from jaxnn.cotangents import is_inexact
@@ -23,6 +22,7 @@ from jaxnn.gradients.candidate import Candidate
 from jaxnn.gradients.mutants import Mistake, Mutant, Mutants, Mutation, Place, mutants
 from jaxnn.gradients.problem import Problem
 from jaxnn.hand_derived import Op
+from jaxnn.network import network
 
 __all__ = ["UNCHANGED", "Compiled", "Point", "mean_square"]
 
@@ -69,7 +69,7 @@ class Point:
 
     def __init__(self, case: Case, size: str):
         self.case, self.size, self.args = case, size, case.args(size)
-        self.op = bind(case.op, **case.static) if case.static else case.op
+        self.op = network(functools.partial(case.op, **case.static)) if case.static else case.op
         self.compiled = Compiled(self.op)
         self.mutants: Mutants = mutants(self.compiled, *self.args)
         self.unchanged = Mutant(self.compiled, (), UNCHANGED, self.compiled.reverse_only)

@@ -151,5 +151,5 @@ def draw(knobs: Knobs, examples: Examples, results: dict[str, Result], out: Path
         wrong = np.flatnonzero(result.predictions != examples.test_y)
         figures.images(out / f"mislabelled_{name.lower().replace('-', '_')}.png",
                        f"Test photographs mislabelled by the {name} network", examples.pictures[wrong],
-                       [f"{examples.classes[examples.test_y[i]]},\nseen as "
+                       [f"{examples.classes[examples.test_y[i]]},\npredicted as "
                         f"{examples.classes[result.predictions[i]]}" for i in wrong])

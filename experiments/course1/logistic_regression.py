@@ -125,5 +125,5 @@ def draw(examples: Examples, params: Any, rates: list, out: Path) -> None:
     predictions = predict(params, examples.test_x)
     wrong = np.flatnonzero(predictions != examples.test_y)
     figures.images(out / "misclassified.png", "Misclassified test photographs", examples.pictures[wrong],
-                   [f"{examples.classes[examples.test_y[i]]},\nseen as {examples.classes[predictions[i]]}"
+                   [f"{examples.classes[examples.test_y[i]]},\npredicted as {examples.classes[predictions[i]]}"
                     for i in wrong])

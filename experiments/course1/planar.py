@@ -79,7 +79,8 @@ class Trained:
 
     def __init__(self, knobs: Knobs, points: Points, activation: str | None, n_hidden: int, iterations: int):
         self.activation = activation or "relu"  # of which a network without hidden layers has none
-        sizes, scale, rate = (2, n_hidden, 1), 0.01, knobs.learning_rate  # the course's
+        sizes: tuple[int, ...] = (2, n_hidden, 1)
+        scale, rate = 0.01, knobs.learning_rate  # the course's
         if activation is None:
             sizes, scale, rate = (2, 1), 0.0, safe_rate(points.train[0])
         with jax.enable_x64(True):  # the course's precision, so that its figures come out

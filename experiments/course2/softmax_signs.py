@@ -48,13 +48,13 @@ CHOICES = ("auto", "signs", "digits")
 class Knobs(Configuration):
     data: str = knob("auto", "the course's hands where their file is found, else scikit-learn's digits",
                      choices=CHOICES)
-    seed: int = knob(0, "of the weights, the batches and the split of the digits: one that lives", at_least=0)
+    seed: int = knob(0, "of the weights, the batches and the split of the digits: a network that learns", at_least=0)
     hidden: tuple[int, ...] = knob((25, 12), "units of the hidden layers: the course's", at_least=1)
     epochs: int = knob(1500, "the course's; its 2021 edition has 100", at_least=1)
     batch_size: int = knob(32, "the course's", at_least=1)
     learning_rate: float = knob(0.0001, "of Adam: the course's", above=0)
-    trials: int = knob(8, "networks of other seeds, of which it is counted how many die", at_least=1)
-    trial_epochs: int = knob(10, "of those: by then it is seen which live", at_least=1)
+    trials: int = knob(8, "networks of other seeds, among which those that die are counted", at_least=1)
+    trial_epochs: int = knob(10, "of those: enough to show which of them still learn", at_least=1)
     every: int = knob(100, "epochs between two lines of the table, as in the course", at_least=1)
 
 

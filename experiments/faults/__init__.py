@@ -1,0 +1,1 @@
+"""Faults: runs that are killed, checkpoints that are damaged, writes that fail."""

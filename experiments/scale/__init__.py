@@ -1,0 +1,1 @@
+"""Scale: the same training on many devices and processes."""

@@ -126,8 +126,8 @@ def _with_reference(f: Callable, reference: Callable | None, args: tuple, static
         return with_reference(f, reference, args, static)
     except InputError as error:
         if reference is None and error.who == "compare_gradients":
-            raise InputError("--reference", f"expects MODULE:NAME, the plain function that {name} is compared with; got none; "
-                             "an op, a function of ops and a jax.custom_vjp bring their own") from error
+            raise InputError("--reference", f"expects MODULE:NAME, the plain function that {name} is compared with; "
+                             "got none; an op, a function of ops and a jax.custom_vjp bring their own") from error
         raise
 
 

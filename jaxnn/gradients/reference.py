@@ -14,10 +14,11 @@ from jaxnn.recording import op_primitive
 __all__ = ["with_reference"]
 
 
-def with_reference(f: Callable, reference: Callable | None, args: tuple, static: dict[str, Any]) -> tuple[Callable, Callable]:
-    """(f, its reference): the one that is given, or else the one that f brings: an op its own, a function of ops the same
-    function of their references, a `jax.custom_vjp` or `jax.custom_jvp` the function that it was made of. A function of ops
-    is returned as a network, so that its explicit passes are compared too.
+def with_reference(f: Callable, reference: Callable | None, args: tuple,
+                   static: dict[str, Any]) -> tuple[Callable, Callable]:
+    """(f, its reference): the one that is given, or else the one that f brings: an op its own, a function of ops the
+    same function of their references, a `jax.custom_vjp` or `jax.custom_jvp` the function that it was made of. A
+    function of ops is returned as a network, so that its explicit passes are compared too.
 
     Raises:
       InputError: f brings none, and none is given.
@@ -32,5 +33,5 @@ def with_reference(f: Callable, reference: Callable | None, args: tuple, static:
     recording, _ = net.recorded(args, static)
     if any(eqn.primitive is op_primitive for eqn in equations(recording.closed.jaxpr)):
         return net, net.reference
-    raise InputError("compare_gradients", f"expects an op, a function of ops, or reference= beside a plain function; got "
-                     f"'{net.name}', which calls no op")
+    raise InputError("compare_gradients", "expects an op, a function of ops, or reference= beside a plain function; "
+                     f"got '{net.name}', which calls no op")

@@ -158,8 +158,8 @@ _RULES: dict[Op, Rule] = {}
 
 
 def factor_rule(op: Op) -> Callable[[Rule], Rule]:
-    """Registers rule(cache, dy) -> (the factors of dparams by the names of params, the cotangents of the other arguments)
-    for an op whose first argument is a mapping of params.
+    """Registers rule(cache, dy) -> (the factors of dparams by the names of params, the cotangents of the other
+    arguments) for an op whose first argument is a mapping of params.
 
     The rule is given one example, as the op's backward pass is, and keeps nothing that the examples share.
     """
@@ -178,7 +178,7 @@ def has_rule(call: Call) -> bool:
 
 def n_params(call: Call) -> int:
     """How many leaves the op's first argument has."""
-    return jax.tree.structure(jax.tree.unflatten(call.tree, call.avals)[0]).num_leaves
+    return len(jax.tree.leaves(jax.tree.unflatten(call.tree, call.avals)[0]))
 
 
 def factors_and_rest(call: Call, cache: list[Any], dy: list[Any]) -> tuple[list[Factor | None], list[Any]]:

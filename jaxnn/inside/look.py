@@ -38,8 +38,8 @@ def look_inside(f: Callable, *args: Any, loss: Callable | None = None, labels: A
     Args:
       f: any function of ops: an op, a network, a layer; over_examples(layer) for a batch.
       args: its arguments: for a layer (params, state, x, key); key may be left out.
-      loss: with labels, a loss (y, labels) -> () of one example, of which a batch takes the mean; without, a function of
-        the whole y. The y of a layer is that without its state.
+      loss: with labels, a loss (y, labels) -> () of one example, of which a batch takes the mean; without, a function
+        of the whole y. The y of a layer is that without its state.
       dy: ∂L/∂y itself, instead of a loss. Without both, a random one.
       vanishing, exploding: the multiples of the output's ‖dy‖ between which ‖dy‖ of an op is as it should be.
       static: keyword arguments of f, such as train=True.
@@ -107,8 +107,8 @@ def _measure(net: Network, loss: Callable | None, static: tuple, args: Any, labe
         is_param = _are_params(call)
         params = [leaves[slot] for slot, is_p in zip(record.step.ins, is_param, strict=True)
                   if is_p and not record.prefix and slot < len(leaves)]
-        gradient, dx = ([c for c, is_p in zip(record.cotangents, is_param, strict=False) if is_p is which and c is not None]
-                        for which in (True, False))
+        gradient, dx = ([c for c, is_p in zip(record.cotangents, is_param, strict=False)
+                         if is_p is which and c is not None] for which in (True, False))
         place = "/".join(filter(None, (record.prefix, record.step.place))) or record.step.line
         rows.append((place, call.op.name.lstrip("_"), shapes[0] if len(shapes) == 1 else shapes, (
             ledger.enter(params), ledger.enter(record.cache), ledger.enter(record.value, n_axes),

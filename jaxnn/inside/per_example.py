@@ -78,7 +78,8 @@ def per_example(net: Callable, loss: Callable, params: Any, state: Any, x: Any, 
     """Losses, gradient norms and their statistics over a batch, jit-compiled.
 
     Args:
-      net: the network of one example: a layer, or any function of ops whose arguments are among (params, state, x, key).
+      net: the network of one example: a layer, or any function of ops whose arguments are among (params, state,
+        x, key).
       loss: (y, labels) -> (), of one example.
       params, state: the network's; {} for what it does not have.
       x, labels: a batch, (B, ...).
@@ -86,8 +87,8 @@ def per_example(net: Callable, loss: Callable, params: Any, state: Any, x: Any, 
       static: keyword arguments of net, such as train=True.
     Raises:
       InputError: an op mixes the examples, as batch norm does in training; or a size does not fit.
-    A weight that several ops read, or an op that has no rule in jaxnn.inside.factor_rules, has the gradient of each example
-    formed: (B, *shape) numbers.
+    A weight that several ops read, or an op that has no rule in jaxnn.inside.factor_rules, has the gradient of each
+    example formed: (B, *shape) numbers.
 
     >>> from jaxnn import dense, squared_error
     >>> params, x = {"weight": jnp.zeros((1, 2))}, jnp.array([[3.0, 4.0], [0.0, 1.0]])
@@ -185,7 +186,7 @@ class _Passes:
         for step in self.program.walk():
             if isinstance(step, OpStep):
                 _expect_apart(step)
-        n_params = jax.tree.structure(params).num_leaves
+        n_params = len(jax.tree.leaves(params))
         self.smooth = [i for i in range(n_params) if is_inexact(self.program.in_avals[i])]
         self.factored = _factored(self.program, self.smooth)
 
@@ -197,7 +198,8 @@ class _Passes:
             return loss, {slot: f for slot, f in factors.items() if f is not None} | {
                 slot: Whole(g) for slot, g in whole.items()}
 
-        self.losses, self.factors = jax.vmap(one, (0, 0, None if keys is None else 0), axis_name=EXAMPLES)(x, labels, keys)
+        each = jax.vmap(one, (0, 0, None if keys is None else 0), axis_name=EXAMPLES)
+        self.losses, self.factors = each(x, labels, keys)
 
     def _op_backward(self, step: OpStep, tape: list[Any], dy: list[Any]) -> tuple[list[Any], Any]:
         call = step.call
@@ -238,12 +240,13 @@ class _Passes:
 
     def _tree(self, f: Callable) -> Any:
         leaves, tree = jax.tree.flatten(self.params)
-        return jax.tree.unflatten(tree, [f(slot, leaf) if slot in self.smooth else None for slot, leaf in enumerate(leaves)])
+        return jax.tree.unflatten(tree, [
+            f(slot, leaf) if slot in self.smooth else None for slot, leaf in enumerate(leaves)])
 
 
 def _factored(program: Program, slots: list[int]) -> dict[int, tuple[int, int]]:
-    """The leaves of params that one op alone reads, as its own params, whose gradient comes in factors: by slot, the number
-    of the step and of its argument's leaf."""
+    """The leaves of params that one op alone reads, as its own params, whose gradient comes in factors: by slot, the
+    number of the step and of its argument's leaf."""
     found = {}
     for slot in slots:
         readers = [(i, n) for i, step in enumerate(program.steps) for n, read in enumerate(step.ins) if read == slot]
@@ -266,8 +269,8 @@ def _expect_apart(step: OpStep) -> None:
 
     jaxpr = jax.make_jaxpr(passes, axis_env=[(EXAMPLES, 2)])(*shapes)
     if any(_over_examples(eqn) for eqn in equations(jaxpr.jaxpr)):
-        error = InputError(call.op.name, "mixes the examples of a batch, so that no example has a gradient of its own; use it "
-                           "with train=False, or normalize within each example")
+        error = InputError(call.op.name, "mixes the examples of a batch, so that no example has a gradient of its "
+                           "own; use it with train=False, or normalize within each example")
         error.path = tuple((step.place or step.line).split("/"))
         raise error
 

@@ -57,7 +57,7 @@ class Dropout(Layer):
                "rate, the fraction dropped, in [0, 1)", repr(self.rate))
 
     @property
-    def random(self) -> bool:  # type: ignore[override]
+    def random(self) -> bool:
         return self.rate > 0
 
     def apply(self, params, state, x, key, *, train):
@@ -84,7 +84,7 @@ class _AtInference(Layer):
         return self.part.name
 
     @property
-    def input_dtype(self) -> Any:  # type: ignore[override]
+    def input_dtype(self) -> Any:
         return self.part.input_dtype
 
     def init(self, key, shape):

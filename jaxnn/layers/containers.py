@@ -36,11 +36,11 @@ class Sequential(Layer):
         self.parts: dict[str, Layer] = dict(zip(named or _labels(layers), layers, strict=True))
 
     @property
-    def random(self) -> bool:  # type: ignore[override]
+    def random(self) -> bool:
         return any(part.random for part in self.parts.values())
 
     @property
-    def input_dtype(self) -> Any:  # type: ignore[override]
+    def input_dtype(self) -> Any:
         return next(iter(self.parts.values())).input_dtype
 
     def init(self, key, shape):
@@ -50,7 +50,8 @@ class Sequential(Layer):
             with at(label):
                 entries[label] = part.init(k, x)
                 x = self._passed_on(part, *entries[label], x)
-        params, state = ({label: entry[i] for label, entry in entries.items() if jax.tree.leaves(entry[i])} for i in (0, 1))
+        params, state = ({label: entry[i] for label, entry in entries.items() if jax.tree.leaves(entry[i])}
+                         for i in (0, 1))
         self._check(params, state, shape_of(self, shape))
         return params, state
 
@@ -58,7 +59,8 @@ class Sequential(Layer):
         states, keys = {}, self._keys(params, state, key)
         for label, part in self.parts.items():
             with at(label, layer=part.name):
-                x, states[label] = part.apply(params.get(label, {}), state.get(label, {}), x, keys.get(label), train=train)
+                x, states[label] = part.apply(params.get(label, {}), state.get(label, {}), x, keys.get(label),
+                                              train=train)
         return x, _nonempty(states, state)
 
     def _passed_on(self, part: Layer, params: Any, state: Any, x: Any) -> Any:
@@ -86,7 +88,7 @@ class Sequential(Layer):
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and list(self.parts.items()) == list(other.parts.items())  # type: ignore[attr-defined]
+        return type(self) is type(other) and list(self.parts.items()) == list(other.parts.items())
 
     def __hash__(self) -> int:
         return hash((type(self), *self.parts.items()))
@@ -100,7 +102,8 @@ class Parallel(Sequential):
         ys, states, keys = [], {}, self._keys(params, state, key)
         for label, part in self.parts.items():
             with at(label, layer=part.name):
-                y, states[label] = part.apply(params.get(label, {}), state.get(label, {}), x, keys.get(label), train=train)
+                y, states[label] = part.apply(params.get(label, {}), state.get(label, {}), x, keys.get(label),
+                                              train=train)
             ys.append(y)
         return tuple(ys), _nonempty(states, state)
 
@@ -122,8 +125,8 @@ class Residual(Parallel):
         ys = ys if len(ys) == 2 else (*ys, x)
         shapes = [jnp.shape(y) for y in ys]
         if shapes[0] != shapes[1]:
-            raise InputError(self.name, f"expects its branches to agree in shape; got {shapes}; give it a shortcut that "
-                             "changes the shape alike")
+            raise InputError(self.name, f"expects its branches to agree in shape; got {shapes}; give it a shortcut "
+                             "that changes the shape alike")
         return add(ys), state
 
 
@@ -139,11 +142,11 @@ class OverExamples(Layer):
         return f"over_examples({getattr(part, 'name', None) or getattr(part, '__name__', type(part).__name__)})"
 
     @property
-    def random(self) -> bool:  # type: ignore[override]
+    def random(self) -> bool:
         return getattr(self.layer, "random", True)
 
     @property
-    def input_dtype(self) -> Any:  # type: ignore[override]
+    def input_dtype(self) -> Any:
         return getattr(self.layer, "input_dtype", jnp.float32)
 
     def init(self, key, shape):

@@ -37,8 +37,13 @@ class Layer:
     input_dtype: that of x, where `init` is told a shape alone.
     """
 
-    random: bool = True
-    input_dtype: Any = jnp.float32
+    @property
+    def random(self) -> bool:
+        return True
+
+    @property
+    def input_dtype(self) -> Any:
+        return jnp.float32
 
     @property
     def name(self) -> str:
@@ -49,8 +54,8 @@ class Layer:
         try:
             output_of(self, {}, {}, shape_of(self, shape))
         except KeyError as error:
-            raise InputError(self.name, f"reads {error} and has no parameters; give it init(self, key, shape) that returns "
-                             "(params, state)") from error
+            raise InputError(self.name, f"reads {error} and has no parameters; give it init(self, key, shape) that "
+                             "returns (params, state)") from error
         return {}, {}
 
     def apply(self, params: Any, state: Any, x: Any, key: Any, *, train: bool) -> tuple[Any, Any]:
@@ -61,8 +66,9 @@ class Layer:
     def __call__(self, params: Any, state: Any = _MISSING, x: Any = _MISSING, key: Any = None, *,
                  train: bool = False) -> tuple[Any, Any]:
         if x is _MISSING:
-            raise InputError(self.name, f"expects (params, state, x); got {1 + (state is not _MISSING)} of them; params and "
-                             "state come from init, and state is {} where there is none: y, state = layer(params, state, x)")
+            raise InputError(self.name, f"expects (params, state, x); got {1 + (state is not _MISSING)} of them; "
+                             "params and state come from init, and state is {} where there is none: "
+                             "y, state = layer(params, state, x)")
         if not isinstance(train, bool):
             raise InputError(self.name, f"expects train to be True or False; got {train!r}")
         with at(layer=self.name):
@@ -79,7 +85,7 @@ class Function(Layer):
     @property
     def name(self) -> str:
         function = getattr(self.function, "func", self.function)  # of a functools.partial
-        return getattr(function, "name", None) or getattr(function, "__name__", type(function).__name__)
+        return str(getattr(function, "name", None) or getattr(function, "__name__", type(function).__name__))
 
     def __repr__(self) -> str:
         return self.name

@@ -20,10 +20,13 @@ class BatchNorm(Layer):
 
     momentum: the part of the running statistics that is kept at each step, in [0, 1] (PyTorch's is one minus that).
     eps: added to the variance, > 0.
+    use_scale, use_bias: whether a scale and a bias are learnt after it.
     """
 
     momentum: float = 0.9
     eps: float = 1e-5
+    use_scale: bool = True
+    use_bias: bool = True
     random = False
 
     def __post_init__(self) -> None:
@@ -34,8 +37,9 @@ class BatchNorm(Layer):
         x = shape_of(self, shape, tree=False)
         expect(len(x.shape) >= 1, "BatchNorm", "x of shape (..., channels)", str(x.shape))
         channels = x.shape[-1]
-        return ({"scale": jnp.ones(channels), "bias": jnp.zeros(channels)},
-                {"mean": jnp.zeros(channels), "variance": jnp.ones(channels)})
+        params = ({"scale": jnp.ones(channels)} if self.use_scale else {}) | (
+            {"bias": jnp.zeros(channels)} if self.use_bias else {})
+        return params, {"mean": jnp.zeros(channels), "variance": jnp.ones(channels)}
 
     def apply(self, params, state, x, key, *, train):
         if train:

@@ -63,11 +63,13 @@ class RNN(Layer):
 
     n_hidden: units of the hidden state.
     return_sequence: all hidden states, or the last one.
+    use_bias: whether there is a bias.
     weight_x_init, weight_h_init: initializers of each gate's block, drawn as (n_in, n_hidden) and (n_hidden, n_hidden).
     """
 
     n_hidden: int
     return_sequence: bool = True
+    use_bias: bool = True
     weight_x_init: Initializer = dataclasses.field(default=xavier, repr=False)
     weight_h_init: Initializer = dataclasses.field(default=orthogonal, repr=False)
 
@@ -85,7 +87,8 @@ class RNN(Layer):
     def init(self, key: Any, shape: Any) -> tuple[Any, Any]:
         x = shape_of(self, shape, tree=False)
         expect(len(x.shape) == 2, self.name, "x of shape (time, n_in)", str(x.shape))
-        return recurrent_params(key, x.shape[1], self.n_hidden, self.blocks, self.weight_x_init, self.weight_h_init), {}
+        params = recurrent_params(key, x.shape[1], self.n_hidden, self.blocks, self.weight_x_init, self.weight_h_init)
+        return params if self.use_bias else {name: w for name, w in params.items() if name != "bias"}, {}
 
     def apply(self, params, state, x, key, *, train):
         h, _ = self.op(params, x)
@@ -108,7 +111,8 @@ class GRU(RNN):
 
     def init(self, key: Any, shape: Any) -> tuple[Any, Any]:
         params, state = super().init(key, shape)
-        return params | ({"bias_h": jnp.zeros(self.n_hidden)} if self.reset_after else {}), state
+        has_bias_h = self.reset_after and self.use_bias
+        return params | ({"bias_h": jnp.zeros(self.n_hidden)} if has_bias_h else {}), state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,4 +132,4 @@ class LSTM(RNN):
     def init(self, key: Any, shape: Any) -> tuple[Any, Any]:
         params, state = super().init(key, shape)
         n = self.n_hidden
-        return params | {"bias": params["bias"].at[n:2 * n].set(1.0)}, state
+        return params | ({"bias": params["bias"].at[n:2 * n].set(1.0)} if self.use_bias else {}), state

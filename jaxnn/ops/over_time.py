@@ -155,7 +155,9 @@ def over_time(cell: Cell) -> HandDerived:
         factors, dx, dinitial = through_time(cache, dy)
         return _in_params(cache, {name: _summed(factor) for name, factor in factors.items()}), dx, dinitial, None
 
-    backward.__doc__ = through_time.__doc__
+    of_step = inspect.getdoc(cell.backward) or "No derivation is given."
+    backward.__doc__ = (f"{inspect.getdoc(through_time)}\n\nA step's own backward pass, of the cell "
+                        f"{getattr(cell, '__name__', cell.name)}:\n\n{of_step}")
     op.defbackward(backward)
     return op
 

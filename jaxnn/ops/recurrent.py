@@ -26,6 +26,10 @@ def rnn_cell(params: Any, h: Any, z: Any) -> Any:
     """The simple recurrent network, h_t = tanh(W_x x_t + W_h h_{t-1} + b).
 
     Source: Elman (1990).
+
+    >>> h, last = rnn({"weight_x": jnp.ones((1, 1)), "weight_h": jnp.ones((1, 1))}, jnp.array([[0.0], [1.0]]))
+    >>> h.shape
+    (2, 1)
     """
     return jnp.tanh(z + h @ params["weight_h"].T), ()
 
@@ -51,6 +55,10 @@ def rnn_relu_cell(params: Any, h: Any, z: Any) -> Any:
     """The simple recurrent network with relu, h_t = max(0, W_x x_t + W_h h_{t-1} + b).
 
     Source: Le, Jaitly & Hinton (2015), who start W_h as the identity.
+
+    >>> h, last = rnn_relu({"weight_x": jnp.ones((1, 1)), "weight_h": jnp.ones((1, 1))}, jnp.array([[0.0], [1.0]]))
+    >>> h.shape
+    (2, 1)
     """
     return jnp.maximum(z + h @ params["weight_h"].T, 0), ()
 
@@ -76,6 +84,10 @@ def gru_cell(params: Any, h: Any, z: Any) -> Any:
     Γ_u is 1 - u. PyTorch and cuDNN have `gru_reset_after`.
 
     Source: Cho et al. (2014), section 2.3.
+
+    >>> h, last = gru({"weight_x": jnp.ones((3, 1)), "weight_h": jnp.ones((3, 1))}, jnp.array([[0.0], [1.0]]))
+    >>> h.shape
+    (2, 1)
     """
     n_hidden = h.shape[-1]
     W_ru, W_n = params["weight_h"][:2 * n_hidden], params["weight_h"][2 * n_hidden:]
@@ -128,6 +140,11 @@ def gru_reset_after_cell(params: Any, h: Any, z: Any) -> Any:
     for u, "bias" is their sum; "bias_h" is the candidate's second one, which r multiplies.
 
     Source: Chung et al. (2014) for the unit; this placement: cuDNN, CUDNN_GRU.
+
+    >>> params = {"weight_x": jnp.ones((3, 1)), "weight_h": jnp.ones((3, 1))}
+    >>> h, last = gru_reset_after(params, jnp.array([[0.0], [1.0]]))
+    >>> h.shape
+    (2, 1)
     """
     n_hidden = h.shape[-1]
     a = h @ params["weight_h"].T
@@ -180,6 +197,10 @@ def lstm_cell(params: Any, state: Any, z: Any) -> Any:
     PyTorch's order of gates; "bias" is the sum of its two.
 
     Source: Hochreiter & Schmidhuber (1997); forget gate of Gers, Schmidhuber & Cummins (2000).
+
+    >>> h, last = lstm({"weight_x": jnp.ones((4, 1)), "weight_h": jnp.ones((4, 1))}, jnp.array([[0.0], [1.0]]))
+    >>> h.shape
+    (2, 1)
     """
     h, c = state
     n = h.shape[-1]

@@ -44,19 +44,18 @@ def freeze(optimizer: optax.GradientTransformation, mask: Any) -> optax.Gradient
     """
     inner = optax.with_extra_args_support(optimizer)
 
-    def moving_part(frozen: Static, params: Any) -> optax.GradientTransformationExtraArgs:
-        return optax.masked(inner, jax.tree.unflatten(jax.tree.structure(params), [not f for f in frozen.value]))
+    def moving_part(frozen: Sequence[bool], params: Any) -> optax.GradientTransformationExtraArgs:
+        return optax.masked(inner, jax.tree.unflatten(jax.tree.structure(params), [not f for f in frozen]))
 
     def init(params: Any) -> FrozenState:
-        frozen = Static(_mask_leaves(mask, params))
-        return FrozenState(moving_part(frozen, params).init(params), frozen)
+        frozen = _mask_leaves(mask, params)
+        return FrozenState(moving_part(frozen, params).init(params), Static(frozen))
 
     def update(grads: Any, opt_state: FrozenState, params: Any = None, **extra: Any) -> tuple[Any, FrozenState]:
-        frozen = opt_state.frozen
+        frozen: Any = opt_state.frozen.value
         updates, inner_state = moving_part(frozen, grads).update(grads, opt_state.inner, params, **extra)
         zeros = jax.tree.map(jnp.zeros_like, grads if params is None else params)
-        return (with_moving_leaves(zeros, frozen.value, moving_leaves(updates, frozen.value)),
-                FrozenState(inner_state, frozen))
+        return with_moving_leaves(zeros, frozen, moving_leaves(updates, frozen)), opt_state._replace(inner=inner_state)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -88,10 +87,10 @@ def frozen_in(opt_state: Any, params: Any) -> tuple[bool, ...]:
     if not found:
         return (False,) * n
     expect(len(found) == 1, "freeze", "to be used once in an optimizer", f"{len(found)} times", "join the masks")
-    frozen: tuple[bool, ...] = found[0].frozen.value
+    frozen: Any = found[0].frozen.value
     expect(len(frozen) == n, "freeze", f"a mask of all {n} parameters", f"{len(frozen)} of them",
            "write freeze(...) around transformations of a part of the parameters, not within")
-    return frozen
+    return tuple(frozen)
 
 
 def moving_leaves(tree: Any, frozen: Sequence[bool]) -> list[Any]:

@@ -7,7 +7,6 @@ x, y, prediction and label are trees of arrays. The state that a layer returns i
 that updates it from the batch reduces over the axis named "examples", by `jax.lax.pmean` say.
 """
 
-import functools
 import inspect
 import re
 from collections.abc import Callable
@@ -24,7 +23,6 @@ from jaxnn.network import network
 __all__ = ["batch_size", "description", "expect_layer", "expect_loss", "losses_of", "name_of", "over_batch", "plain"]
 
 
-@functools.lru_cache(maxsize=256)
 def plain(f: Callable) -> Callable:
     """The same function with the references of the ops in it, which have no hand-derived rules."""
     return f.reference if isinstance(f, Op) else network(f).reference
@@ -96,8 +94,8 @@ def _leading_size(leaf: Any) -> int:
 
 def expect_layer(who: str, layer: Any) -> None:
     """Raises InputError unless the layer can be called as layer(params, state, x, key, train=True)."""
-    expect(_accepts(layer, 4, train=True), who, "a layer, called as layer(params, state, x, key, train=True)", _described(layer),
-           "put ops into Sequential(...), or write a function with these arguments")
+    expect(_accepts(layer, 4, train=True), who, "a layer, called as layer(params, state, x, key, train=True)",
+           _described(layer), "put ops into Sequential(...), or write a function with these arguments")
 
 
 def expect_loss(who: str, loss: Any) -> None:

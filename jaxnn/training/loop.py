@@ -220,7 +220,8 @@ class _Loop:
         if is_end or (position.in_a_row <= 1 and self.n_descriptions < MAX_DESCRIPTIONS):
             # Which examples of the set the batch has, where the batches know.
             indices = getattr(self.settings.batches, "indices", lambda number: None)(number)
-            description = describe_fault(self.settings.step, self.train_state, *batch, number, info, indices)
+            x, labels = batch
+            description = describe_fault(self.settings.step, self.train_state, x, labels, number, info, indices)
             self.n_descriptions += 1
             is_last = self.n_descriptions >= MAX_DESCRIPTIONS
             progress.say(description + ("; further ones are only counted" if is_last else ""))

@@ -194,7 +194,7 @@ class Step:
         scale, moving = scale_of(before.opt_state), moving_leaves(before.params, frozen)
 
         def cost_of(leaves: Any, state: Any, part: Any) -> Any:
-            return self._part(with_moving_leaves(before.params, frozen, leaves), state, *part, n, scale)
+            return self._part(with_moving_leaves(before.params, frozen, leaves), state, part, n, scale)
 
         gradient = jax.value_and_grad(cost_of, has_aux=True)
         if parts == 1:
@@ -213,15 +213,17 @@ class Step:
         (cost, state, grads), _ = jax.lax.scan(add, carry, split)
         return (cost, state), grads
 
-    def _part(self, params: Any, state: Any, x: Any, labels: Any, keys: Any, mask: Any, n: Any,
-              scale: Any) -> Any:
+    def _part(self, params: Any, state: Any, part: Any, n: Any, scale: Any) -> Any:
         """A part's share in the mean loss over n examples; times the scale, for the gradient."""
+        x, labels, keys, mask = part
         dtype, (layer, loss) = PRECISIONS[self.precision], self._functions
         predictions, new_state = over_batch(layer, cast_floats(params, dtype), state, cast_floats(x, dtype), keys,
                                             train=True)
         if dtype is not None:
             predictions = cast_floats(predictions, jnp.float32)
-            new_state = jax.tree.map(lambda new, old: new.astype(old.dtype), new_state, state)
+            structures: list[Any] = [jax.tree.structure(new_state), jax.tree.structure(state)]
+            if structures[0] == structures[1]:
+                new_state = jax.tree.map(lambda new, old: new.astype(old.dtype), new_state, state)
         expect_same_tree("make_step", "a layer whose state keeps its structure", state, new_state)
         losses = losses_of(loss, predictions, labels)
         cost = jnp.sum(jnp.where(mask, losses, 0)) / n
@@ -233,7 +235,7 @@ def _is_spread(train_state: TrainState) -> bool:
     first, and the key is left out, whose sharding takes longer to ask for than those of all other arrays."""
     if jax.device_count() == 1:
         return False
-    leaves = jax.tree.leaves(train_state._replace(key=None))
+    leaves = jax.tree.leaves((train_state.params, train_state.state, train_state.opt_state, train_state.step))
     if all(type(getattr(leaf, "sharding", None)) is SingleDeviceSharding for leaf in leaves):
         return False
     return any(len(getattr(leaf, "devices", set)()) > 1 for leaf in leaves if not isinstance(leaf, jax.core.Tracer))

@@ -59,7 +59,7 @@ def path_of(path: Any) -> str:
 
 def expect_same_tree(who: str, expected: str, before: Any, after: Any) -> None:
     """Raises InputError unless both trees have one structure, and leaves of the same shapes and dtypes."""
-    structures = [jax.tree.structure(tree) for tree in (before, after)]
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (before, after)]
     old, new = ({path_of(path): f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}"
                  for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]} for tree in (before, after))
     if old == new and structures[0] == structures[1]:

@@ -43,7 +43,8 @@ def start(layer: Any, optimizer: optax.GradientTransformation, shape: Any, key: 
            "make the parameters and call start_from(params, state, optimizer, key)")
     expect_optimizer("start", optimizer)
     init_key, key = jax.random.split(key)
-    return _start("start", *layer.init(init_key, shape), optimizer, key)
+    params, state = layer.init(init_key, shape)
+    return _start("start", params, state, optimizer, key)
 
 
 def start_from(params: Any, state: Any, optimizer: optax.GradientTransformation, key: Any) -> TrainState:

@@ -44,7 +44,7 @@ def test_a_batch_is_the_sum_of_its_examples():
     """Each face is mapped over the examples, and what they share gets the sum."""
     op, args = find("lstm").over_batch(2)
     _, cache = op.forward(*args)
-    dparams, dx, _ = op.backward(cache, jax.tree.map(jnp.ones_like, op(*args)))
+    dparams, dx, *_ = op.backward(cache, jax.tree.map(jnp.ones_like, op(*args)))
     want = jax.grad(lambda p: sum(map(jnp.sum, jax.tree.leaves(op.reference(p, *args[1:])))))(args[0])
     for a, b in zip(jax.tree.leaves(dparams), jax.tree.leaves(want), strict=True):
         assert jnp.allclose(a, b, rtol=1e-4, atol=1e-5)

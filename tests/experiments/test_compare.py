@@ -57,10 +57,10 @@ def test_a_batch(capsys, name, heading, leaf):
      "'float16', or 'all'; got 'float33'; did you mean 'float32'?"),
     (["dense", "--seed", "x"], "--seed expects an integer at least 0; got 'x'"),
 ])
-def test_what_is_refused(capsys, argv, said):
+def test_what_is_refused(capsys, argv, message):
     assert main(["compare", *argv]) == 2
     printed = capsys.readouterr()
-    assert printed.err.startswith(f"error: {said}") and printed.err.count("\n") == 1
+    assert printed.err.startswith(f"error: {message}") and printed.err.count("\n") == 1
     assert printed.out == ""
 
 

@@ -31,6 +31,6 @@ def test_a_rule_of_jax_brings_the_function_it_was_made_of(rule):
 
 
 def test_a_plain_function_has_none():
-    with pytest.raises(InputError, match="expects an op, a function of ops, or reference= beside a plain function; got 'sin', "
-                                         "which calls no op"):
+    words = "expects an op, a function of ops, or reference= beside a plain function; got 'sin', which calls no op"
+    with pytest.raises(InputError, match=words):
         with_reference(jnp.sin, None, (0.0,), {})

@@ -12,6 +12,7 @@ import pytest
 from jaxnn import ops
 from jaxnn.layers import BatchNorm, Dense, Dropout, Sequential, over_examples
 from jaxnn.training import TrainState, evaluate, make_step, start
+from jaxnn.training.functions import plain
 from tests.compare import assert_close
 
 KEY = jax.random.key(0)
@@ -66,7 +67,7 @@ def test_one_step_by_hand():
     params = jax.tree.map(np.array, start(NET, optimizer, (2,), KEY).params)
 
     def cost(params):
-        logits = jax.vmap(lambda x: NET.reference(params, (), x)[0])(X)
+        logits = jax.vmap(lambda x: plain(NET)(params, {}, x, None, train=True)[0])(X)
         return jnp.mean(jax.vmap(ops.softmax_cross_entropy.reference)(logits, Y))
 
     value, grads = jax.value_and_grad(cost)(params)
@@ -110,7 +111,7 @@ def test_state_is_donated():
     """The old parameters' memory is used for the new ones."""
     optimizer = optax.sgd(0.1)
     before = start(NET, optimizer, (2,), KEY)
-    weight = before.params[0]["weight"]
+    weight = before.params["dense1"]["weight"]
     make_step(NET, ops.softmax_cross_entropy, optimizer)(before, X, Y)
     assert weight.is_deleted()
 
@@ -125,7 +126,7 @@ def test_evaluate_is_inference():
 
 
 @pytest.mark.parametrize(("x", "y", "words"), [
-    (X, Y[:, None], "softmax_cross_entropy expects an integer label of shape"),
+    (X, Y[:, None], "softmax_cross_entropy expects integer labels of shape"),
     (X[:, :1], Y, r"expects x of shape \(2,\); got \(1,\)"),
     (X[:0], Y[:0], "at least one example"),
     (X, Y[:3], "expects as many labels as there are examples, 60"),
@@ -149,7 +150,7 @@ def test_regression():
     for _ in range(200):
         state, info = step(state, X, target)
     assert float(info.cost) < 1e-6
-    np.testing.assert_allclose(state.params[0]["weight"], [[2.0, -1.0]], atol=1e-3)
+    np.testing.assert_allclose(state.params["dense1"]["weight"], [[2.0, -1.0]], atol=1e-3)
 
 
 def test_in_a_scan():

@@ -12,6 +12,7 @@ import pytest
 from jaxnn import hand_derived, ops
 from jaxnn.layers import BatchNorm, Dense, Dropout, Sequential
 from jaxnn.training import average, evaluate, loss_scaled, make_step, start, with_average
+from jaxnn.training.functions import plain
 from jaxnn.training.tracing import Retraced, mixes_examples
 from tests.compare import assert_close
 
@@ -29,16 +30,16 @@ def begin(net=NET, optimizer=OPTIMIZER):
 
 
 @pytest.fixture(scope="module")
-def plain():
+def whole_batch():
     """(cost, gradient) of the whole batch."""
     return make_step(NET, LOSS, OPTIMIZER).cost_and_gradient(begin(), X, Y)
 
 
 @pytest.mark.parametrize("options", [{"gradients": "autodiff"}, {"accumulate": 3}, {"accumulate": 24}],
                          ids=["autodiff", "in 3 parts", "in 24 parts"])
-def test_the_same_gradient(plain, options):
+def test_the_same_gradient(whole_batch, options):
     """Dropout included: every example keeps its own mask."""
-    assert_close(make_step(NET, LOSS, OPTIMIZER, **options).cost_and_gradient(begin(), X, Y), plain, 16)
+    assert_close(make_step(NET, LOSS, OPTIMIZER, **options).cost_and_gradient(begin(), X, Y), whole_batch, 16)
 
 
 def test_side_by_side():
@@ -60,7 +61,7 @@ def test_a_batch_that_is_not_full_weighs_what_it_is():
 
     def cost(params):
         keys = jax.random.split(key, 24)[:10]
-        logits, _ = jax.vmap(lambda x, k: NET.reference(params, state.state, x, k, train=True))(X[:10], keys)
+        logits, _ = jax.vmap(lambda x, k: plain(NET)(params, state.state, x, k, train=True))(X[:10], keys)
         return jnp.mean(jax.vmap(LOSS.reference)(logits, Y[:10]))
 
     value, grads = jax.jit(jax.value_and_grad(cost))(params)
@@ -160,7 +161,7 @@ def test_evaluate_in_pieces():
 
 def changes_tree(params_too):
     def update(grads, state, params=None):
-        return (grads[0] if params_too else grads), {"count": jnp.zeros(())}
+        return (grads["dense1"] if params_too else grads), {"count": jnp.zeros(())}
 
     return optax.GradientTransformation(lambda params: (), update)
 
@@ -211,9 +212,9 @@ def test_the_average_of_the_parameters():
     weighted, total = 0.0, 0.0
     for _ in range(6):
         state, _ = step(state, X, Y)
-        weight = np.asarray(state.params[0]["weight"])
+        weight = np.asarray(state.params["dense1"]["weight"])
         weighted, total = 0.8 * weighted + 0.2 * weight, 0.8 * total + 0.2
-        np.testing.assert_allclose(average(state.opt_state)[0]["weight"], weighted / total, rtol=1e-5)
+        np.testing.assert_allclose(average(state.opt_state)["dense1"]["weight"], weighted / total, rtol=1e-5)
     for refused in (lambda: average(optax.adam(0.1).init(state.params)), lambda: with_average(OPTIMIZER, 1.0)):
         with pytest.raises(ValueError, match=r"the state of one with_average|decay in \[0, 1\)"):
             refused()

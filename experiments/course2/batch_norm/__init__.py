@@ -1,0 +1,1 @@
+"""Batch norm: the experiment, and the landscape around a place in the training."""

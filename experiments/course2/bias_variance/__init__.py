@@ -1,0 +1,1 @@
+"""Bias and variance: the experiment, and the verdict on its errors."""

@@ -1,0 +1,1 @@
+"""Search for hyperparameters: the experiment, the proposals, and the pictures."""

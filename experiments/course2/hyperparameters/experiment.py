@@ -44,7 +44,7 @@ BOUNDS = {"learning_rate": (1e-4, 1.0), "one_minus_b1": (1e-3, 1.0), "l2": (1e-6
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
     seed: int = knob(0, "of the split, the search, and the weights and batches of all trials", at_least=0)
-    sampler: str = knob("random", "needs nothing more; optuna proposes by what it has seen",
+    sampler: str = knob("random", "needs no other package; optuna proposes from the errors so far",
                         choices=("random", "optuna"))
     hidden: tuple[int, ...] = knob((8, 16, 32, 64), "sizes of the two hidden layers to choose from",
                                    at_least=1)

@@ -1,0 +1,1 @@
+"""Optimizers: the experiment, and the optimizers from their derivations."""

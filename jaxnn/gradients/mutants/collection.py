@@ -8,7 +8,6 @@ from jaxnn.checks import expect
 from jaxnn.gradients.mutants.mutant import Mutant
 from jaxnn.gradients.mutants.right import RightPass
 from jaxnn.hand_derived import Op
-from jaxnn.stage import Bound
 
 __all__ = ["Mutants", "mutants"]
 
@@ -45,7 +44,7 @@ def mutants(op: Op, *args: Any, **static: Any) -> Mutants:
     ['sigmoid, x: zero', 'sigmoid, x: its sign flipped']
     """
     expect(isinstance(op, Op), "mutants", "an op", type(op).__name__, "make one with @hand_derived")
-    reverse_only = getattr(_unbound(op), "reverse_only", False)
+    reverse_only = getattr(op, "reverse_only", False)
     right = RightPass(op, args, static)
     kept: list[Mutant] = []
     equivalent, repeated, fingerprints = [], [], set()
@@ -61,8 +60,3 @@ def mutants(op: Op, *args: Any, **static: Any) -> Mutants:
             kept.append(Mutant(op, tuple(sorted(static.items())), mutation, reverse_only))
     return Mutants(tuple(kept), tuple(equivalent), tuple(repeated))
 
-
-def _unbound(op: Op) -> Op:
-    while isinstance(op, Bound):
-        op = op.op
-    return op
