@@ -75,6 +75,8 @@ class _Record(NamedTuple):
 
     step: OpStep
     prefix: str
+    n_scans: int
+    """How many scans it stands in: each puts an axis of time in front."""
     cache: list[Any]
     value: list[Any]
     dy: list[Any]
@@ -101,6 +103,7 @@ def _measure(net: Network, loss: Callable | None, static: tuple, args: Any, labe
         call = record.step.call
         shapes = tuple(jnp.shape(leaf) for leaf in record.value)
         n_levels = sum(0 in level.value for level in call.levels)
+        n_axes = record.n_scans + n_levels if n_levels else 0
         is_param = _are_params(call)
         params = [leaves[slot] for slot, is_p in zip(record.step.ins, is_param, strict=True)
                   if is_p and not record.prefix and slot < len(leaves)]
@@ -108,7 +111,7 @@ def _measure(net: Network, loss: Callable | None, static: tuple, args: Any, labe
                          if is_p is which and c is not None] for which in (True, False))
         place = "/".join(filter(None, (record.prefix, record.step.place))) or record.step.line
         rows.append((place, call.op.name.lstrip("_"), shapes[0] if len(shapes) == 1 else shapes, (
-            ledger.enter(params), ledger.enter(record.cache), ledger.enter(record.value, n_levels),
+            ledger.enter(params), ledger.enter(record.cache), ledger.enter(record.value, n_axes),
             ledger.enter(record.dy), ledger.enter(dx), ledger.enter(gradient))))
     members, measured = ledger.measured()
     return Static((tuple(rows), members)), measured
@@ -119,19 +122,20 @@ def _recorded(step: OpStep, tape: list[Any], dy: list[Any]) -> tuple[list[Any], 
     return cotangents, (step.cache(tape), step.value(tape), dy, cotangents)
 
 
-def _records(program: Program, tape: list[Any] | None, kept: list[Any] | None, prefix: str = "") -> Iterator[_Record]:
+def _records(program: Program, tape: list[Any] | None, kept: list[Any] | None, prefix: str = "",
+             n_scans: int = 0) -> Iterator[_Record]:
     """The records of all ops in forward order; those inside of a scan with an axis of time in front."""
     for i, step in enumerate(program.steps):
         record = None if kept is None else kept[i]
         if isinstance(step, OpStep):
             if record is not None:
-                yield _Record(step, prefix, *record)
+                yield _Record(step, prefix, n_scans, *record)
             elif tape is not None:
-                yield _Record(step, prefix, step.cache(tape[i]), step.value(tape[i]), [], [])
+                yield _Record(step, prefix, n_scans, step.cache(tape[i]), step.value(tape[i]), [], [])
         elif isinstance(step, Scan | Recompute) and record is not None:
-            inside = "scan" if isinstance(step, Scan) else "checkpoint"
-            place = "/".join(filter(None, (prefix, step.place or step.line, inside)))
-            yield from _records(step.inner, None, record, place)
+            is_scan = isinstance(step, Scan)
+            inside = "/".join(filter(None, (prefix, step.place or step.line, "scan" if is_scan else "checkpoint")))
+            yield from _records(step.inner, None, record, inside, n_scans + is_scan)
 
 
 def _are_params(call: Any) -> list[bool]:
@@ -176,7 +180,7 @@ class _Ledger:
         self.groups: dict[Any, list[int]] = {}
 
     def enter(self, tree: Any, n_levels: int = 0) -> tuple[int, ...]:
-        """The numbers of the floating-point leaves; n_levels: how many axes of examples come first."""
+        """The numbers of the floating-point leaves; n_levels: how many axes of examples, and of time, come first."""
         smooth = [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype") and is_inexact(leaf)]
         numbers = tuple(range(len(self.leaves), len(self.leaves) + len(smooth)))
         for number, leaf in zip(numbers, smooth, strict=True):

@@ -7,6 +7,7 @@ Sequential(hidden=Dense(20), head=Dense(5)), or else its kind and its number amo
 
 import collections
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -163,7 +164,13 @@ class OverExamples(Layer):
         keys = jax.random.split(key, sizes.pop()) if key is not None and self.random else None
         one = jax.vmap(lambda p, s, x, k: self.layer(p, s, x, k, train=train), axis_name=EXAMPLES,
                        in_axes=(None, None, 0, None if keys is None else 0), out_axes=(0, None))
-        return one(params, state, x, keys)
+        try:
+            return one(params, state, x, keys)
+        except ValueError as error:
+            if "out_axes is None" in str(error):
+                raise InputError(self.name, "expects a state that all examples share; got one of each example's own; take "
+                                 "the mean over the axis 'examples', that of the innermost over_examples") from error
+            raise
 
 
 def over_examples(layer: Callable) -> OverExamples:
@@ -180,7 +187,7 @@ def _labels(layers: list[Layer]) -> list[str]:
     counts: collections.Counter[str] = collections.Counter()
     labels = []
     for layer in layers:
-        kind = layer.name.lower().strip("_<>") or "part"
+        kind = re.sub(r"\W+", "_", layer.name.lower()).strip("_") or "part"  # a label is a part of a path
         counts[kind] += 1
         labels.append(f"{kind}{counts[kind]}")
     return labels

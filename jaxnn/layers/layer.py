@@ -22,7 +22,13 @@ from jaxnn.hand_derived import EXAMPLES, Op
 
 __all__ = ["Function", "Layer", "output_of", "shape_of", "to_layer"]
 
-_MISSING = object()
+
+@jax.tree_util.register_static
+class _Missing:
+    """Stands for an argument that was not given; no leaf of a tree, so that a network of a layer passes it on."""
+
+
+_MISSING = _Missing()
 
 
 class Layer:

@@ -2,6 +2,7 @@
 what memory they take; and what is refused."""
 
 import functools
+import importlib
 import re
 
 import jax
@@ -23,19 +24,21 @@ from jaxnn import (
     Parallel,
     Residual,
     Sequential,
-    chain,
+    Static,
+    clipped_gradient_sum,
     hand_derived,
+    network,
     ops,
     over_examples,
+    per_example,
 )
-from jaxnn.gradients.inside import factors
-from jaxnn.gradients.inside.factor_rules import recurrent_factors
-from jaxnn.gradients.inside.per_example import clipped_gradient_sum, per_example
-from jaxnn.hand_derived import Static
+from jaxnn.inside import factors
+from jaxnn.inside.factor_rules import recurrent_factors
 from jaxnn.layers import Layer
 from tests.compare import AS_USERS_COMPILE, QUICKLY, assert_close, units
 
 KEY = jax.random.key(7)
+per_example_module = importlib.import_module("jaxnn.inside.per_example")  # the package has its function by this name
 
 
 @hand_derived
@@ -73,10 +76,10 @@ centred.defbackward(lambda cache, dy: (jax.lax.scan(  # hidden in a scan, where 
 
 class Scaled(Layer):
     def init(self, key, shape):
-        return {"scale": jnp.asarray(0.7), "unused": jnp.ones(3)}, ()
+        return {"scale": jnp.asarray(0.7), "unused": jnp.ones(3)}, {}
 
-    def op(self, train):
-        return scaled
+    def apply(self, params, state, x, key, *, train):
+        return scaled(params, x, key), state
 
 
 @hand_derived
@@ -154,7 +157,7 @@ def batch_of(net, shape, n, name="", seed=0):
 def all_gradients(net, loss, params, state, x, labels, key, train):
     """g_b by `vmap(grad)` of the reference, with the keys that `over_examples` gives."""
     def cost(params, x, label, key):
-        return loss(net.reference(params, state, x, key, train=train)[0], label)
+        return loss(network(net).reference(params, state, x, key, train=train)[0], label)
 
     keys = jax.random.split(key, len(labels))
     return jax.vmap(jax.grad(cost, allow_int=True), (None, 0, 0, 0))(params, x, labels, keys)
@@ -190,7 +193,7 @@ def test_against_all_gradients(name):
         got = per_example(net, LOSS, params, state, x, labels, key, train=train)
         max_norm = jnp.median(got.norms)  # clips some and not others
         clipped = clipped_gradient_sum(net, LOSS, params, state, x, labels, max_norm, key, train=train)
-        y, _ = over_examples(net).reference(params, state, x, key, train=train)
+        y, _ = network(over_examples(net)).reference(params, state, x, key, train=train)
         return wanted, jax.vmap(LOSS)(y, labels), got, max_norm, clipped
 
     wanted, losses, got, max_norm, clipped = jax.device_get(program(params, state, x, labels, KEY))
@@ -220,24 +223,16 @@ def test_examples_in_turns(name, n_bytes, monkeypatch):
     net, shape = NETWORKS[name]
     args = batch_of(net, shape, 5, name)
     at_once = norms_at_once(name)
-    monkeypatch.setattr(factors, "TURN_BYTES", n_bytes)
-    # A new function, of which JAX remembers nothing.
-    turns = jax.jit(lambda *args: per_example.__wrapped__(net, LOSS, *args)).lower(*args, KEY)
+    monkeypatch.setattr(per_example_module, "TURN_BYTES", n_bytes)
+    # The cost is a new one, of which JAX remembers nothing.
+    loss = last()
+    turns = jax.jit(lambda *args: per_example(net, loss, *args)).lower(*args, KEY)
     assert "while" in turns.as_text() or n_bytes > 1
     assert_close(turns.compile(QUICKLY)(*args, KEY).leaf_norms, at_once, 32)
 
 
-def test_ops_need_no_layer():
-    net = chain(ops.dense, ops.tanh, ops.dense)
-    params = tuple(batch_of(Dense(3), (3,), 1, seed=i)[0] if i != 1 else () for i in range(3))
-    x, labels = jnp.arange(12.0).reshape(4, 3) / 6, jnp.arange(4)
-    got = per_example(net, ops.softmax_cross_entropy, params, (), x, labels % 3)
-    grad = jax.grad(lambda p, x, label: ops.softmax_cross_entropy(net.reference(p, x), label))
-    assert_close(got.norms, norm(flat(quickly(jax.vmap(grad, (None, 0, 0)))(params, x, labels % 3))))
-
-
 def test_rule_of_the_lstm_that_starts_anywhere():
-    """`lstm` takes a first state, so it stands in no chain, but it has a rule."""
+    """A first state gets a gradient too."""
     rng = np.random.default_rng(0)
     array = lambda *shape: jnp.asarray(rng.standard_normal(shape), jnp.float32)  # noqa: E731
     params = {"weight_x": array(12, 2), "weight_h": array(12, 3), "bias": array(12)}
@@ -246,14 +241,14 @@ def test_rule_of_the_lstm_that_starts_anywhere():
     @quickly
     def program(params, x, initial, dy):
         _, cache = ops.lstm.forward(params, x, initial)
-        found, dx = recurrent_factors(cache, dy)
-        dparams, wanted_dx, *_ = ops.lstm.backward(cache, dy)
-        return ({k: f.squared() for k, f in found.items()}, dx), (
-            {k: jnp.sum(g * g) for k, g in dparams.items()}, wanted_dx)
+        found, others = recurrent_factors(cache, dy)
+        dparams, *wanted_others = ops.lstm.backward(cache, dy)
+        return ({k: f.squared() for k, f in found.items()}, others), (
+            {k: jnp.sum(g * g) for k, g in dparams.items()}, tuple(wanted_others))
 
-    (squares, dx), (wanted, wanted_dx) = program(params, x, initial, dy)
+    (squares, others), (wanted, wanted_others) = program(params, x, initial, dy)
     assert_close(squares, wanted)
-    assert_close(dx, wanted_dx)
+    assert_close(others, wanted_others)
 
 
 @pytest.mark.parametrize(("places", "m", "n"), [(1, 4, 3), (2, 9, 8), (20, 3, 4), (4, 1, 6)])
@@ -279,10 +274,91 @@ def test_rows_beyond_the_table_move_nothing():
     """Their values are NaN, and no gradient: as in the op's own backward pass."""
     params, x = {"table": jnp.ones((3, 2))}, jnp.array([[0, 7], [1, 1], [-1, -1]])
     loss = lambda y, label: jnp.sum(jnp.nan_to_num(y) ** 2)  # noqa: E731
-    got = per_example(ops.embedding, loss, params, (), x, jnp.zeros(3))
+    got = per_example(ops.embedding, loss, params, {}, x, jnp.zeros(3))
     grads = jax.jit(jax.vmap(jax.grad(lambda p, x: loss(ops.embedding(p, x), 0)), (None, 0)))(params, x)
     assert_close(got.norms, norm(np.asarray(grads["table"])))
     assert got.norms.tolist() == pytest.approx([8**0.5, 32**0.5, 0])
+
+
+# Functions without layers: of (params, x), or with a key.
+
+
+def tied(params, x):
+    """A weight that is read twice, and once more transposed, as a part of another op's params."""
+    code = ops.tanh(ops.dense(params, x))
+    return ops.dense({"weight": params["weight"].T}, ops.tanh(ops.dense(params, x + code[:4] / 2)))
+
+
+def in_a_scan(params, x):
+    """The weight of the step has a gradient summed over time; that of the head one op alone reads."""
+    def step(h, x_t):
+        h = ops.tanh(ops.dense(params["step"], jnp.concatenate([h, x_t])))
+        return h, h
+
+    last, _ = jax.lax.scan(step, jnp.zeros(3), x)
+    return ops.dense(params["head"], last)
+
+
+def over_positions(params, x):
+    """vmap inside of an example: over the rows with one weight, over the columns with a weight for each."""
+    rows = jax.vmap(lambda row: ops.relu(ops.dense(params["shared"], row)))(x)
+    columns = jax.vmap(ops.dense, (0, 1))(params["own"], x)
+    return jnp.concatenate([rows.ravel(), columns.ravel()])
+
+
+def recomputed(params, x):
+    """A weight inside of a checkpoint, and one of which a slice alone is read."""
+    h = jax.checkpoint(lambda params, x: ops.gelu(ops.dense(params, x)))(params["first"], x)
+    return ops.dense({"weight": params["all"][1:]}, h)
+
+
+def noisy(params, x, key):
+    return ops.dropout(ops.dense(params, x), key, rate=0.5)
+
+
+def weights(n_in, n_out):
+    return {"weight": (n_out, n_in), "bias": (n_out,)}
+
+
+FUNCTIONS = {  # (function, shapes of params, shape of x, how many leaves have their gradient in factors)
+    "tied weights": (tied, weights(4, 5), (4,), 0),
+    "in a scan": (in_a_scan, {"step": weights(5, 3), "head": weights(3, 2)}, (6, 2), 2),
+    "vmap inside of an example": (
+        over_positions, {"shared": weights(3, 4), "own": {"weight": (3, 2, 4), "bias": (3, 2)}}, (4, 3), 2),
+    "in a checkpoint, and in part": (recomputed, {"first": weights(3, 4), "all": (3, 4)}, (3,), 0),
+    "with a key": (noisy, weights(3, 8), (3,), 2),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_without_layers(name):
+    f, shapes, shape, n_factored = FUNCTIONS[name]
+    rng = np.random.default_rng(1)
+    array = lambda shape: rng.standard_normal(shape, np.float32) / 2  # noqa: E731
+    params = jax.tree.map(array, shapes, is_leaf=lambda s: isinstance(s, tuple))
+    x, labels = array((5, *shape)), jnp.arange(5)
+    has_key = name == "with a key"
+
+    @quickly
+    def program(params, x, labels, key):
+        got = per_example(f, LOSS, params, {}, x, labels, key)
+        clipped = clipped_gradient_sum(f, LOSS, params, {}, x, labels, jnp.median(got.norms), key)
+
+        def cost(params, x, label, key):
+            return LOSS(network(f).reference(params, x, *[key] * has_key), label)
+
+        wanted = jax.vmap(jax.value_and_grad(cost), (None, 0, 0, 0))(params, x, labels, jax.random.split(key, 5))
+        return got, clipped, wanted
+
+    got, clipped, (losses, wanted) = jax.device_get(program(params, x, labels, KEY))
+    assert_close(got.losses, losses)
+    assert_close(got.leaf_norms, jax.tree.map(norm, wanted), 32)
+    assert_close(got.gradient, jax.tree.map(lambda g: np.mean(g, 0), wanted), 32)
+    scales = np.minimum(1, np.median(norm(flat(wanted))) / norm(flat(wanted)))
+    assert_close(clipped.gradient_sum, jax.tree.map(lambda g: np.tensordot(scales, g, 1), wanted), 64)
+    cost = per_example_module._cost_of("per_example", f, LOSS, {})
+    passes = per_example_module._Passes("per_example", cost, params, {}, x, labels, KEY)
+    assert len(passes.factored) == n_factored
 
 
 # The statistics.
@@ -295,7 +371,7 @@ def test_signal_and_variance_are_unbiased():
     x = mean + sigma * jax.random.normal(jax.random.key(0), (n_batches, 3, d))
     params = {"weight": jnp.zeros((1, d))}
     statistics = jax.jit(jax.vmap(
-        lambda x: per_example(ops.dense, lambda y, label: y[0], params, (), x, jnp.zeros(3))[4:6]))
+        lambda x: per_example(ops.dense, lambda y, label: y[0], params, {}, x, jnp.zeros(3))[4:6]))
     variance, signal = statistics(x)
     for got, wanted in ((variance, d * sigma**2), (signal, jnp.sum(mean**2))):
         error = float(np.std(got)) / n_batches**0.5
@@ -306,7 +382,7 @@ def test_signal_and_variance_are_unbiased():
 def test_noise_scale():
     """Of two gradients 3 and 1: ḡ = 2, S = 2, |G|² ≈ 4 - 2/2 = 3; of 1 and -1 the signal is lost."""
     linear = lambda y, label: y[0]  # noqa: E731
-    of = lambda *x: per_example(ops.dense, linear, {"weight": jnp.zeros((1, 1))}, (),  # noqa: E731
+    of = lambda *x: per_example(ops.dense, linear, {"weight": jnp.zeros((1, 1))}, {},  # noqa: E731
                                 jnp.array(x)[:, None], jnp.zeros(len(x)))
     got = of(3.0, 1.0)
     assert [float(v) for v in got[4:]] == pytest.approx([2, 3, 2 / 3])
@@ -319,7 +395,7 @@ def test_noise_scale():
 def test_the_hardest():
     params = {"weight": jnp.zeros((1, 2)), "bias": jnp.zeros(1)}
     x = jnp.array([[0.0, 0.0], [3.0, 4.0], [1.0, 0.0]])
-    got = per_example(ops.dense, ops.squared_error, params, (), x, jnp.ones((3, 1)))
+    got = per_example(ops.dense, ops.squared_error, params, {}, x, jnp.ones((3, 1)))
     indices, norms = got.hardest(2)
     assert indices.tolist() == [1, 2]
     assert norms.tolist() == pytest.approx([2 * 26**0.5, 2 * 2**0.5])
@@ -340,10 +416,10 @@ def test_zero_gradients():
     net = Sequential(Dense(3), ops.relu, Dense(2))
     params, state, x, labels = batch_of(net, (4,), 3)
     dead = {"weight": jnp.zeros((3, 4)), "bias": -jnp.ones(3)}
-    params = (dead, (), params[2] | {"bias": jnp.ones(2)})
+    params = {"dense1": dead, "dense2": params["dense2"] | {"bias": jnp.ones(2)}}
     loss = lambda y, label: jnp.where(label == 0, 0, jnp.sum(y**2))  # noqa: E731
     got = per_example(net, loss, params, state, x, labels)
-    assert got.leaf_norms[0]["weight"].tolist() == [0, 0, 0]
+    assert got.leaf_norms["dense1"]["weight"].tolist() == [0, 0, 0]
     assert float(got.norms[0]) == 0 < float(got.norms[1])
     clipped = clipped_gradient_sum(net, loss, params, state, x, labels, 1e-3)
     assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(clipped.gradient_sum))
@@ -405,7 +481,7 @@ def test_many_small_terms_in_bfloat16():
     """Σ of 4,096 equal squares, of which bfloat16 by itself loses all but the first 256."""
     params = {"weight": jnp.zeros((1, 4096), jnp.bfloat16)}
     x = jnp.ones((2, 4096), jnp.bfloat16)
-    got = per_example(ops.dense, lambda y, label: y[0], params, (), x, jnp.zeros(2))
+    got = per_example(ops.dense, lambda y, label: y[0], params, {}, x, jnp.zeros(2))
     assert got.norms.tolist() == [64, 64]
 
 
@@ -465,9 +541,9 @@ def test_no_gradient_of_a_single_example_is_formed():
 
 
 @pytest.mark.parametrize(("net", "who"), [
-    (Sequential(Dense(3), Residual(Sequential(BatchNorm(), ops.relu)), Dense(2)), "BatchNorm at '1/body/0'"),
-    (Sequential(Dense(3), centred, Dense(2)), "centred at '1'"),
-    (BatchNorm(), "BatchNorm"),
+    (Sequential(Dense(3), Residual(Sequential(BatchNorm(), ops.relu)), Dense(2)),
+     "batch_norm at 'residual1/body/batchnorm1'"),
+    (Sequential(Dense(3), centred, Dense(2)), "centred at 'centred1'"),
 ])
 def test_mixed_examples_are_refused(net, who):
     args = batch_of(net, (4,), 3)
@@ -484,21 +560,28 @@ ARGS = batch_of(Dense(3), (4,), 3)
 
 @pytest.mark.parametrize(("call", "words"), [
     (lambda: per_example(Dense(3), LOSS, *ARGS[:3], jnp.arange(2)),
-     "per_example expects labels for 3 examples; got shapes [(2,)]"),
+     "per_example expects x and labels with a leading axis of as many examples; got shapes [(3, 4)] and [(2,)]"),
     (lambda: clipped_gradient_sum(Dense(3), LOSS, *ARGS[:3], 1, 1.0),
-     "clipped_gradient_sum expects labels for 3 examples; got shapes [()]"),
+     "clipped_gradient_sum expects x and labels with a leading axis of as many examples; got shapes [(3, 4)] and [()]"),
     (lambda: clipped_gradient_sum(Dense(3), LOSS, *ARGS, 0.0),
      "clipped_gradient_sum expects max_norm > 0, one number; got 0.0"),
     (lambda: clipped_gradient_sum(Dense(3), LOSS, *ARGS, np.ones(3)),
      "clipped_gradient_sum expects max_norm > 0, one number; got array([1., 1., 1.])"),
-    (lambda: per_example(ops.dense, LOSS, *ARGS, train=True),
-     "per_example expects a layer if train is True; got the op 'dense'; leave train out: an op has one mode"),
+    (lambda: per_example(ops.softmax_cross_entropy, LOSS, *ARGS),
+     "per_example expects a network of one example whose arguments are among (params, state, x, key); got "
+     "'softmax_cross_entropy' of (logits, labels, weights, class_weights); wrap it in a function of those"),
+    (lambda: per_example(Dense(3), lambda y, label: y, *ARGS),
+     "per_example expects a loss with one number, of shape (), for each example; got (3,); take its sum"),
+    (lambda: per_example(Dense(3), None, *ARGS),
+     "per_example expects a network and a loss that can be called; got Dense and NoneType"),
     (lambda: per_example(Dense(3), LOSS, *ARGS).hardest(4),
      "hardest expects k in 1 .. 3, the size of the batch; got 4"),
-    (lambda: per_example(Sequential(Dense(3), Dropout(0.5)), LOSS, (ARGS[0], ()), *ARGS[1:], train=True),
-     "Dropout at '1' expects a PRNG key; got None; pass key=jax.random.key(seed)"),
-    (lambda: per_example(Dense(3), LOSS, *ARGS[:2], ARGS[2][0], ARGS[3]),
-     "Dense expects x of shape (4,); got ()"),
+    (lambda: per_example(Sequential(Dense(3), Dropout(0.5)), LOSS, {"dense1": ARGS[0]}, *ARGS[1:], train=True),
+     "Dropout at 'dropout1' expects a PRNG key; got None; pass key=jax.random.key(seed)"),
+    (lambda: per_example(Sequential(Dense(3)), LOSS, {"dense1": ARGS[0]}, {}, ARGS[2][0], ARGS[3]),
+     "per_example expects x and labels with a leading axis of as many examples; got shapes [(4,)] and [(3,)]"),
+    (lambda: per_example(Sequential(Dense(3)), LOSS, {"dense1": ARGS[0]}, {}, ARGS[2][:, :3], ARGS[3]),
+     "Dense at 'dense1' expects x of shape (4,); got (3,)"),
 ])
 def test_errors(call, words):
     with pytest.raises(InputError) as caught:
