@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import pytest
 
-from jaxnn import ops
+from jaxnn import ops, recording
 from jaxnn.hand_derived import HandDerived
 from tests.compare import PLAIN_EMITTERS
 
@@ -34,8 +34,8 @@ if not jax.config.jax_compilation_cache_dir:
 # alone: they are compiled by XLA's plain emitters, in two thirds of the time (tests.compare.PLAIN_EMITTERS). A file
 # that looks at HLO, memory, cost or the program of a training step does not belong here.
 ABOUT_VALUES = (
-    "ops/*", "layers/*", "gradients/test_*", "inside/test_look.py", "inside/test_each_op.py",
-    "experiments/test_compare_mutation.py", "test_axes.py", "test_ground_truth*",
+    "ops/*", "layers/*", "gradients/*.py", "gradients/*/*.py", "inside/test_look.py", "inside/test_each_op.py",
+    "experiments/test_compare_mutation.py", "test_axes.py", "test_network.py", "test_networks.py", "test_ground_truth*",
     "test_hand_derived.py", "test_hand_derived_dtypes.py", "test_hand_derived_refusals.py",
     "test_hand_derived_reverse_only.py", "test_hand_derived_sharding.py", "test_hand_derived_transformations.py",
     "test_linearity.py")
@@ -69,8 +69,8 @@ def _programs_of_one_file(request):
 
 def drop_programs(module: Any) -> None:
     """Everything that JAX, the ops and a test file's own caches hold."""
-    for holder in (ops, module):
-        for value in vars(holder).values():
+    for holder in (ops, recording, *map(sys.modules.get, ("jaxnn.inside.look", "jaxnn.inside.per_example")), module):
+        for value in () if holder is None else vars(holder).values():
             if isinstance(value, HandDerived) and hasattr(value, "_lifted"):
                 value._lifted.cache_clear()
             elif isinstance(value, functools._lru_cache_wrapper):
