@@ -168,8 +168,9 @@ class OverExamples(Layer):
             return one(params, state, x, keys)
         except ValueError as error:
             if "out_axes is None" in str(error):
-                raise InputError(self.name, "expects a state that all examples share; got one of each example's own; take "
-                                 "the mean over the axis 'examples', that of the innermost over_examples") from error
+                raise InputError(self.name, "expects a state that all examples share; got one of each example's own; "
+                                 "take the mean over the axis 'examples', that of the innermost over_examples"
+                                 ) from error
             raise
 
 

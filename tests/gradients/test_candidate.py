@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn import chain, compare_gradients, ops, over_examples
+from jaxnn import compare_gradients, ops
 from jaxnn.gradients import Problem
 from jaxnn.gradients.candidate import Candidate
 from jaxnn.gradients.programs import Programs
-from tests.cases import NONE, array, several, weights
+from tests.cases import array, several, weights
 
 RNG = np.random.default_rng(0)
 X = array(4)(RNG, jnp.float32)
@@ -36,8 +36,12 @@ def compilations(caplog, f, *args, **options):
 
 
 def test_each_program_is_compiled_once_for_f_and_once_for_the_reference(caplog):
-    params = several(weights(6, 5), NONE, weights(5, 3))(RNG, jnp.float32)
-    net = over_examples(chain(ops.dense, ops.tanh, ops.dense))
+    params = several(weights(6, 5), weights(5, 3))(RNG, jnp.float32)
+
+    def one(params, x):
+        return ops.dense(params[1], ops.tanh(ops.dense(params[0], x)))
+
+    net = jax.vmap(one, (None, 0))
     counts = compilations(caplog, net, params, array(4, 6)(RNG, jnp.float32), under="jit", dtypes="float32")
     assert {name for name, _ in counts} == PROGRAMS
     assert max(counts.values()) <= 2, counts

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn import chain, compare_gradients, hand_derived, ops, over_examples
+from jaxnn import Network, compare_gradients, hand_derived, ops
 from jaxnn.layers import Dense, Dropout, Sequential
 from tests.cases import CASES, array, weights
 from tests.compare import pulled_back
@@ -98,14 +98,13 @@ def test_index_and_values_of_the_worst_element():
 
 
 def test_a_route_wrong_alone():
-    """An explicit backward that differs from the lifted one, as in a combinator: said by route."""
-    class Broken(type(chain(ops.dense))):
+    """An explicit backward that differs from the lifted one, as in a network of one's own: said by route."""
+    class Broken(Network):
         def backward(self, cache, dy):
             dparams, dx = super().backward(cache, dy)
             return dparams, dx * 2
 
-    op = Broken(chain(ops.dense).stage)
-    report = compare_gradients(op, (PARAMS,), X, laws=False)
+    report = compare_gradients(Broken(lambda params, x: ops.dense(params, x)), PARAMS, X, laws=False)
     assert (report.worst.path, report.worst.route) == ("x", "explicit")
     assert {leaf.route for leaf in report.wrong} == {"explicit"}
 
@@ -145,13 +144,15 @@ def test_layers():
     report = compare_gradients(net, params, state, X, jax.random.key(1), train=True, **BOTH)
     assert report.ok
     assert {leaf.path for leaf in report.leaves} == {
-        "params/0/weight", "params/0/bias", "params/3/weight", "params/3/bias", "x"}
+        "params/dense1/weight", "params/dense1/bias", "params/dense2/weight", "params/dense2/bias", "x"}
 
 
 def test_a_batch():
-    params = (PARAMS, (), weights(5, 3)(RNG, jnp.float32))
-    op = over_examples(chain(ops.dense, ops.gelu, ops.dense))
-    report = compare_gradients(op, params, array(7, 6)(RNG, jnp.float32), routes=BOTH["routes"])
+    def one(params, x):
+        return ops.dense(params[1], ops.gelu(ops.dense(params[0], x)))
+
+    params = (PARAMS, weights(5, 3)(RNG, jnp.float32))
+    report = compare_gradients(jax.vmap(one, (None, 0)), params, array(7, 6)(RNG, jnp.float32), routes=BOTH["routes"])
     assert report.ok
     assert [law.holds for law in report.laws] == [True] * 8  # with those of a batch
 
@@ -190,7 +191,7 @@ def test_a_strangers_function():
 
 @pytest.mark.parametrize(("call", "words"), [
     (lambda: compare_gradients(jnp.sin, 1.0),
-     "compare_gradients expects an op, or reference= beside a plain function; got"),
+     "compare_gradients expects an op, a function of ops, or reference= beside a plain function; got"),
     (lambda: compare_gradients(ops.flatten, jnp.arange(3)),
      "compare_gradients expects at least one floating-point argument; got int32[3]; pass floats where"),
     (lambda: compare_gradients(3, 1.0), "compare_gradients expects a callable as f; got int"),

@@ -55,6 +55,9 @@ LAYERS = {
     "GRU": (GRU(3), (5, 2), {"weight_x": (9, 2), "weight_h": (9, 3), "bias": (9,)}, {}, (5, 3)),
     "GRU, reset after": (GRU(3, return_sequence=False, reset_after=True), (5, 2),
                          {"weight_x": (9, 2), "weight_h": (9, 3), "bias": (9,), "bias_h": (3,)}, {}, (3,)),
+    "GRU without biases": (GRU(3, use_bias=False, reset_after=True), (5, 2), {"weight_x": (9, 2), "weight_h": (9, 3)}, {},
+                           (5, 3)),
+    "LSTM without a bias": (LSTM(3, use_bias=False), (5, 2), {"weight_x": (12, 2), "weight_h": (12, 3)}, {}, (5, 3)),
     "LSTM": (LSTM(3), (5, 2), {"weight_x": (12, 2), "weight_h": (12, 3), "bias": (12,)}, {}, (5, 3)),
     "LSTM, last state": (LSTM(3, return_sequence=False), (5, 2),
                          {"weight_x": (12, 2), "weight_h": (12, 3), "bias": (12,)}, {}, (3,)),
@@ -75,6 +78,8 @@ LAYERS = {
     "BatchNorm over examples": (
         over_examples(BatchNorm()), (5, 6, 2), {"scale": (2,), "bias": (2,)},
         {"mean": (2,), "variance": (2,)}, (5, 6, 2)),
+    "BatchNorm with a bias alone": (
+        over_examples(BatchNorm(use_scale=False)), (5, 2), {"bias": (2,)}, {"mean": (2,), "variance": (2,)}, (5, 2)),
     "at inference": (at_inference(Sequential(BatchNorm(), Dropout(0.5))), (6, 2),
                      {"batchnorm1": {"scale": (2,), "bias": (2,)}}, {"batchnorm1": {"mean": (2,), "variance": (2,)}},
                      (6, 2)),

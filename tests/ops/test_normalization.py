@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn import bind, over_examples
+from jaxnn import network
 from jaxnn.ops import batch_norm, batch_norm_inference
 from tests.compare import assert_close, check_backward, pulled_back
 
@@ -25,6 +25,13 @@ def make(shape):
     return params, state, 2 * RNG.standard_normal(shape) + 3
 
 
+def over_batch(op, **static):
+    """The op over examples of a batch, with params and state for all of them, as a network."""
+    one = functools.partial(op, **static)
+    return network(jax.vmap(lambda params, state, x: one(params, state, x), (None, None, 0), (0, None),
+                            axis_name="examples"))
+
+
 def arrays(*trees):
     return jax.tree.map(jnp.asarray, trees)
 
@@ -34,7 +41,7 @@ def checked(shape):
     """(arguments, (y, state), dy, (dbias, dscale, no gradient of the state, dx)), on which all routes agree."""
     args = make(shape)
     # The rounding of (x - mean) is that of x, ten times as large.
-    return args, *check_backward(over_examples(batch_norm), *args, differentiable=lambda y: y[0], threshold=64)
+    return args, *check_backward(over_batch(batch_norm), *args, differentiable=lambda y: y[0], threshold=64)
 
 
 @EACH
@@ -54,7 +61,7 @@ def test_training(shape):
 def test_inference(shape):
     params, state, x = make(shape)
     want = params["scale"] * (x - state["mean"]) / np.sqrt(state["variance"] + 1e-5) + params["bias"]
-    op = over_examples(batch_norm_inference)
+    op = over_batch(batch_norm_inference)
     dy = RNG.standard_normal(shape), jax.tree.map(np.zeros_like, state)
     (y, same), gradient = pulled_back(lambda p, x: op(p, state, x), params, x, dy=dy)
     np.testing.assert_allclose(y, want, rtol=1e-12)
@@ -85,7 +92,7 @@ def test_without_scale_or_bias(op):
     params, state, x = make((4, 2, 3))
     state = collections.OrderedDict(state)
     dy = np.random.default_rng(1).standard_normal(x.shape), jax.tree.map(np.zeros_like, state)
-    whole = over_examples(op)
+    whole = over_batch(op)
     for given in ({"scale": params["scale"]}, {"bias": params["bias"], "scale": None}, {},
                   collections.OrderedDict(bias=params["bias"])):
         filled = {"scale": np.ones(3), "bias": np.zeros(3)} | {k: v for k, v in given.items() if v is not None}
@@ -105,7 +112,7 @@ def test_without_scale_or_bias(op):
 def test_laws():
     params, state, x = make((8, 2, 3))
     ones = {"scale": np.ones(3), "bias": np.zeros(3)}
-    op = over_examples(bind(batch_norm, eps=1e-12))
+    op = over_batch(batch_norm, eps=1e-12)
     run = jax.jit(op)
     y, _ = run(ones, state, x)
     np.testing.assert_allclose(np.mean(y, (0, 1)), 0, atol=1e-13)
@@ -123,14 +130,14 @@ def test_laws():
 def test_momentum():
     params, state, x = arrays(*(jax.tree.map(np.float32, t) for t in make((8, 3))))
     for momentum, want in ((1.0, state["mean"]), (0.0, np.mean(x, 0))):
-        _, moved = jax.jit(over_examples(bind(batch_norm, momentum=momentum)))(params, state, x)
+        _, moved = jax.jit(over_batch(batch_norm, momentum=momentum))(params, state, x)
         np.testing.assert_allclose(moved["mean"], want, rtol=1e-5)
 
 
 def test_the_state_gets_no_gradient():
     params, state, x = arrays(*(jax.tree.map(np.float32, t) for t in make((8, 3))))
     for op in (batch_norm, batch_norm_inference):
-        _, grads = pulled_back(lambda s: over_examples(op)(params, s, x)[0], state)  # noqa: B023
+        _, grads = pulled_back(lambda s: over_batch(op)(params, s, x)[0], state)  # noqa: B023
         assert not any(np.any(leaf) for leaf in jax.tree.leaves(grads))
 
 
@@ -140,7 +147,7 @@ def test_no_variance(x):
     """Nothing is divided by zero: y is the bias and the gradient is finite."""
     params = {"scale": jnp.ones(2), "bias": jnp.asarray([1.0, 2.0])}
     state = {"mean": jnp.zeros(2), "variance": jnp.ones(2)}
-    y, (dx,) = pulled_back(lambda x: over_examples(batch_norm)(params, state, x)[0], x)
+    y, (dx,) = pulled_back(lambda x: over_batch(batch_norm)(params, state, x)[0], x)
     assert_close(y, np.broadcast_to(params["bias"], x.shape))
     assert np.all(np.isfinite(dx))
 
@@ -150,7 +157,7 @@ def test_moments_of_bfloat16_are_summed_wide():
     x = jnp.full((4096, 1), 1.0, jnp.bfloat16).at[::2].set(3.0)
     params = {"scale": jnp.ones(1), "bias": jnp.zeros(1)}
     state = {"mean": jnp.zeros(1), "variance": jnp.ones(1)}
-    y, moved = jax.jit(over_examples(bind(batch_norm, momentum=0.0)))(params, state, x)
+    y, moved = jax.jit(over_batch(batch_norm, momentum=0.0))(params, state, x)
     assert y.dtype == jnp.bfloat16
     np.testing.assert_allclose(moved["mean"], 2.0)
     np.testing.assert_allclose(jnp.abs(y.astype(jnp.float32)), 1.0, rtol=1e-2)
@@ -185,4 +192,4 @@ def test_one_example_alone():
             "layer in over_examples, or use jax.vmap(..., axis_name='examples')")):
         batch_norm(C, S, jnp.ones(3))
     with pytest.raises(ValueError, match=re.escape("batch_norm expects momentum in [0, 1]; got 2")):
-        over_examples(bind(batch_norm, momentum=2))(C, S, jnp.ones((4, 3)))
+        over_batch(batch_norm, momentum=2)(C, S, jnp.ones((4, 3)))

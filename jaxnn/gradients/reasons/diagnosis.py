@@ -1,6 +1,7 @@
 """The reasons for all wrong leaves: every hypothesis in turn, the first that fits is named."""
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from jaxnn.gradients.reasons.scale import sign_or_size
 from jaxnn.gradients.reasons.shape import wrong_shape
 from jaxnn.gradients.report import Finding
 from jaxnn.gradients.routes import PASSES
+from jaxnn.network import Network
 
 __all__ = ["diagnose", "diagnose_all"]
 
@@ -60,6 +62,13 @@ def _named_numbers(x: Any, name: str) -> Iterator[tuple[str, float]]:
         for item in x:
             is_named = isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
             yield from _named_numbers(item[1], item[0]) if is_named else _named_numbers(item, name)
+    elif isinstance(x, functools.partial):
+        yield from _named_numbers(x.keywords, name)
+        yield from _named_numbers(x.func, name)
+    elif isinstance(x, Network):
+        yield from _named_numbers(x.function, name)
+    elif isinstance(parts := getattr(x, "parts", None), dict):  # of a container of layers
+        yield from _named_numbers(parts, name)
     elif dataclasses.is_dataclass(x) and not isinstance(x, type):
         for field in dataclasses.fields(x):
             yield from _named_numbers(getattr(x, field.name), field.name)

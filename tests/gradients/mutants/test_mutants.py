@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn import chain, compare_gradients, hand_derived, ops, over_examples, parallel
+from jaxnn import compare_gradients, hand_derived, network, ops
 from jaxnn.checks import InputError
 from jaxnn.gradients.mutants import mutants
 from jaxnn.gradients.mutants.mistakes import CACHE, COTANGENT, GRADIENT, TERMS
@@ -107,13 +107,22 @@ def given(value):
     return lambda rng, dtype: value
 
 
+@network
+def batch(params, x):
+    return jax.vmap(lambda params, x: ops.tanh(ops.dense(params, x)), (None, 0))(params, x)
+
+
+@network
+def branches(params, x):
+    return ops.concatenate((ops.dense(params, x), ops.relu(x)))
+
+
 @pytest.mark.parametrize(("op", "args", "static"), [
     (ops.softmax, (array(2, 3),), {}),
     (ops.max_pool, (array(4, 4, 1),), {"window": 2}),
     (ops.dropout, (array(5), lambda rng, dtype: jax.random.key(1)), {"rate": 0.4}),
     (ops.embedding, (given({"table": np.ones((5, 2), np.float32)}), given(np.array([0, 3, 3]))), {}),
-    (over_examples(chain(ops.dense, ops.tanh)), (given((PARAMS, ())), array(2, 4)), {}),
-    (chain(parallel(ops.dense, ops.relu), ops.concatenate), (given(((PARAMS, ()), ())), array(4)), {}),
+    (batch, (given(PARAMS), array(2, 4)), {}), (branches, (given(PARAMS), array(4)), {}),
 ], ids=["softmax", "max_pool", "dropout", "embedding", "batch", "branches"])
 def test_mutants_of_any_op_are_wrong_and_all_different(op, args, static):
     """In float32, from the explicit passes alone, at a cotangent of our own."""
@@ -152,10 +161,14 @@ def test_what_is_left_out_is_told():
 
 def test_a_leaf_that_is_zero_but_for_rounding_has_no_mutant():
     """A bias ahead of batch norm."""
-    op = over_examples(chain(ops.dense, ops.batch_norm))
+    @network
+    def normalized(params, state, x):
+        one = lambda x: ops.batch_norm(params[1], state, ops.dense(params[0], x))  # noqa: E731
+        return jax.vmap(one, out_axes=(0, None), axis_name="examples")(x)
+
     params = (PARAMS, {"scale": jnp.ones(3), "bias": jnp.zeros(3)})
-    state = ((), {"mean": jnp.zeros(3), "variance": jnp.ones(3)})
-    zoo = mutants(op, params, state, array(4, 4)(RNG, jnp.float32))
+    state = {"mean": jnp.zeros(3), "variance": jnp.ones(3)}
+    zoo = mutants(normalized, params, state, array(4, 4)(RNG, jnp.float32))
     names = set(by_name(zoo))
     assert "params/0/bias: zero" in zoo.equivalent
     assert {"params/0/weight: zero", "params/1/bias: zero", "params/0/bias: a constant added"} <= names

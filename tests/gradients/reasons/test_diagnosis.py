@@ -1,11 +1,13 @@
 """Each diagnosis on the fault it names, and on no other: one table of planted faults."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn import bind, compare_gradients, hand_derived, ops, over_examples
+from jaxnn import Dropout, Sequential, compare_gradients, hand_derived, ops
 from tests.cases import _kernel, array, integers, weights
 
 RNG = np.random.default_rng(1)
@@ -231,8 +233,14 @@ def test_dropout_that_is_not_scaled():
     found = finding(unscaled, draw(array(40)), jax.random.key(0), rate=0.4)
     assert found == ("x", "static", "0.6 x the reference, which is 1 - rate; kept elements are not "
                                     "divided by it")
-    # The number is found inside of a bound op, too.
-    assert finding(bind(unscaled, rate=0.4), draw(array(40)), jax.random.key(0)).kind == "static"
+    # The number is found inside of a function that binds it, and of a layer of a container, too.
+    class Unscaled(Dropout):
+        def apply(self, params, state, x, key, *, train):
+            return unscaled(x, key, rate=self.rate), state
+
+    x, key = draw(array(40)), jax.random.key(0)
+    assert finding(functools.partial(unscaled, rate=0.4), x, key).kind == "static"
+    assert finding(Sequential(Unscaled(0.4)), {}, {}, x, key).kind == "static"
 
 
 def test_batch_norm_without_its_mean_term():
@@ -242,14 +250,14 @@ def test_batch_norm_without_its_mean_term():
 
     @short.defbackward
     def short_backward(cache, dy):
-        scale, x, mean, r = cache
+        scale, x, mean, r, _ = cache
         dparams, dstate, _ = ops.batch_norm.backward(cache, dy)
         x_hat = (x - mean) * r
         return dparams, dstate, scale * r * (dy[0] - x_hat * jax.lax.pmean(dy[0] * x_hat, "examples"))
 
     args = (draw(weights(1, 4)), {"mean": jnp.zeros(4), "variance": jnp.ones(4)}, draw(array(9, 4)))
     args[0]["scale"] = args[0].pop("weight")[:, 0]
-    found = finding(over_examples(short), *args)
+    found = finding(jax.vmap(short, (None, None, 0), (0, None), axis_name="examples"), *args)
     assert found == ("x", "mean term", "it equals the reference once its own mean over axis 0 is taken "
                                        "off: the mean "
                      "term is missing")
