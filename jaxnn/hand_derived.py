@@ -19,8 +19,8 @@ import numpy as np
 from jaxnn.axes import current_axes
 from jaxnn.checks import InputError
 from jaxnn.cotangents import is_inexact
+from jaxnn.explicit.recording import recorder
 from jaxnn.lifting import agree_on_varying_axes, lift_forward_mode, lift_reverse_mode, value_and_cache
-from jaxnn.recording import recorder
 
 __all__ = ["EXAMPLES", "HandDerived", "Op", "Static", "as_array", "as_static", "by_autodiff", "hand_derived"]
 

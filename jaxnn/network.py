@@ -15,13 +15,13 @@ import jax
 from jax.extend import core
 
 from jaxnn.axes import Axes, current_axes
-from jaxnn.build import build
 from jaxnn.checks import InputError, expect, expect_like
 from jaxnn.cotangents import is_inexact
+from jaxnn.explicit.build import build
+from jaxnn.explicit.program import Program
+from jaxnn.explicit.recording import is_users, record
+from jaxnn.explicit.table import Row, rows_of, table_of
 from jaxnn.hand_derived import Op, as_array, as_static
-from jaxnn.program import Program
-from jaxnn.recording import is_users, record
-from jaxnn.tape_table import Row, rows_of, table_of
 
 __all__ = ["Cache", "Network", "network"]
 

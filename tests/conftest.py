@@ -14,7 +14,8 @@ from typing import Any
 import jax
 import pytest
 
-from jaxnn import ops, recording
+from jaxnn import ops
+from jaxnn.explicit import recording
 from jaxnn.hand_derived import HandDerived
 from tests.compare import PLAIN_EMITTERS
 

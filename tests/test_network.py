@@ -24,8 +24,8 @@ from jaxnn import (
     summary,
     tanh,
 )
+from jaxnn.explicit.program import Glue, OpStep
 from jaxnn.linearity import equations
-from jaxnn.program import Glue, OpStep
 from tests.networks import array, weights
 from tests.test_networks import check
 
@@ -532,3 +532,11 @@ def test_steps_of_a_program():
     program = network(lambda params, x: relu(dense(params, x) + x)).recorded((P, X), {})[0].program
     assert [type(step) for step in program.steps] == [OpStep, Glue, OpStep]
     assert [step.names for step in program.steps if isinstance(step, Glue)] == [("add",)]
+
+
+def test_a_weight_that_is_read_twice_counts_once():
+    def f(params, x):
+        h = tanh(dense(params, x))
+        return jax.lax.scan(lambda h, _: (tanh(dense(params, h)), None), h, None, length=3)[0]
+
+    assert summary(f, P, X).parameters == 20

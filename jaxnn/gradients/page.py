@@ -2,13 +2,11 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jaxnn.gradients.leaf import Leaf, badness
 from jaxnn.gradients.routes import WHOLE
 
-if TYPE_CHECKING:
-    from jaxnn.gradients.report import GradientReport
 
 __all__ = ["markdown", "number", "place", "text", "units", "verdict"]
 
@@ -17,19 +15,19 @@ Rows = list[list[str]]
 HEADS = {"finite differences": "finite diff.", "taylor": "Taylor order", "every coordinate": "every coord."}
 
 
-def text(report: "GradientReport") -> str:
+def text(report: Any) -> str:
     """The report as plain text."""
     leaves = aligned(_leaf_rows(report)) if report.leaves else []
     return "\n".join([_title(report), "", *leaves, *_after_leaves(report, aligned, "", "    ")])
 
 
-def markdown(report: "GradientReport") -> str:
+def markdown(report: Any) -> str:
     """The report as a document."""
     return "\n".join([f"## {_title(report)}", "", *_in_markdown(_leaf_rows(report)),
                       *_after_leaves(report, _in_markdown, "- ", "  ")])
 
 
-def verdict(report: "GradientReport") -> str:
+def verdict(report: Any) -> str:
     """The report in one line."""
     if report.ok:
         return f"right: equal to the reference's gradient (within {report.threshold:g} units)"
@@ -42,7 +40,7 @@ def verdict(report: "GradientReport") -> str:
             f"({leaf.route}{condition}, {units(leaf.error)} units)")
 
 
-def _title(report: "GradientReport") -> str:
+def _title(report: Any) -> str:
     if not report.leaves:
         return f"{report.name}: nothing of its gradient could be compared"
     dtypes = dict.fromkeys(leaf.dtype for leaf in report.leaves if leaf.route not in ("taylor", "float64"))
@@ -58,7 +56,7 @@ def _by_path(leaves: Iterable[Leaf]) -> dict[str, dict[str, Leaf]]:
     return by_path
 
 
-def _leaf_rows(report: "GradientReport") -> Rows:
+def _leaf_rows(report: Any) -> Rows:
     """One row for each leaf, one column for each route."""
     routes = list(dict.fromkeys(leaf.route for leaf in report.leaves))
     rows = [["leaf", "shape", *(HEADS.get(route, route) for route in routes), "noise"]]
@@ -69,7 +67,7 @@ def _leaf_rows(report: "GradientReport") -> Rows:
     return rows
 
 
-def _element_rows(report: "GradientReport") -> Rows:
+def _element_rows(report: Any) -> Rows:
     """One row for each leaf that was compared whole: its worst element, and measures beside the error."""
     rows = [["worst element", "f", "reference", "ULPs", "cosine", "‖a-b‖/(‖a‖+‖b‖)", "bits", "nearer float64"]]
     for by_route in _by_path(report.leaves).values():
@@ -81,7 +79,7 @@ def _element_rows(report: "GradientReport") -> Rows:
     return rows
 
 
-def _condition_rows(report: "GradientReport") -> Rows:
+def _condition_rows(report: Any) -> Rows:
     """One row for each transformation, one column for each dtype: the worst leaf."""
     dtypes = list(dict.fromkeys(leaf.dtype for leaf in report.under))
     rows = [["under", *dtypes]]
@@ -91,7 +89,7 @@ def _condition_rows(report: "GradientReport") -> Rows:
     return rows
 
 
-def _after_leaves(report: "GradientReport", table: Callable[[Rows], list[str]], bullet: str,
+def _after_leaves(report: Any, table: Callable[[Rows], list[str]], bullet: str,
                   indent: str) -> list[str]:
     """All that follows the table of the leaves."""
     lines: list[str] = []
@@ -124,7 +122,7 @@ def _most_telling(by_route: dict[str, Leaf]) -> Leaf:
     return next(iter([*wrong, *passes, *by_route.values()]))
 
 
-def _wrong_ones(report: "GradientReport") -> list[Leaf]:
+def _wrong_ones(report: Any) -> list[Leaf]:
     """Of each leaf that is wrong, its most telling route: one that compares every element."""
     wrong: dict[str, Leaf] = {}
     for leaf in report.leaves:

@@ -1,18 +1,16 @@
 """Where the error of each leaf sits, as a picture. matplotlib is imported when one is drawn."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from jaxnn.gradients.leaf import largest
 
-if TYPE_CHECKING:
-    from jaxnn.gradients.report import GradientReport
 
 __all__ = ["error_maps"]
 
 
-def error_maps(report: "GradientReport") -> Any:
+def error_maps(report: Any) -> Any:
     """One panel for each leaf: the error of every element, in units of eps · max|leaf|, on one scale.
 
     A leaf of more than two axes is laid out with its first axes down and its last across. The cross is the

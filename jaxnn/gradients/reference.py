@@ -6,10 +6,10 @@ from typing import Any
 import jax
 
 from jaxnn.checks import InputError
+from jaxnn.explicit.recording import op_primitive
 from jaxnn.hand_derived import Op
 from jaxnn.linearity import equations
 from jaxnn.network import network
-from jaxnn.recording import op_primitive
 
 __all__ = ["with_reference"]
 

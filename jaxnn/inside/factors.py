@@ -21,9 +21,9 @@ import numpy as np
 from jax import lax
 
 from jaxnn.cotangents import is_inexact
+from jaxnn.explicit.recording import Call, Level
 from jaxnn.hand_derived import Op
 from jaxnn.ops.conv import conv
-from jaxnn.recording import Call, Level
 
 __all__ = ["Factor", "Outer", "Patches", "Rows", "Whole", "factor_rule", "factors_and_rest", "has_rule", "n_params"]
 

@@ -21,12 +21,12 @@ import jax.numpy as jnp
 
 from jaxnn.checks import expect
 from jaxnn.cotangents import is_inexact
+from jaxnn.explicit.program import OpStep, Program, Recompute, Scan
 from jaxnn.hand_derived import Static
 from jaxnn.inside.report import Inside, InsideRow, Numbers
 from jaxnn.layers.containers import OverExamples
 from jaxnn.layers.layer import Layer
 from jaxnn.network import Network, network
-from jaxnn.program import OpStep, Program, Recompute, Scan
 
 __all__ = ["look_inside"]
 

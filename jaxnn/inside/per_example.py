@@ -21,12 +21,12 @@ from jax import lax
 
 from jaxnn.checks import InputError, expect, known
 from jaxnn.cotangents import is_inexact
+from jaxnn.explicit.program import OpStep, Program
 from jaxnn.hand_derived import EXAMPLES
 from jaxnn.inside import factor_rules  # noqa: F401  # registers the rules
 from jaxnn.inside.factors import Factor, Whole, factors_and_rest, has_rule, n_params
 from jaxnn.linearity import equations
 from jaxnn.network import Network, network
-from jaxnn.program import OpStep, Program
 
 __all__ = ["Clipped", "PerExample", "clipped_gradient_sum", "per_example"]
 

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 
+from jaxnn.explicit.table import Row, table_of
 from jaxnn.hand_derived import EXAMPLES
 from jaxnn.layers.layer import Layer, shape_of
 from jaxnn.network import network
-from jaxnn.tape_table import Row, table_of
 
 __all__ = ["Summary", "summary"]
 

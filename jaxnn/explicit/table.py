@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend import core
 
-from jaxnn.program import ForwardOnly, Glue, OpStep, Program, Recompute, Scan, Step
+from jaxnn.explicit.program import ForwardOnly, Glue, OpStep, Program, Recompute, Scan, Step
 
 __all__ = ["Row", "rows_of", "table_of"]
 
@@ -24,7 +24,7 @@ class Row(NamedTuple):
     shape: Any
     """Of its value."""
     parameters: int
-    """How many numbers the op's argument `params` holds."""
+    """How many numbers the op's argument `params` holds; what several steps read counts once, at the first."""
     cache_bytes: int
     """What it keeps beyond the network's own arguments; what several steps keep counts once, at the first."""
     nonlinear: tuple[str, ...] = ()
@@ -43,23 +43,29 @@ def rows_of(program: Program) -> tuple[Row, ...]:
         sizes.append(_bytes(atom.aval) if is_new else 0)
         if is_new:
             counted.add(atom)
-    return tuple(_rows(program, "", tree.unflatten(sizes)))
+    return tuple(_rows(program, "", tree.unflatten(sizes), list(range(len(program.in_avals))), set()))
 
 
-def _rows(program: Program, prefix: str, sizes: Sequence[Any]) -> Iterator[Row]:
+def _rows(program: Program, prefix: str, sizes: Sequence[Any], origins: Sequence[Any],
+          counted: set[Any]) -> Iterator[Row]:
+    """origins: what each argument of the program is outside of it; counted: the parameters that have been."""
+    def origin(slot: int) -> Any:
+        return origins[slot] if slot < len(origins) else (program, slot)
+
     for step, of_step in zip(program.steps, sizes, strict=True):
         place = "/".join(filter(None, (prefix, step.place))) or step.line
         if isinstance(step, Scan):
             once, each = map(iter, of_step)
             inner = step.inner.tape_tree.unflatten([next(each) if v else next(once) for v in step.is_varying])
             yield Row(place, f"scan of {step.length} steps", "by hand", _shapes(program, step), 0, 0)
-            yield from _rows(step.inner, f"{place}/scan", inner)
+            yield from _rows(step.inner, f"{place}/scan", inner, list(map(origin, step.ins)), counted)
         elif isinstance(step, Recompute):
             yield Row(place, "checkpoint", "by hand", _shapes(program, step), 0, sum(jax.tree.leaves(of_step)))
             nothing = step.inner.tape_tree.unflatten([0] * step.inner.tape_tree.num_leaves)
-            yield from _rows(step.inner, f"{place}/checkpoint", nothing)
+            yield from _rows(step.inner, f"{place}/checkpoint", nothing, list(map(origin, step.ins)), counted)
         elif not isinstance(step, Glue) or step.differentiable:
-            yield Row(place, *_described(step), _shapes(program, step), _parameters(step),
+            parameters = _parameters(step, list(map(origin, step.ins)), counted)
+            yield Row(place, *_described(step), _shapes(program, step), parameters,
                       sum(jax.tree.leaves(of_step)), step.nonlinear if isinstance(step, Glue) else ())
 
 
@@ -72,12 +78,16 @@ def _described(step: Step) -> tuple[str, str]:
     return step.equation.primitive.name, "none"
 
 
-def _parameters(step: Step) -> int:
-    if not isinstance(step, OpStep) or "params" not in step.call.op.arguments:
+def _parameters(step: Step, origins: Sequence[Any], counted: set[Any]) -> int:
+    if not isinstance(step, OpStep):
         return 0
-    arguments = jax.tree.unflatten(step.call.tree, step.call.avals)
-    params = arguments[step.call.op.arguments.index("params")]
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    arguments = jax.tree.unflatten(step.call.tree, range(len(step.call.avals)))
+    params = [i for name, tree in zip(step.call.op.arguments, arguments, strict=False) if name == "params"
+              for i in jax.tree.leaves(tree)]
+    new = [i for i in params if origins[i] not in counted]
+    counted.update(origins[i] for i in new)
+    shapes = step.call.arg_shapes()
+    return sum(math.prod(shapes[i].shape) for i in new)
 
 
 def _shapes(program: Program, step: Step) -> Any:

@@ -306,7 +306,7 @@ ad.primitive_jvps[op_primitive] = _push
 mlir.register_lowering(op_primitive, mlir.lower_fun(
     lambda *leaves, call, line: call.lifted(*leaves), multiple_results=True))
 
-_HERE = str(Path(__file__).parent)
+_HERE = str(Path(__file__).parents[1])
 _JAX = str(Path(jax.__file__).parent)
 
 

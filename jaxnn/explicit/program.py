@@ -23,7 +23,7 @@ from jax.extend import core
 from jaxnn.axes import Axes
 from jaxnn.checks import InputError
 from jaxnn.cotangents import is_inexact
-from jaxnn.recording import Call
+from jaxnn.explicit.recording import Call
 
 __all__ = ["ForwardOnly", "Glue", "OpStep", "Program", "Recompute", "Scan", "Step", "evaluate", "op_backward"]
 

@@ -12,9 +12,9 @@ from jax.extend import core
 
 from jaxnn.axes import Axes
 from jaxnn.cotangents import is_inexact
+from jaxnn.explicit.program import ForwardOnly, Glue, OpStep, Program, Recompute, Scan, Step, evaluate
+from jaxnn.explicit.recording import is_users, op_primitive
 from jaxnn.linearity import equations, is_linear
-from jaxnn.program import ForwardOnly, Glue, OpStep, Program, Recompute, Scan, Step, evaluate
-from jaxnn.recording import is_users, op_primitive
 
 __all__ = ["build"]
 
