@@ -7,7 +7,6 @@ from typing import Any
 from jaxnn.gradients.leaf import Leaf, badness
 from jaxnn.gradients.routes import WHOLE
 
-
 __all__ = ["markdown", "number", "place", "text", "units", "verdict"]
 
 Rows = list[list[str]]

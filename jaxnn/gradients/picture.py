@@ -6,7 +6,6 @@ import numpy as np
 
 from jaxnn.gradients.leaf import largest
 
-
 __all__ = ["error_maps"]
 
 
