@@ -153,6 +153,8 @@ class OverExamples(Layer):
         x = shape_of(self, shape)
         expect(all(leaf.shape for leaf in jax.tree.leaves(x)), self.name, "shape with a leading axis of examples",
                str(jax.tree.map(lambda leaf: leaf.shape, x)))
+        expect(hasattr(self.layer, "init"), self.name, "a layer, whose init makes params", type(self.layer).__name__,
+               "make the params of a function yourself, and pass (params, state, x)")
         return self.layer.init(key, jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), x))
 
     def apply(self, params, state, x, key, *, train):

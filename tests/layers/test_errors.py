@@ -87,6 +87,9 @@ class Shift(Layer):
     (over_examples(Dense(3)), (), "over_examples(Dense) expects shape with a leading axis of examples; got ()"),
     (Sequential(ops.relu, Shift()), (4,), "Shift at 'shift1' reads 'shift' and has no parameters; give it init(self, "
      "key, shape) that returns (params, state)"),
+    (over_examples(lambda params, state, x, key, *, train: (x, state)), (5, 4),
+     "over_examples(<lambda>) expects a layer, whose init makes params; got function; make the params of a function "
+     "yourself, and pass (params, state, x)"),
     (Sequential(Layer()), (4,), "Layer has no apply; write apply(self, params, state, x, key, *, train) that returns "
      "(y, state)"),
 ])
