@@ -491,7 +491,7 @@ def test_errors_in_a_cell(op, words):
     params = {name: a for name, a in parameters("rnn").items() if name != "bias"}
     with pytest.raises((TypeError, ValueError), match=words):
         jax.grad(lambda p: op(p, X)[0].sum())(params)
-    with pytest.raises(TypeError, match="the cell 'broken' has no backward pass; write it under @broken.defbackward"):
+    with pytest.raises(TypeError, match=r"the cell 'broken' has no backward pass; write it under @broken\.defbackward"):
         broken()
     with pytest.raises(ValueError, match=r"cell expects params to name 'weight_x', which makes z; got \['W'\]"):
         cell(state="h", params={"W": "n_hidden n_in"})
