@@ -74,7 +74,7 @@ def drop_programs(module: Any) -> None:
         for value in () if holder is None else vars(holder).values():
             if isinstance(value, HandDerived) and hasattr(value, "_lifted"):
                 value._lifted.cache_clear()
-            elif isinstance(value, functools._lru_cache_wrapper):
+            elif isinstance(value, functools._lru_cache_wrapper) and holder is not ops:
                 value.cache_clear()
     jax.clear_caches()
     gc.collect()

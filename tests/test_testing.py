@@ -110,7 +110,7 @@ def test_each_leaf_is_shown_once_by_the_route_that_says_most():
 
 
 def test_bad_usage_is_no_failure_of_the_gradient():
-    with pytest.raises(TypeError, match="compare_gradients expects an op, or reference= beside a"):
+    with pytest.raises(TypeError, match="compare_gradients expects an op, a function of ops, or reference= beside a"):
         assert_gradients_match(jnp.sin, X)
     with pytest.raises(InputError, match=re.escape("compare_gradients expects under among 'eager'")):
         assert_gradients_match(ops.sigmoid, X, under="sideways")

@@ -82,11 +82,11 @@ def test_without_pytorch_it_says_so(monkeypatch, capsys):
     (["--checkers", "jax"], "--checkers expects names among jaxnn, jaxnn-function, check_grads"),
     (["--jobs", "0"], "--jobs expects at least one process; got 0"),
 ])
-def test_what_is_refused(argv, said, capsys, tmp_path):
+def test_what_is_refused(argv, message, capsys, tmp_path):
     with pytest.raises(SystemExit) as stop:
         mutation.mutation([*argv, "--out", str(tmp_path)])
     assert stop.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_what_is_judged_is_the_mutant_itself():

@@ -123,8 +123,8 @@ def test_devices_are_left_as_they_are_once_jax_has_started():
     (["swish_rules:zzz"], f"{NAME} 'swish_rules'; got 'zzz'; it has Rules, jax, made, number, plain, "
      "right, wrong"),
     (["swish_rules:number"], "the function expects a callable; got swish_rules:number, which is of type int"),
-    (["swish_rules:right"], "--reference expects MODULE:NAME, the plain function that swish_rules:right is "
-     "compared with; got none; only an op brings its own"),
+    (["swish_rules:plain"], "--reference expects MODULE:NAME, the plain function that swish_rules:plain is compared "
+     "with; got none; an op, a function of ops and a jax.custom_vjp bring their own"),
     (["swish_rules:right", "--reference", "swish_rules:plane"],
      "--reference expects a name in 'swish_rules'; got 'plane'; did you mean 'plain'?"),
 ])
