@@ -52,7 +52,7 @@ def start_from(params: Any, state: Any, optimizer: optax.GradientTransformation,
 
     Args:
       params: a tree of floating-point arrays, which are copied; others must be frozen.
-      state: the layer's running statistics, () for a layer without any.
+      state: the layer's running statistics, {} for a layer without any.
       optimizer: the one that `make_step` gets.
       key: of what is random in training.
     Raises:
