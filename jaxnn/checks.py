@@ -47,6 +47,13 @@ def at(part: str | None = None, *, layer: str | None = None) -> Iterator[None]:
         if part is not None:
             error.path = (part, *error.path)
         raise
+    except KeyError as error:
+        if layer is None:
+            raise
+        found = InputError(layer, f"reads an entry {error} that its params or its state do not have; make them with "
+                           "the init of this layer")
+        found.path = () if part is None else (part,)
+        raise found from error
 
 
 def expect(condition: bool, who: str, expected: str, actual: str, advice: str = "") -> None:
@@ -67,6 +74,8 @@ def expect_shape(who: str, name: str, x: Any, shape: Sequence[int | str], advice
     fits = jnp.ndim(x) == len(shape) and all(
         isinstance(n, str) or n == m for n, m in zip(shape, jnp.shape(x), strict=True))
     if not fits:
+        if not advice and name == "x" and jnp.ndim(x) == len(shape) + 1:
+            advice = "it takes one example: use jax.vmap for a batch, or over_examples around a layer"
         expect(False, who, f"{name} of shape {_written(shape)}", str(jnp.shape(x)), advice)
 
 

@@ -9,6 +9,7 @@ argument. `jaxnn.lifting` makes it the derivative that every JAX transformation 
 
 import functools
 import inspect
+import traceback
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -191,9 +192,11 @@ class HandDerived(Op):
             raise
         except Exception as error:
             shapes = jax.tree.map(lambda d: getattr(d, "shape", type(d).__name__), dy)
+            frame = traceback.extract_tb(error.__traceback__)[-1]
             raise InputError(
-                f"backward of '{self.name}'", "expects the op's cache, and a dy of the structure and the shapes of its "
-                f"value; got dy of {shapes} ({type(error).__name__}: {error})") from error
+                f"backward of '{self.name}'", f"raised {type(error).__name__} at line {frame.lineno} of "
+                f"{frame.filename}: {error}; it expects the op's cache, and a dy of the structure and the shapes of "
+                f"its value; got dy of {shapes}") from error
 
     def __repr__(self) -> str:
         return f"<op {self.name}({', '.join(self.arguments)})>"

@@ -90,6 +90,9 @@ class Network(Op):
 
     def reference(self, *args: Any, **static: Any) -> Any:
         recording, leaves = self.recorded(args, static, references=True)
+        if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            # What was recorded has no values to look at: what an op refuses for its values is refused here.
+            self.function(*args, **static)
         return jax.tree.unflatten(recording.y_tree, core.jaxpr_as_fun(recording.closed)(*leaves))
 
     def recorded(self, args: tuple, static: dict[str, Any], *, references: bool = False, watched: bool = False,

@@ -51,9 +51,10 @@ def test_shapes_that_fit(shape, expected):
 
 @pytest.mark.parametrize(("shape", "expected", "words"), [
     ((2,), (3,), "op expects x of shape (3,); got (2,)"),
-    ((2, 3), (3,), "op expects x of shape (3,); got (2, 3)"),
+    ((2, 3), (3,), "op expects x of shape (3,); got (2, 3); it takes one example: use jax.vmap for a batch, or "
+     "over_examples around a layer"),
     ((2, 3), ("n_out", 4), "op expects x of shape (n_out, 4); got (2, 3)"),
-    ((3,), (), "op expects x of shape (); got (3,)"),
+    ((3, 2), (), "op expects x of shape (); got (3, 2)"),
     ((), ("n",), "op expects x of shape (n,); got ()"),
 ])
 def test_shapes_that_do_not(shape, expected, words):

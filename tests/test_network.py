@@ -505,8 +505,8 @@ def test_a_cotangent_of_another_structure(dy, words):
 
 def test_an_op_called_with_a_cotangent_of_another_shape():
     _, cache = dense.forward(P, X)
-    words = (r"backward of 'dense' expects the op's cache, and a dy of the structure and the shapes of its value; "
-             r"got dy of \(7,\)")
+    words = (r"backward of 'dense' raised ValueError at line \d+ of .*; it expects the op's cache, and a dy of the "
+             r"structure and the shapes of its value; got dy of \(7,\)")
     with pytest.raises(InputError, match=words):
         dense.backward(cache, jnp.ones(7))
 
@@ -540,3 +540,9 @@ def test_a_weight_that_is_read_twice_counts_once():
         return jax.lax.scan(lambda h, _: (tanh(dense(params, h)), None), h, None, length=3)[0]
 
     assert summary(f, P, X).parameters == 20
+
+
+def test_the_reference_refuses_what_an_op_refuses_for_its_values():
+    net = network(lambda z, label: softmax_cross_entropy(2 * z, label))
+    with pytest.raises(InputError, match="expects labels in 0 .. 3"):
+        net.reference(X, 7)

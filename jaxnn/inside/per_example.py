@@ -53,6 +53,10 @@ class PerExample(NamedTuple):
     noise_scale: jax.Array
     """S / |G|², in examples; inf where the estimate of |G|² is not positive."""
 
+    def __repr__(self) -> str:
+        fields = (f"{name}: {jax.tree.map(jnp.shape, value)}" for name, value in self._asdict().items())
+        return f"PerExample({', '.join(fields)})"
+
     def hardest(self, k: int) -> tuple[jax.Array, jax.Array]:
         """The k examples that pull hardest: their indices and their norms, the largest first."""
         expect(isinstance(k, int) and 0 < k <= self.norms.shape[0], "hardest",

@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxnn.checks import expect
 from jaxnn.initializers import Initializer, he, zeros
-from jaxnn.layers.layer import Layer, shape_of, to_layer
+from jaxnn.layers.layer import Layer, expect_size, shape_of, to_layer
 from jaxnn.ops.dense import dense
 from jaxnn.ops.dropout import dropout
 from jaxnn.ops.shape import flatten
@@ -40,6 +40,7 @@ class Dense(Layer):
         return params, {}
 
     def apply(self, params, state, x, key, *, train):
+        expect_size(self, params, "weight", 0, self.n_out)
         return dense(params, x), state
 
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from jaxnn.checks import InputError, at, expect
 from jaxnn.hand_derived import EXAMPLES
-from jaxnn.layers.layer import Layer, output_of, shape_of, to_layer
+from jaxnn.layers.layer import Layer, output_of, shape_of, to_layer, value_and_state
 from jaxnn.ops.shape import add
 
 __all__ = ["OverExamples", "Parallel", "Residual", "Sequential", "over_examples"]
@@ -59,8 +59,8 @@ class Sequential(Layer):
         states, keys = {}, self._keys(params, state, key)
         for label, part in self.parts.items():
             with at(label, layer=part.name):
-                x, states[label] = part.apply(params.get(label, {}), state.get(label, {}), x, keys.get(label),
-                                              train=train)
+                out = part.apply(params.get(label, {}), state.get(label, {}), x, keys.get(label), train=train)
+                x, states[label] = value_and_state(part, out)
         return x, _nonempty(states, state)
 
     def _passed_on(self, part: Layer, params: Any, state: Any, x: Any) -> Any:
@@ -102,8 +102,8 @@ class Parallel(Sequential):
         ys, states, keys = [], {}, self._keys(params, state, key)
         for label, part in self.parts.items():
             with at(label, layer=part.name):
-                y, states[label] = part.apply(params.get(label, {}), state.get(label, {}), x, keys.get(label),
-                                              train=train)
+                out = part.apply(params.get(label, {}), state.get(label, {}), x, keys.get(label), train=train)
+                y, states[label] = value_and_state(part, out)
             ys.append(y)
         return tuple(ys), _nonempty(states, state)
 

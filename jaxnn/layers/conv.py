@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxnn.checks import expect
 from jaxnn.initializers import Initializer, he, zeros
-from jaxnn.layers.layer import Layer, output_of, shape_of
+from jaxnn.layers.layer import Layer, expect_size, output_of, shape_of
 from jaxnn.ops.conv import conv
 from jaxnn.ops.pool import max_pool
 
@@ -53,6 +53,7 @@ class Conv(Layer):
         return params, {}
 
     def apply(self, params, state, x, key, *, train):
+        expect_size(self, params, "kernel", -1, self.n_out)
         return conv(params, x, stride=self.stride, padding=self.padding), state
 
 

@@ -54,9 +54,11 @@ class Layer:
         """(params, state) for an x of this shape, a tuple of sizes, or a tree of `jax.ShapeDtypeStruct`."""
         try:
             output_of(self, {}, {}, shape_of(self, shape))
-        except KeyError as error:
-            raise InputError(self.name, f"reads {error} and has no parameters; give it init(self, key, shape) that "
-                             "returns (params, state)") from error
+        except InputError as error:
+            if not isinstance(error.__cause__, KeyError):
+                raise
+            raise InputError(self.name, f"reads an entry {error.__cause__} and has no parameters; give it init(self, "
+                             "key, shape) that returns (params, state)") from error
         return {}, {}
 
     def apply(self, params: Any, state: Any, x: Any, key: Any, *, train: bool) -> tuple[Any, Any]:
@@ -73,7 +75,7 @@ class Layer:
         if not isinstance(train, bool):
             raise InputError(self.name, f"expects train to be True or False; got {train!r}")
         with at(layer=self.name):
-            return self.apply(params, state, x, key, train=train)
+            return value_and_state(self, self.apply(params, state, x, key, train=train))
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -95,6 +97,22 @@ class Function(Layer):
         return self.function(x), state
 
 
+def value_and_state(layer: Layer, out: Any) -> tuple[Any, Any]:
+    """What a layer's apply returns, which must be a pair."""
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise InputError(layer.name, f"expects its apply to return the pair (y, state); got {type(out).__name__}; "
+                         "return y with the state that it was given, where that does not change")
+    return out
+
+
+def expect_size(layer: Layer, params: Any, name: str, axis: int, size: int) -> None:
+    """Refuses the parameters of a layer of another size, which its op would take."""
+    array = params.get(name) if hasattr(params, "get") else None
+    if array is not None and jnp.ndim(array) and jnp.shape(array)[axis] != size:
+        raise InputError(layer.name, f"expects the parameters of {layer!r}, {size} along axis {axis} of {name}; got "
+                         f"shape {jnp.shape(array)}; make them with the init of this layer")
+
+
 def to_layer(part: Any) -> Any:
     """A part of a container as a layer: a layer as it is, and a function of x as a layer that applies it."""
     if isinstance(part, type):
@@ -110,7 +128,8 @@ def to_layer(part: Any) -> Any:
 
 
 def shape_of(layer: Layer, shape: Any, *, tree: bool = True) -> Any:
-    """A shape as a user gives it, with the dtype that this layer takes; a tree of `ShapeDtypeStruct` stays as it is.
+    """A shape as a user gives it, a tuple of sizes or a tree of such tuples, with the dtype that this layer takes; a
+    tree of `ShapeDtypeStruct` stays as it is.
 
     tree: whether the layer takes more than one array.
     """
@@ -119,11 +138,16 @@ def shape_of(layer: Layer, shape: Any, *, tree: bool = True) -> Any:
         expect(tree or structs[0] is shape, layer.name, "one array as x", f"shapes {[s.shape for s in structs]}",
                "join the branches with add or concatenate")
         return jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype), shape)
-    is_shape = isinstance(shape, tuple | list) and all(isinstance(n, int) and n > 0 for n in shape)
-    expect(is_shape, layer.name, "shape to be a tuple of positive sizes, that of one x, or a tree of "
+    if tree and structs and not _is_shape(shape) and all(map(_is_shape, jax.tree.leaves(shape, is_leaf=_is_shape))):
+        return jax.tree.map(lambda s: jax.ShapeDtypeStruct(tuple(s), layer.input_dtype), shape, is_leaf=_is_shape)
+    expect(_is_shape(shape), layer.name, "shape to be a tuple of positive sizes, that of one x, or a tree of "
            "jax.ShapeDtypeStruct", repr(shape),
            "leave the batch axis out" if isinstance(shape, tuple | list) and None in shape else "")
     return jax.ShapeDtypeStruct(tuple(shape), layer.input_dtype)
+
+
+def _is_shape(shape: Any) -> bool:
+    return isinstance(shape, tuple | list) and all(isinstance(n, int) and n > 0 for n in shape)
 
 
 def output_of(layer: Callable, params: Any, state: Any, x: Any, train: bool = True) -> Any:

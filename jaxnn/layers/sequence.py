@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxnn.checks import expect
 from jaxnn.hand_derived import Op
 from jaxnn.initializers import Initializer, orthogonal, random_normal, xavier
-from jaxnn.layers.layer import Layer, shape_of
+from jaxnn.layers.layer import Layer, expect_size, shape_of
 from jaxnn.ops.embedding import embedding
 from jaxnn.ops.recurrent import gru, gru_reset_after, lstm, rnn
 
@@ -40,6 +40,8 @@ class Embedding(Layer):
         return {"table": self.table_init(key, (self.n_rows, self.n_dim))}, {}
 
     def apply(self, params, state, x, key, *, train):
+        expect_size(self, params, "table", 0, self.n_rows)
+        expect_size(self, params, "table", 1, self.n_dim)
         return embedding(params, x), state
 
 
@@ -91,6 +93,7 @@ class RNN(Layer):
         return params if self.use_bias else {name: w for name, w in params.items() if name != "bias"}, {}
 
     def apply(self, params, state, x, key, *, train):
+        expect_size(self, params, "weight_h", 1, self.n_hidden)
         h, _ = self.op(params, x)
         return h if self.return_sequence else h[-1], state
 

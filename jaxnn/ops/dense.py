@@ -30,7 +30,8 @@ def dense(params: Any, x: Any) -> Any:
     """
     weight, bias, entries = weights(dense.name, params, weight="n_out n_in", bias="n_out?")
     expect_float(dense.name, "x", x)
-    expect_shape(dense.name, "x", x, weight.shape[1:], "put Flatten() before it" if jnp.ndim(x) > 1 else "")
+    advice = "put Flatten() before it, or for a batch use jax.vmap, or over_examples around a layer"
+    expect_shape(dense.name, "x", x, weight.shape[1:], advice if jnp.ndim(x) > 1 else "")
     y = weight @ x
     if bias is not None:
         y = y + bias

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxnn.checks import expect
+from jaxnn.layers.layer import Layer, shape_of
 from jaxnn.training.freezing import frozen_in, moving_leaves
 from jaxnn.training.functions import name_of
 from jaxnn.training.precision import expect_outermost
@@ -43,8 +44,10 @@ def start(layer: Any, optimizer: optax.GradientTransformation, shape: Any, key: 
            "make the parameters and call start_from(params, state, optimizer, key)")
     expect_optimizer("start", optimizer)
     init_key, key = jax.random.split(key)
-    params, state = layer.init(init_key, shape)
-    return _start("start", params, state, optimizer, key)
+    made = layer.init(init_key, shape_of(layer, shape) if isinstance(layer, Layer) else shape)
+    expect(isinstance(made, tuple) and len(made) == 2, "start", f"the init of {name_of(layer)} to return the pair "
+           "(params, state)", type(made).__name__, "return {} for what there is none of")
+    return _start("start", *made, optimizer, key)
 
 
 def start_from(params: Any, state: Any, optimizer: optax.GradientTransformation, key: Any) -> TrainState:

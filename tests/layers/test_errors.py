@@ -85,7 +85,8 @@ class Shift(Layer):
     (Conv(2, padding="VALID"), (2, 2, 1), "Conv expects x, padded, to be at least the window (3, 3); got (2, 2)"),
     (LSTM(3), (4,), "LSTM expects x of shape (time, n_in); got (4,)"),
     (over_examples(Dense(3)), (), "over_examples(Dense) expects shape with a leading axis of examples; got ()"),
-    (Sequential(ops.relu, Shift()), (4,), "Shift at 'shift1' reads 'shift' and has no parameters; give it init(self, "
+    (Sequential(ops.relu, Shift()), (4,), "Shift at 'shift1' reads an entry 'shift' and has no parameters; give it init("
+     "self, "
      "key, shape) that returns (params, state)"),
     (over_examples(lambda params, state, x, key, *, train: (x, state)), (5, 4),
      "over_examples(<lambda>) expects a layer, whose init makes params; got function; make the params of a function "
@@ -101,7 +102,8 @@ def test_init(layer, shape, words):
 @pytest.mark.parametrize(("call", "words"), [
     (lambda: NET(PARAMS, {}, jnp.ones((3, 3))), "Dense at 'dense1' expects x of shape (4,); got (9,)"),
     (lambda: NAMED({"body": {"dense1": W}, "head": W}, {}, jnp.ones(4)),
-     "Dense at 'head' expects x of shape (4,); got (3,)"),
+     "Dense at 'head' expects the parameters of Dense(n_out=2, use_bias=True), 2 along axis 0 of weight; "
+     "got shape (3, 4)"),
     (lambda: NET(PARAMS, jnp.ones((2, 2))),
      "Sequential expects (params, state, x); got 2 of them; params and state come from init, and state is {} "
      "where there is none: y, state = layer(params, state, x)"),
