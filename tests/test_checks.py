@@ -51,8 +51,7 @@ def test_shapes_that_fit(shape, expected):
 
 @pytest.mark.parametrize(("shape", "expected", "words"), [
     ((2,), (3,), "op expects x of shape (3,); got (2,)"),
-    ((2, 3), (3,), "op expects x of shape (3,); got (2, 3); it takes one example: use jax.vmap for a batch, or "
-     "over_examples around a layer"),
+    ((2, 1, 3), (3,), "op expects x of shape (3,); got (2, 1, 3)"),
     ((2, 3), ("n_out", 4), "op expects x of shape (n_out, 4); got (2, 3)"),
     ((3, 2), (), "op expects x of shape (); got (3, 2)"),
     ((), ("n",), "op expects x of shape (n,); got ()"),
@@ -60,6 +59,12 @@ def test_shapes_that_fit(shape, expected):
 def test_shapes_that_do_not(shape, expected, words):
     assert message(expect_shape, "op", "x", jnp.ones(shape), expected) == words
     assert message(expect_shape, "op", "x", jnp.ones(shape), expected, "do this") == f"{words}; do this"
+
+
+def test_a_batch_where_one_example_is_due():
+    assert message(expect_shape, "op", "x", jnp.ones((2, 3)), (3,)) == (
+        "op expects x of shape (3,); got (2, 3); it takes one example: use jax.vmap for a batch, or over_examples around "
+        "a layer")
 
 
 def test_dtypes():

@@ -85,9 +85,9 @@ class Shift(Layer):
     (Conv(2, padding="VALID"), (2, 2, 1), "Conv expects x, padded, to be at least the window (3, 3); got (2, 2)"),
     (LSTM(3), (4,), "LSTM expects x of shape (time, n_in); got (4,)"),
     (over_examples(Dense(3)), (), "over_examples(Dense) expects shape with a leading axis of examples; got ()"),
-    (Sequential(ops.relu, Shift()), (4,), "Shift at 'shift1' reads an entry 'shift' and has no parameters; give it init("
-     "self, "
-     "key, shape) that returns (params, state)"),
+    (Sequential(ops.relu, Shift()), (4,),
+     "Shift at 'shift1' reads an entry 'shift' and has no parameters; give it init(self, key, shape) that returns "
+     "(params, state)"),
     (over_examples(lambda params, state, x, key, *, train: (x, state)), (5, 4),
      "over_examples(<lambda>) expects a layer, whose init makes params; got function; make the params of a function "
      "yourself, and pass (params, state, x)"),
