@@ -63,8 +63,8 @@ def test_shapes_that_do_not(shape, expected, words):
 
 def test_a_batch_where_one_example_is_due():
     assert message(expect_shape, "op", "x", jnp.ones((2, 3)), (3,)) == (
-        "op expects x of shape (3,); got (2, 3); it takes one example: use jax.vmap for a batch, or over_examples around "
-        "a layer")
+        "op expects x of shape (3,); got (2, 3); it takes one example: use jax.vmap for a batch, or over_examples "
+        "around a layer")
 
 
 def test_dtypes():
