@@ -47,7 +47,8 @@ def start(layer: Any, optimizer: optax.GradientTransformation, shape: Any, key: 
     made = layer.init(init_key, shape_of(layer, shape) if isinstance(layer, Layer) else shape)
     expect(isinstance(made, tuple) and len(made) == 2, "start", f"the init of {name_of(layer)} to return the pair "
            "(params, state)", type(made).__name__, "return {} for what there is none of")
-    return _start("start", *made, optimizer, key)
+    params, state = made
+    return _start("start", params, state, optimizer, key)
 
 
 def start_from(params: Any, state: Any, optimizer: optax.GradientTransformation, key: Any) -> TrainState:
