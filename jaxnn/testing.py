@@ -60,6 +60,8 @@ def failure_message(report: GradientReport) -> str:
     rest = [f"law broken: {law.name}" + (f" ({law.evidence})" if law.evidence else "") for law in report.broken_laws]
     if blamed is not None:  # else the verdict names them
         rest += report.failures
+    if blamed is not None or report.failures or report.broken_laws:
+        rest += report.unjudged
     rest += report.not_run
     return "\n\n".join("\n".join(block) for block in (*blocks, rest) if block)
 
@@ -94,7 +96,7 @@ def _in_words(row: _WrongLeaf) -> str:
                 "gradient with 2")
     direction = "" if leaf.element or not leaf.shape else " along a random direction"
     how = ", ".join(filter(None, (leaf.route, row.condition)))
-    return (f"{place(leaf)}{direction}: {number(leaf.value)}, reference {number(leaf.reference)} "
+    return (f"{place(leaf)}{direction}: {number(leaf.value)}, {leaf.judge} {number(leaf.reference)} "
             f"({how}; {leaf.error:,.4g} units of eps · max|leaf|)")
 
 

@@ -31,11 +31,13 @@ def verdict(report: Any) -> str:
     if report.ok:
         return f"right: equal to the reference's gradient (within {report.threshold:g} units)"
     leaf = report.blamed
+    if leaf is None and not report.failures and not report.broken_laws:
+        return "NOT JUDGED: " + "; ".join(report.unjudged)
     if leaf is None:
         return "WRONG: " + "; ".join([*report.failures, *(f"not {law.name}" for law in report.broken_laws)])
     is_repeated = not any(leaf is other for other in report.leaves or report.under)
     condition = f", under {leaf.under} in {leaf.dtype}" if is_repeated else ""
-    return (f"WRONG at {place(leaf)}: {number(leaf.value)}, reference {number(leaf.reference)} "
+    return (f"WRONG at {place(leaf)}: {number(leaf.value)}, {leaf.judge} {number(leaf.reference)} "
             f"({leaf.route}{condition}, {units(leaf.error)} units)")
 
 
@@ -108,7 +110,7 @@ def _after_leaves(report: Any, table: Callable[[Rows], list[str]], bullet: str,
         lines += ["", *table([["gradient", "f", "reference", "ratio"], *(
             [c.what, _amount(c.f, c.unit), _amount(c.reference, c.unit),
              "" if c.ratio is None else f"{c.ratio:.2f}"] for c in report.costs)])]
-    if remarks := dict.fromkeys([*report.failures, *report.notes, *(
+    if remarks := dict.fromkeys([*report.failures, *report.unjudged, *report.notes, *(
             f"{leaf.path}: {leaf.note}" for leaf in report.leaves if leaf.note and leaf.ok)]):
         lines += ["", *(f"{bullet}{words}" for words in remarks)]
     return [*lines, "", report.verdict]
@@ -172,7 +174,7 @@ def _in_words(leaf: Leaf) -> str:
     if leaf.route == "taylor":
         return f"{leaf.path}: its Taylor remainder falls with order {leaf.value:.2f}, where a right one has 2"
     where = place(leaf) if leaf.errors is not None else f"{leaf.path} along a random direction"
-    return (f"{where}: {number(leaf.value)}, reference {number(leaf.reference)} ({leaf.route}, "
+    return (f"{where}: {number(leaf.value)}, {leaf.judge} {number(leaf.reference)} ({leaf.route}, "
             f"{units(leaf.error)} units)" + (f"; {leaf.note}" if leaf.note else ""))
 
 

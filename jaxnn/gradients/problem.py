@@ -138,10 +138,16 @@ class Problem:
         return jax.tree_util.tree_map_with_path(one, y)
 
     def tangents(self, seed: int, only: int | None = None) -> list[Any]:
-        """A random direction of the arguments; of one leaf, zeros elsewhere, with `only`."""
+        """A random direction of the arguments; of one leaf, zeros elsewhere, with `only`: of those of its elements at
+        which the reference has a gradient."""
         rng = np.random.default_rng((self.seed, seed))
-        return [normal(rng, m.shape, m.dtype) if only in (None, i) else np.zeros(m.shape, m.dtype)
-                for i, m in enumerate(self.moving)]
+        if only is None:
+            return [normal(rng, m.shape, m.dtype) for m in self.moving]
+        direction = normal(rng, self.moving[only].shape, self.moving[only].dtype)
+        has_gradient = np.isfinite(self.gradient[only].finite)
+        if not has_gradient.all():
+            direction = np.where(has_gradient, direction, 0).astype(direction.dtype)
+        return [direction if i == only else np.zeros(m.shape, m.dtype) for i, m in enumerate(self.moving)]
 
     # The reference's gradient.
 
@@ -215,7 +221,8 @@ class Problem:
     def elsewhere(self) -> list[Any]:
         """Other arguments, near these: of the leaves that move."""
         rng = np.random.default_rng((self.seed, 4))
-        return [jnp.asarray(m * (1 + 0.1 * rng.standard_normal(m.shape)), m.dtype) for m in self.moving]
+        moved = [m * (1 + 0.1 * rng.standard_normal(m.shape)) for m in self.moving]
+        return [jnp.asarray(_off_zero(m, near, rng), m.dtype) for m, near in zip(self.moving, moved, strict=True)]
 
     @functools.cached_property
     def gradient_elsewhere(self) -> list[Any] | None:
@@ -265,3 +272,18 @@ class Problem:
                            eps: float | None = None) -> list[np.ndarray] | None:
         rng = np.random.default_rng((self.seed, seed, 7))
         return one_rounding_away(program, self.moving, self.dy, rng, in_float64=in_float64, eps=eps)
+
+
+def _off_zero(x: Any, near: Any, rng: np.random.Generator) -> np.ndarray:
+    """near, with those of its elements that are zero in x, or next to it, moved too: by a tenth of a typical element,
+    and to the side on which all others lie, for probabilities say may not be negative."""
+    wide, near = as_wide(x), as_wide(near)
+    finite = np.abs(wide[np.isfinite(wide)])
+    typical = float(np.sqrt(np.mean(np.square(finite)))) if finite.size else 0.0
+    is_small = np.abs(wide) <= 1e-3 * typical
+    if not is_small.any():
+        return near
+    step = 0.1 * (typical or 1.0) * rng.standard_normal(wide.shape)
+    if not np.iscomplexobj(wide) and np.any(wide != 0) and (np.all(wide >= 0) or np.all(wide <= 0)):
+        step = np.abs(step) * (1 if np.all(wide >= 0) else -1)
+    return near + np.where(is_small, step, 0)

@@ -9,6 +9,7 @@ from jaxnn.gradients.remark import Attempt, Kind, Remark, attempt
 from jaxnn.gradients.routes.differences import along_coordinates, along_directions
 from jaxnn.gradients.routes.forward import by_forward_mode
 from jaxnn.gradients.routes.kinks import excuse_kinks
+from jaxnn.gradients.routes.unjudged import judge_by_slopes
 from jaxnn.gradients.routes.whole import by_float64, by_pass, by_second_order
 
 __all__ = ["compare_by_routes"]
@@ -26,9 +27,11 @@ def compare_by_routes(candidate: Candidate, routes: Sequence[str], directions: i
     if is_lifted or "lifted" not in routes:  # where JAX cannot apply the rule, no other route does
         attempts += _by_other_routes(candidate, routes, directions, every_coordinate)
     leaves = [leaf for done in attempts for leaf in done.results]
+    by_slopes = judge_by_slopes(candidate, leaves) if is_lifted or "lifted" not in routes else Attempt(tuple(leaves))
+    leaves = list(by_slopes.results)
     if any(not leaf.ok for leaf in leaves):
         leaves = excuse_kinks(candidate, leaves)
-    remarks = [remark for done in attempts for remark in done.remarks]
+    remarks = [*(remark for done in attempts for remark in done.remarks), *by_slopes.remarks]
     return Attempt(tuple(leaves), (*remarks, *_of_the_reference(candidate), *_doubts(candidate, leaves)))
 
 
