@@ -61,7 +61,7 @@ def failure_message(report: GradientReport) -> str:
     if blamed is not None:  # else the verdict names them
         rest += report.failures
     if blamed is not None or report.failures or report.broken_laws:
-        rest += report.unjudged
+        rest += (*report.wrong_reference, *report.unjudged)
     rest += report.not_run
     return "\n\n".join("\n".join(block) for block in (*blocks, rest) if block)
 

@@ -13,6 +13,7 @@ from jaxnn.gradients.candidate import Candidate
 from jaxnn.gradients.conditions import CONDITIONS, DTYPES, compare_under_conditions
 from jaxnn.gradients.cost import gradient_costs
 from jaxnn.gradients.laws import gradient_laws
+from jaxnn.gradients.leaf import Excuse, Leaf
 from jaxnn.gradients.problem import Problem
 from jaxnn.gradients.reasons.diagnosis import diagnose_all
 from jaxnn.gradients.reference import with_reference
@@ -92,11 +93,14 @@ def compare_at(f: Callable, problem: Problem, *, routes: str | Sequence[str] = R
                 candidate, under or ("jit",), dtypes or (str(problem.dy[0].dtype),))
         if cost:
             costs = attempt(lambda: gradient_costs(candidate), "cost: f raised")
+    under_conditions = tuple(
+        leaf._replace(excuse=Excuse.REFERENCE, note="f's own value contradicts the reference's gradient")
+        if not leaf.ok and leaf.path in _contradicted(by_routes.results) else leaf for leaf in by_conditions.results)
     remarks = [*_aliases(problem), *_printed("the reference", printed_by_reference), *differences,
                *by_routes.remarks, *by_laws.remarks, *by_conditions.remarks, *costs.remarks,
                *_printed("f", printed_by_f)]
     name = getattr(f, "name", None) or getattr(f, "__name__", None) or type(f).__name__
-    return GradientReport(name, by_routes.results, by_conditions.results, by_laws.results, costs.results, findings,
+    return GradientReport(name, by_routes.results, under_conditions, by_laws.results, costs.results, findings,
                           tuple(dict.fromkeys(remarks)))
 
 
@@ -146,6 +150,11 @@ def arguments_without_gradient(f: Callable) -> tuple[int, ...]:
     """The arguments that a custom rule declares to have no gradient."""
     declared = getattr(f, "nondiff_argnums", ()) or ()
     return tuple(i for i in declared if isinstance(i, int))
+
+
+def _contradicted(leaves: Sequence[Leaf]) -> set[str]:
+    """The paths at which the reference itself is wrong."""
+    return {leaf.path for leaf in leaves if leaf.excuse is Excuse.REFERENCE}
 
 
 def _has_failure(remarks: Sequence[Remark]) -> bool:

@@ -32,6 +32,8 @@ class Excuse(enum.Enum):
     """Finite differences do not test the leaf: the reference holds something fixed, or is not finite nearby."""
     APPROXIMATION = enum.auto()
     """Off in float64 alone, by less than a rounding of its own dtype."""
+    REFERENCE = enum.auto()
+    """The reference's own gradient is wrong: f's value has the slope that f says."""
     NOT_RUN = enum.auto()
     """The leaf was too large for the route that was asked for."""
 

@@ -31,6 +31,8 @@ def verdict(report: Any) -> str:
     if report.ok:
         return f"right: equal to the reference's gradient (within {report.threshold:g} units)"
     leaf = report.blamed
+    if leaf is None and report.wrong_reference and not report.failures:
+        return "REFERENCE WRONG: " + "; ".join(report.wrong_reference)  # the laws are asked of the reference too
     if leaf is None and not report.failures and not report.broken_laws:
         return "NOT JUDGED: " + "; ".join(report.unjudged)
     if leaf is None:
@@ -110,7 +112,7 @@ def _after_leaves(report: Any, table: Callable[[Rows], list[str]], bullet: str,
         lines += ["", *table([["gradient", "f", "reference", "ratio"], *(
             [c.what, _amount(c.f, c.unit), _amount(c.reference, c.unit),
              "" if c.ratio is None else f"{c.ratio:.2f}"] for c in report.costs)])]
-    if remarks := dict.fromkeys([*report.failures, *report.unjudged, *report.notes, *(
+    if remarks := dict.fromkeys([*report.failures, *report.wrong_reference, *report.unjudged, *report.notes, *(
             f"{leaf.path}: {leaf.note}" for leaf in report.leaves if leaf.note and leaf.ok)]):
         lines += ["", *(f"{bullet}{words}" for words in remarks)]
     return [*lines, "", report.verdict]
@@ -173,7 +175,7 @@ def _in_words(leaf: Leaf) -> str:
     """A wrong leaf by the route that compares most of it."""
     if leaf.route == "taylor":
         return f"{leaf.path}: its Taylor remainder falls with order {leaf.value:.2f}, where a right one has 2"
-    where = place(leaf) if leaf.errors is not None else f"{leaf.path} along a random direction"
+    where = place(leaf) if leaf.errors is not None or leaf.element else f"{leaf.path} along a random direction"
     return (f"{where}: {number(leaf.value)}, {leaf.judge} {number(leaf.reference)} ({leaf.route}, "
             f"{units(leaf.error)} units)" + (f"; {leaf.note}" if leaf.note else ""))
 

@@ -8,6 +8,7 @@ from jaxnn.gradients.candidate import Candidate
 from jaxnn.gradients.leaf import THRESHOLD, Excuse, Leaf, as_wide, compare_leaf, difference, largest
 from jaxnn.gradients.routes.ladder import Order, coordinate, ladder
 from jaxnn.gradients.routes.slope import Slope, along, compare_slopes, norm, slope_leaf, worst_slope
+from jaxnn.gradients.routes.special import wrong_at_special
 
 __all__ = ["along_coordinates", "along_directions"]
 
@@ -25,8 +26,8 @@ def along_directions(candidate: Candidate, directions: int, routes: Sequence[str
         worst, order, note = _along_directions_of(candidate, i, directions, gradients)
         excuse, dtype = Excuse.HELD if note else None, candidate.problem.moving[i].dtype
         if "finite differences" in routes:
-            leaf = slope_leaf(reference, "finite differences", worst, dtype)
-            leaves.append(leaf._replace(note=note, excuse=excuse))
+            leaf = slope_leaf(reference, "finite differences", worst, dtype)._replace(note=note, excuse=excuse)
+            leaves.append((wrong_at_special(candidate, i, gradients[0][i], leaf) if leaf.ok else None) or leaf)
         if "taylor" in routes and candidate.lifted64 is not None:
             error = 0.0 if order.order >= LEAST_ORDER else order.units
             leaves.append(Leaf(reference.path, "taylor", reference.value.shape, error, 0.0, (), order.order, 2.0,
