@@ -2,6 +2,7 @@
 wrong, why, and what it costs."""
 
 import contextlib
+import functools
 import io
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from jaxnn.gradients.remark import Attempt, Kind, Remark, attempt, one_line
 from jaxnn.gradients.report import GradientReport
 from jaxnn.gradients.routes import ROUTES
 from jaxnn.gradients.routes.run import compare_by_routes
+from jaxnn.gradients.rules.audit import ROUTES_OF_A_RULE, audit
 from jaxnn.gradients.trees import argument_names, describe, outputs_of
 
 __all__ = ["compare_at", "compare_gradients"]
@@ -29,8 +31,8 @@ __all__ = ["compare_at", "compare_gradients"]
 def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None,
                       routes: str | Sequence[str] = ROUTES, under: str | Sequence[str] = (),
                       dtypes: str | Sequence[str] = (), laws: bool = True, cost: bool = False,
-                      every_coordinate: bool = False, directions: int = 3, seed: int = 0,
-                      **static: Any) -> GradientReport:
+                      every_coordinate: bool = False, directions: int = 3, seed: int = 0, by: str | None = None,
+                      **static: Any) -> Any:
     """Compares the gradient of f with `jax.vjp` of its reference, at a random cotangent.
 
     Args:
@@ -47,9 +49,14 @@ def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None
       every_coordinate: finite differences along each coordinate too, not only along random directions.
       directions: how many random directions there are for each leaf.
       seed: of the cotangent and the directions.
+      by: "rule" compares no gradient of f itself, but each rule inside f with the plain function that it stands for,
+        at the inputs that it gets there: ops with their references, each `jax.custom_vjp` and `jax.custom_jvp` with
+        the function that it was made of; inside `jit`, `vmap`, `checkpoint`, and loops (the first and the last step)
+        too. f needs no reference then, and only the routes `ROUTES_OF_A_RULE` are run unless `routes` names others.
       static: keyword arguments of f and of its reference. One with a name of those above: bind it first.
     Returns:
-      The report: `print(report)`, `report.ok`, `.leaves`, `.worst`, `.to_json()`, `.plot()`.
+      The report, a GradientReport: `print(report)`, `report.ok`, `.leaves`, `.worst`, `.to_json()`, `.plot()`. With
+      by="rule" a RulesReport: `.ok`, `.rules`, each of which has its `.report`.
     Raises:
       InputError: f has no reference, f or the reference cannot be called with these arguments, or there is
         nothing to differentiate.
@@ -65,11 +72,28 @@ def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None
     """
     if not callable(f):
         raise InputError("compare_gradients", f"expects a callable as f; got {type(f).__name__}")
+    if by is not None:
+        if by != "rule":
+            raise InputError("compare_gradients", f"expects by to be 'rule', or none; got {by!r}")
+        if reference is not None:
+            raise InputError("compare_gradients", "expects no reference beside by='rule', for each rule is compared "
+                             "with its own plain function; got one")
+        options = {"routes": ROUTES_OF_A_RULE if routes == ROUTES else routes, "under": under, "dtypes": dtypes,
+                   "cost": cost, "every_coordinate": every_coordinate, "directions": directions, "seed": seed}
+        return audit(f, args, static, functools.partial(_compare_one_rule, options))
     f, reference = with_reference(f, reference, args, static)
     names = argument_names(f) or argument_names(reference)
     problem = Problem(reference, args, static, names=names, seed=seed, hold=arguments_without_gradient(f))
     return compare_at(f, problem, routes=routes, under=under, dtypes=dtypes, laws=laws, cost=cost,
                       every_coordinate=every_coordinate, directions=directions)
+
+
+def _compare_one_rule(options: dict[str, Any], f: Callable, *args: Any, reference: Callable,
+                      **static: Any) -> GradientReport:
+    """A rule beside its plain function; without the laws, which another batch or other arguments may not fit."""
+    options = dict(options)
+    problem = Problem(reference, args, static, names=argument_names(f), seed=options.pop("seed"))
+    return compare_at(f, problem, laws=False, **options)
 
 
 def compare_at(f: Callable, problem: Problem, *, routes: str | Sequence[str] = ROUTES,

@@ -7,7 +7,7 @@ from typing import Any
 from jaxnn.gradients.leaf import Leaf, badness
 from jaxnn.gradients.routes import WHOLE
 
-__all__ = ["markdown", "number", "place", "text", "units", "verdict"]
+__all__ = ["aligned", "markdown", "number", "place", "table_in_markdown", "text", "units", "verdict"]
 
 Rows = list[list[str]]
 
@@ -22,8 +22,8 @@ def text(report: Any) -> str:
 
 def markdown(report: Any) -> str:
     """The report as a document."""
-    return "\n".join([f"## {_title(report)}", "", *_in_markdown(_leaf_rows(report)),
-                      *_after_leaves(report, _in_markdown, "- ", "  ")])
+    return "\n".join([f"## {_title(report)}", "", *table_in_markdown(_leaf_rows(report)),
+                      *_after_leaves(report, table_in_markdown, "- ", "  ")])
 
 
 def verdict(report: Any) -> str:
@@ -149,7 +149,7 @@ def _is_numeric(rows: Rows, column: int) -> bool:
     return all(not row[column] or row[column].lstrip("✗ -")[:1] in set("0123456789<i") for row in rows[1:])
 
 
-def _in_markdown(rows: Rows) -> list[str]:
+def table_in_markdown(rows: Rows) -> list[str]:
     head, *body = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *body)]
 
