@@ -11,6 +11,7 @@ from jaxnn.gradients.compare import compare_gradients
 from jaxnn.gradients.leaf import Leaf
 from jaxnn.gradients.page import number, place
 from jaxnn.gradients.report import GradientReport
+from jaxnn.gradients.selection import MOST_LEAVES
 
 __all__ = ["assert_gradients_match", "failure_message"]
 
@@ -54,7 +55,9 @@ def failure_message(report: GradientReport) -> str:
     paths = list(dict.fromkeys(row.leaf.path for row in wrong))
     if blamed is not None:
         paths.sort(key=lambda path: path != blamed.path)  # the leaf of the verdict first
-    blocks = [_block(report, [row for row in wrong if row.leaf.path == path]) for path in paths]
+    blocks = [_block(report, [row for row in wrong if row.leaf.path == path]) for path in paths[:MOST_LEAVES]]
+    if len(paths) > MOST_LEAVES:
+        blocks.append([f"{len(paths) - MOST_LEAVES:,} more leaves are wrong: see .leaves of the report"])
     if blamed is None:
         blocks = [[report.verdict]]
     rest = [f"law broken: {law.name}" + (f" ({law.evidence})" if law.evidence else "") for law in report.broken_laws]

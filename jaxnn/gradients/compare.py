@@ -5,7 +5,7 @@ import contextlib
 import functools
 import io
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, overload
 
 import jax
 
@@ -23,11 +23,16 @@ from jaxnn.gradients.report import GradientReport
 from jaxnn.gradients.routes import ROUTES
 from jaxnn.gradients.routes.run import compare_by_routes
 from jaxnn.gradients.rules.audit import ROUTES_OF_A_RULE, audit
+from jaxnn.gradients.rules.report import RulesReport
 from jaxnn.gradients.trees import argument_names, describe, outputs_of
 
 __all__ = ["compare_at", "compare_gradients"]
 
 
+@overload
+def compare_gradients(f: Callable, *args: Any, by: None = None, **options: Any) -> GradientReport: ...
+@overload
+def compare_gradients(f: Callable, *args: Any, by: str, **options: Any) -> RulesReport: ...
 def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None,
                       routes: str | Sequence[str] = ROUTES, under: str | Sequence[str] = (),
                       dtypes: str | Sequence[str] = (), laws: bool = True, cost: bool = False,

@@ -6,6 +6,7 @@ from typing import Any
 
 from jaxnn.gradients.leaf import Leaf, badness
 from jaxnn.gradients.routes import WHOLE
+from jaxnn.gradients.selection import select
 
 __all__ = ["aligned", "markdown", "number", "place", "table_in_markdown", "text", "units", "verdict"]
 
@@ -52,10 +53,12 @@ def _title(report: Any) -> str:
 
 
 def _by_path(leaves: Iterable[Leaf]) -> dict[str, dict[str, Leaf]]:
-    """{path: {route: leaf}}"""
-    by_path: dict[str, dict[str, Leaf]] = {}
+    """{path: {route: leaf}}, of those leaves that are shown one by one."""
+    leaves = tuple(leaves)
+    by_path: dict[str, dict[str, Leaf]] = {path: {} for path in select(leaves).paths}
     for leaf in leaves:
-        by_path.setdefault(leaf.path, {})[leaf.route] = leaf
+        if leaf.path in by_path:
+            by_path[leaf.path][leaf.route] = leaf
     return by_path
 
 
@@ -95,12 +98,16 @@ def _condition_rows(report: Any) -> Rows:
 def _after_leaves(report: Any, table: Callable[[Rows], list[str]], bullet: str,
                   indent: str) -> list[str]:
     """All that follows the table of the leaves."""
-    lines: list[str] = []
+    selection = select(report.leaves)
+    lines: list[str] = [""] * bool(selection.subtrees)
+    lines += [f"{bullet}{subtree.words}" for subtree in selection.subtrees]
     if len(rows := _element_rows(report)) > 1:
         lines += ["", *table(rows)]
-    for leaf in _wrong_ones(report):
+    for leaf in (leaf for leaf in _wrong_ones(report) if leaf.path in selection.paths):
         lines += ["", f"{bullet}{_in_words(leaf)}"]
         lines += [f"{indent}{finding.words}" for finding in report.findings if finding.path == leaf.path]
+    if selection.n_wrong_unshown:
+        lines += ["", f"{bullet}{selection.n_wrong_unshown:,} more leaves are wrong: see .leaves"]
     if report.under:
         lines += ["", *table(_condition_rows(report))]
     if report.broken_laws:
@@ -113,7 +120,8 @@ def _after_leaves(report: Any, table: Callable[[Rows], list[str]], bullet: str,
             [c.what, _amount(c.f, c.unit), _amount(c.reference, c.unit),
              "" if c.ratio is None else f"{c.ratio:.2f}"] for c in report.costs)])]
     if remarks := dict.fromkeys([*report.failures, *report.wrong_reference, *report.unjudged, *report.notes, *(
-            f"{leaf.path}: {leaf.note}" for leaf in report.leaves if leaf.note and leaf.ok)]):
+            f"{leaf.path}: {leaf.note}" for leaf in report.leaves if leaf.note and leaf.ok
+            and leaf.path in selection.paths)]):
         lines += ["", *(f"{bullet}{words}" for words in remarks)]
     return [*lines, "", report.verdict]
 

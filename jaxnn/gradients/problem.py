@@ -180,8 +180,8 @@ class Problem:
                 return found
         self.programs = NoPrograms(outputs)
         why = "no reverse and no forward mode" if n <= MOST_FORWARD else (
-            f"no reverse mode, and its arguments more than the {MOST_FORWARD:,} coordinates that forward mode takes one "
-            "after another")
+            f"no reverse mode, and its arguments more than the {MOST_FORWARD:,} coordinates that forward mode takes "
+            "one after another")
         self.without_reverse = (f"the reference has {why} ({no_reverse}): finite differences of f's own value judge f "
                                 "in its place")
         return self.programs.pull_back(self.moving, self.dy)

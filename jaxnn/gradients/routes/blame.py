@@ -25,22 +25,25 @@ def blame_reference(candidate: Candidate, leaves: list[Leaf]) -> Attempt:
         wrong = [leaf for leaf in own if not leaf.ok and leaf.errors is not None and leaf.judge == "reference"
                  and leaf.route in ("explicit", "lifted")]
         checks = [leaf for leaf in own if leaf.route in ("finite differences", "taylor")]
-        if wrong and checks and all(leaf.ok and not leaf.excused for leaf in checks) and _same_value(candidate) and (
-                words := _contradiction(candidate, i, wrong)):
+        sides_with_f = bool(checks) and all(leaf.ok and not leaf.excused for leaf in checks)
+        if wrong and sides_with_f and _same_value(candidate) and (words := _contradiction(candidate, i, wrong)):
             remarks.append(Remark(Kind.REFERENCE, f"{path}: {words}"))
             excused[path] = "f's own value contradicts the reference's gradient"
     if excused:
         # A second derivative has terms of all leaves, of those with a wrong reference too.
-        leaves = [leaf._replace(excuse=Excuse.REFERENCE, note=excused.get(leaf.path, next(iter(excused.values()))))
-                  if not leaf.ok and (leaf.path in excused or leaf.route == "second order") else leaf for leaf in leaves]
+        first = next(iter(excused.values()))
+        leaves = [leaf._replace(excuse=Excuse.REFERENCE, note=excused.get(leaf.path, first))
+                  if not leaf.ok and (leaf.path in excused or leaf.route == "second order") else leaf
+                  for leaf in leaves]
     return Attempt(tuple(leaves), tuple(remarks))
 
 
 def _same_value(candidate: Candidate) -> bool:
     """Whether f and the reference are one function at the arguments."""
     problem = candidate.problem
-    return all(largest(np.where(np.isfinite(leaf.finite), difference(as_wide(y), leaf.finite), 0)) <= leaf.limit * leaf.unit
-               for leaf, y in zip(problem.value, candidate.programs.value(problem.moving), strict=True))
+    values = zip(problem.value, map(as_wide, candidate.programs.value(problem.moving)), strict=True)
+    return all(largest(np.where(np.isfinite(leaf.finite), difference(y, leaf.finite), 0)) <= leaf.limit * leaf.unit
+               for leaf, y in values)
 
 
 def _contradiction(candidate: Candidate, i: int, wrong: list[Leaf]) -> str | None:

@@ -38,7 +38,8 @@ def judge_by_slopes(candidate: Candidate, leaves: list[Leaf]) -> Attempt:
             leaves[n] = _judged(candidate, i, leaves[n], slopes)
             value = as_wide(candidate.gradient(leaves[n].route)[i])
             open_ |= {e for e in elements if e not in slopes and difference(value[e], reference.finite[e]) > 0}
-        where = f"{path}: the reference's gradient is not finite at {len(elements):,} of {reference.value.size:,} elements"
+        where = (f"{path}: the reference's gradient is not finite at {len(elements):,} of "
+                 f"{reference.value.size:,} elements")
         if slopes:
             remarks.append(Remark(Kind.NOTE, f"{where}; at {len(slopes):,} of them finite differences of f's own value "
                                   "judge f"))

@@ -66,7 +66,7 @@ def _traced_rule(use: Use) -> Any:
 
     try:
         closed = jax.make_jaxpr(gradient)(*use.values)
-        return str(closed.jaxpr), tuple(np.asarray(const).tobytes() for const in closed.consts)
+        return str(closed.jaxpr), tuple(hash(np.asarray(const).tobytes()) for const in closed.consts)
     except Exception:  # no reverse mode, or a rule that fails, which the comparison shows
         return id(use.eqn)
 

@@ -63,7 +63,8 @@ def uses_of_rules(f: Callable, args: tuple, static: dict[str, Any]) -> Iterator[
     Arrays and Python floats are traced; integers and whatever else there is are left as they are.
     """
     leaves, tree = jax.tree.flatten(args)
-    traced = [i for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array | np.ndarray | np.generic | float | complex)]
+    arrays = jax.Array | np.ndarray | np.generic | float | complex
+    traced = [i for i, leaf in enumerate(leaves) if isinstance(leaf, arrays)]
 
     def function(*values: Any) -> Any:
         filled = list(leaves)
@@ -120,8 +121,9 @@ def _steps_of_scan(eqn: Any, values: tuple[Any, ...], place: Place, found: list[
     params = eqn.params
     body, length = params["jaxpr"], params["length"]
     # The order is constants, carry, slices; only slices lose an axis on the way in.
-    n_slices = sum(len(a.aval.shape) > len(b.aval.shape) for a, b in zip(eqn.invars, _open(body)[0].invars, strict=True))
-    n_carry = sum(len(a.aval.shape) == len(b.aval.shape) for a, b in zip(eqn.outvars, _open(body)[0].outvars, strict=True))
+    inner = _open(body)[0]
+    n_slices = sum(len(a.aval.shape) > len(b.aval.shape) for a, b in zip(eqn.invars, inner.invars, strict=True))
+    n_carry = sum(len(a.aval.shape) == len(b.aval.shape) for a, b in zip(eqn.outvars, inner.outvars, strict=True))
     n_consts = len(values) - n_slices - n_carry
     consts, carry, xs = values[:n_consts], list(values[n_consts:n_consts + n_carry]), list(values[n_consts + n_carry:])
     if not length:

@@ -1,4 +1,4 @@
-"""Where the reference has no gradient: finite differences of f's own value judge f, or nothing does, and that is said."""
+"""Where the reference has no gradient: finite differences of f's own value judge f, or nothing does: not right."""
 
 import jax
 import jax.numpy as jnp
