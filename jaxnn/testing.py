@@ -11,6 +11,7 @@ from jaxnn.gradients.compare import compare_gradients
 from jaxnn.gradients.leaf import Leaf
 from jaxnn.gradients.page import number, place
 from jaxnn.gradients.report import GradientReport
+from jaxnn.gradients.selection import MOST_LEAVES
 
 __all__ = ["assert_gradients_match", "failure_message"]
 
@@ -54,12 +55,16 @@ def failure_message(report: GradientReport) -> str:
     paths = list(dict.fromkeys(row.leaf.path for row in wrong))
     if blamed is not None:
         paths.sort(key=lambda path: path != blamed.path)  # the leaf of the verdict first
-    blocks = [_block(report, [row for row in wrong if row.leaf.path == path]) for path in paths]
+    blocks = [_block(report, [row for row in wrong if row.leaf.path == path]) for path in paths[:MOST_LEAVES]]
+    if len(paths) > MOST_LEAVES:
+        blocks.append([f"{len(paths) - MOST_LEAVES:,} more leaves are wrong: see .leaves of the report"])
     if blamed is None:
         blocks = [[report.verdict]]
     rest = [f"law broken: {law.name}" + (f" ({law.evidence})" if law.evidence else "") for law in report.broken_laws]
     if blamed is not None:  # else the verdict names them
         rest += report.failures
+    if blamed is not None or report.failures or report.broken_laws:
+        rest += (*report.wrong_reference, *report.unjudged)
     rest += report.not_run
     return "\n\n".join("\n".join(block) for block in (*blocks, rest) if block)
 
@@ -94,7 +99,7 @@ def _in_words(row: _WrongLeaf) -> str:
                 "gradient with 2")
     direction = "" if leaf.element or not leaf.shape else " along a random direction"
     how = ", ".join(filter(None, (leaf.route, row.condition)))
-    return (f"{place(leaf)}{direction}: {number(leaf.value)}, reference {number(leaf.reference)} "
+    return (f"{place(leaf)}{direction}: {number(leaf.value)}, {leaf.judge} {number(leaf.reference)} "
             f"({how}; {leaf.error:,.4g} units of eps · max|leaf|)")
 
 

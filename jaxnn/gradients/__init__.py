@@ -7,3 +7,5 @@ from jaxnn.gradients.problem import Problem
 from jaxnn.gradients.remark import Kind, Remark
 from jaxnn.gradients.report import Cost, Finding, GradientReport, Law
 from jaxnn.gradients.routes import ROUTES
+from jaxnn.gradients.rules.audit import ROUTES_OF_A_RULE
+from jaxnn.gradients.rules.report import Rule, RulesReport

@@ -2,12 +2,16 @@
 
     python -m jaxnn.gradients my_module:my_function --reference my_module:plain --args "f32[64,128] f32[128]"
     python -m jaxnn.gradients jaxnn:softmax_cross_entropy --args "f32[10] i32[]<10" --static smoothing=0.1
+    python -m jaxnn.gradients audit my_module:my_model --args "{weight: f32[4,3]} f32[8,4]"
 
-The exit status is 0 for a gradient that is right, 1 for a wrong one, and 2 where nothing could be compared.
+`audit` compares each rule inside a function, a `jax.custom_vjp` somewhere in a model say, with its plain function.
+The exit status is 0 for a gradient that is right, 1 for one that is wrong or that nothing judges, and 2 where nothing
+could be compared.
 """
 
 import argparse
 import ast
+import functools
 import importlib
 import os
 import sys
@@ -18,7 +22,17 @@ from typing import Any
 
 from jaxnn.checks import InputError
 from jaxnn.gradients.arguments import parse
-from jaxnn.gradients.options import add_options, compare, deliver, did_you_mean, refuse, settings
+from jaxnn.gradients.compare import compare_gradients
+from jaxnn.gradients.options import (
+    add_options,
+    add_seed_and_files,
+    check_common,
+    compare,
+    deliver,
+    did_you_mean,
+    refuse,
+    settings,
+)
 from jaxnn.gradients.reference import with_reference
 
 EXAMPLE = "my_module:my_function"
@@ -33,10 +47,13 @@ arguments are described in one line, and drawn from --seed:
   key  none                a PRNG key; None
   {weight: f32[4,3], bias: f32[4]}  (f32[3], f32[3])
 
-exit status: 0 the gradient is right, 1 it is wrong, 2 nothing could be compared"""
+exit status: 0 the gradient is right, 1 it is wrong or nothing judges it, 2 nothing could be compared"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] == ["audit"]:
+        return audit(argv[1:])
     options = parser().parse_args(argv)
     try:
         keywords = settings(options)  # before the module's own code may start JAX
@@ -62,11 +79,42 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--reference", metavar="MODULE:NAME",
                         help="the plain function, which jax.grad differentiates; an op, a function of ops and a "
                         "custom_vjp bring their own")
+    add_arguments(parser)
+    add_options(parser)
+    return parser
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--args", required=True, metavar="TEXT",
                         help="the arguments; how to describe them is below")
     parser.add_argument("--static", nargs="+", default=[], action="extend", metavar="NAME=VALUE",
-                        help="keyword arguments of both, each value a Python literal or else a word")
-    add_options(parser)
+                        help="keyword arguments, each value a Python literal or else a word")
+
+
+def audit(argv: Sequence[str]) -> int:
+    """Compares each rule inside a function."""
+    options = audit_parser().parse_args(argv)
+    try:
+        check_common(options)
+        static = dict(_static(text) for text in options.static)
+        f = load("the function", options.function)
+        args = parse(options.args, int(options.seed))
+        report = compare_gradients(functools.partial(f, **static) if static else f, *args, by="rule",
+                                   seed=int(options.seed))
+    except InputError as error:
+        return refuse(error)
+    return deliver(report._replace(name=options.function), options)
+
+
+def audit_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m jaxnn.gradients audit", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Is each rule inside a function, an op, a jax.custom_vjp or a jax.custom_jvp, right at the inputs "
+        "that it gets there?", epilog=ARGUMENTS)
+    parser.add_argument("function", metavar="MODULE:NAME", help="any function that JAX can trace")
+    add_arguments(parser)
+    add_seed_and_files(parser)
+    parser.set_defaults(plot=None)
     return parser
 
 

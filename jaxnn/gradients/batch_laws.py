@@ -111,5 +111,6 @@ def _gradient_of(problem: Problem, in_batch: list[bool], function: Function, par
 
     leaves = [take(leaf) if batched else leaf for leaf, batched in zip(problem.leaves, in_batch, strict=True)]
     other = problem.at(leaves)
-    programs = function.programs if problem.holds_the_same_as(other) else Programs(other.function_of(function.f))
+    programs = function.programs if problem.holds_the_same_as(other) else type(function.programs)(
+        other.function_of(function.f))
     return programs.pull_back(other.moving, [take(d) for d in problem.dy])

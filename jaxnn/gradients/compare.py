@@ -2,9 +2,10 @@
 wrong, why, and what it costs."""
 
 import contextlib
+import functools
 import io
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, overload
 
 import jax
 
@@ -13,6 +14,7 @@ from jaxnn.gradients.candidate import Candidate
 from jaxnn.gradients.conditions import CONDITIONS, DTYPES, compare_under_conditions
 from jaxnn.gradients.cost import gradient_costs
 from jaxnn.gradients.laws import gradient_laws
+from jaxnn.gradients.leaf import Excuse, Leaf
 from jaxnn.gradients.problem import Problem
 from jaxnn.gradients.reasons.diagnosis import diagnose_all
 from jaxnn.gradients.reference import with_reference
@@ -20,16 +22,22 @@ from jaxnn.gradients.remark import Attempt, Kind, Remark, attempt, one_line
 from jaxnn.gradients.report import GradientReport
 from jaxnn.gradients.routes import ROUTES
 from jaxnn.gradients.routes.run import compare_by_routes
+from jaxnn.gradients.rules.audit import ROUTES_OF_A_RULE, audit
+from jaxnn.gradients.rules.report import RulesReport
 from jaxnn.gradients.trees import argument_names, describe, outputs_of
 
 __all__ = ["compare_at", "compare_gradients"]
 
 
+@overload
+def compare_gradients(f: Callable, *args: Any, by: None = None, **options: Any) -> GradientReport: ...
+@overload
+def compare_gradients(f: Callable, *args: Any, by: str, **options: Any) -> RulesReport: ...
 def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None,
                       routes: str | Sequence[str] = ROUTES, under: str | Sequence[str] = (),
                       dtypes: str | Sequence[str] = (), laws: bool = True, cost: bool = False,
-                      every_coordinate: bool = False, directions: int = 3, seed: int = 0,
-                      **static: Any) -> GradientReport:
+                      every_coordinate: bool = False, directions: int = 3, seed: int = 0, by: str | None = None,
+                      **static: Any) -> Any:
     """Compares the gradient of f with `jax.vjp` of its reference, at a random cotangent.
 
     Args:
@@ -46,9 +54,14 @@ def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None
       every_coordinate: finite differences along each coordinate too, not only along random directions.
       directions: how many random directions there are for each leaf.
       seed: of the cotangent and the directions.
+      by: "rule" compares no gradient of f itself, but each rule inside f with the plain function that it stands for,
+        at the inputs that it gets there: ops with their references, each `jax.custom_vjp` and `jax.custom_jvp` with
+        the function that it was made of; inside `jit`, `vmap`, `checkpoint`, and loops (the first and the last step)
+        too. f needs no reference then, and only the routes `ROUTES_OF_A_RULE` are run unless `routes` names others.
       static: keyword arguments of f and of its reference. One with a name of those above: bind it first.
     Returns:
-      The report: `print(report)`, `report.ok`, `.leaves`, `.worst`, `.to_json()`, `.plot()`.
+      The report, a GradientReport: `print(report)`, `report.ok`, `.leaves`, `.worst`, `.to_json()`, `.plot()`. With
+      by="rule" a RulesReport: `.ok`, `.rules`, each of which has its `.report`.
     Raises:
       InputError: f has no reference, f or the reference cannot be called with these arguments, or there is
         nothing to differentiate.
@@ -64,11 +77,28 @@ def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None
     """
     if not callable(f):
         raise InputError("compare_gradients", f"expects a callable as f; got {type(f).__name__}")
+    if by is not None:
+        if by != "rule":
+            raise InputError("compare_gradients", f"expects by to be 'rule', or none; got {by!r}")
+        if reference is not None:
+            raise InputError("compare_gradients", "expects no reference beside by='rule', for each rule is compared "
+                             "with its own plain function; got one")
+        options = {"routes": ROUTES_OF_A_RULE if routes == ROUTES else routes, "under": under, "dtypes": dtypes,
+                   "cost": cost, "every_coordinate": every_coordinate, "directions": directions, "seed": seed}
+        return audit(f, args, static, functools.partial(_compare_one_rule, options))
     f, reference = with_reference(f, reference, args, static)
     names = argument_names(f) or argument_names(reference)
     problem = Problem(reference, args, static, names=names, seed=seed, hold=arguments_without_gradient(f))
     return compare_at(f, problem, routes=routes, under=under, dtypes=dtypes, laws=laws, cost=cost,
                       every_coordinate=every_coordinate, directions=directions)
+
+
+def _compare_one_rule(options: dict[str, Any], f: Callable, *args: Any, reference: Callable,
+                      **static: Any) -> GradientReport:
+    """A rule beside its plain function; without the laws, which another batch or other arguments may not fit."""
+    options = dict(options)
+    problem = Problem(reference, args, static, names=argument_names(f), seed=options.pop("seed"))
+    return compare_at(f, problem, laws=False, **options)
 
 
 def compare_at(f: Callable, problem: Problem, *, routes: str | Sequence[str] = ROUTES,
@@ -92,11 +122,14 @@ def compare_at(f: Callable, problem: Problem, *, routes: str | Sequence[str] = R
                 candidate, under or ("jit",), dtypes or (str(problem.dy[0].dtype),))
         if cost:
             costs = attempt(lambda: gradient_costs(candidate), "cost: f raised")
+    under_conditions = tuple(
+        leaf._replace(excuse=Excuse.REFERENCE, note="f's own value contradicts the reference's gradient")
+        if not leaf.ok and leaf.path in _contradicted(by_routes.results) else leaf for leaf in by_conditions.results)
     remarks = [*_aliases(problem), *_printed("the reference", printed_by_reference), *differences,
                *by_routes.remarks, *by_laws.remarks, *by_conditions.remarks, *costs.remarks,
                *_printed("f", printed_by_f)]
     name = getattr(f, "name", None) or getattr(f, "__name__", None) or type(f).__name__
-    return GradientReport(name, by_routes.results, by_conditions.results, by_laws.results, costs.results, findings,
+    return GradientReport(name, by_routes.results, under_conditions, by_laws.results, costs.results, findings,
                           tuple(dict.fromkeys(remarks)))
 
 
@@ -146,6 +179,11 @@ def arguments_without_gradient(f: Callable) -> tuple[int, ...]:
     """The arguments that a custom rule declares to have no gradient."""
     declared = getattr(f, "nondiff_argnums", ()) or ()
     return tuple(i for i in declared if isinstance(i, int))
+
+
+def _contradicted(leaves: Sequence[Leaf]) -> set[str]:
+    """The paths at which the reference itself is wrong."""
+    return {leaf.path for leaf in leaves if leaf.excuse is Excuse.REFERENCE}
 
 
 def _has_failure(remarks: Sequence[Remark]) -> bool:

@@ -68,7 +68,7 @@ class _Measured(NamedTuple):
 def _measure(programs: Programs, moving: list[Any], dy: list[Any]) -> _Measured:
     """Traced and compiled anew, since how long that takes is what is measured."""
     begin = time.perf_counter()
-    lowered = Programs(programs.outputs).pull_back.lower(moving, dy)
+    lowered = type(programs)(programs.outputs).pull_back.lower(moving, dy)
     middle = time.perf_counter()
     compiled = lowered.compile()
     end = time.perf_counter()

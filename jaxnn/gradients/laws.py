@@ -113,11 +113,14 @@ def right_elsewhere(candidate: Candidate) -> Law:
     values = candidate.programs.pull_back(problem.elsewhere, problem.dy)
     for leaf, value, reference, first in zip(problem.gradient, values, references, candidate.lifted, strict=True):
         a, b = as_wide(value), as_wide(reference)
-        error = difference(a, b).max(initial=0) / (leaf.eps * max(largest(b), leaf.scale) or 1.0)
-        is_right_first = difference(as_wide(first), leaf.value).max(initial=0) <= leaf.limit * leaf.unit
+        errors = np.where(np.isnan(b), 0, difference(a, b))  # where the reference has no gradient, there is no verdict
+        error = float(errors.max(initial=0)) / (leaf.eps * max(largest(b), leaf.scale) or 1.0)
+        errors = np.where(np.isfinite(leaf.finite), difference(as_wide(first), leaf.finite), 0)
+        is_right_first = errors.max(initial=0) <= leaf.limit * leaf.unit
         if error > SLACK * leaf.limit and is_right_first:
-            return Law(name, False, f"{leaf.path} is off by {error:.3g} units there: does backward hold an "
-                       "array that is not in its cache?")
+            why = ("does backward hold an array that is not in its cache?" if np.isfinite(leaf.finite).any() else
+                   "at the arguments themselves the reference has no gradient")
+            return Law(name, False, f"{leaf.path} is off by {error:.3g} units there: {why}")
     return Law(name, True)
 
 

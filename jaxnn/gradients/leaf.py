@@ -32,6 +32,8 @@ class Excuse(enum.Enum):
     """Finite differences do not test the leaf: the reference holds something fixed, or is not finite nearby."""
     APPROXIMATION = enum.auto()
     """Off in float64 alone, by less than a rounding of its own dtype."""
+    REFERENCE = enum.auto()
+    """The reference's own gradient is wrong: f's value has the slope that f says."""
     NOT_RUN = enum.auto()
     """The leaf was too large for the route that was asked for."""
 
@@ -99,6 +101,8 @@ class Leaf(NamedTuple):
     """Why the error does not count as wrong; the note has it in words."""
     errors: Any = None
     """The error of each element in units; None for a route that compares along directions."""
+    judge: str = "reference"
+    """What judged the worst element: "finite differences" of f's own value where the reference cannot."""
 
     @property
     def excused(self) -> bool:
@@ -166,7 +170,7 @@ def _errors(a: np.ndarray, reference: ReferenceLeaf) -> tuple[np.ndarray, list[s
     if decided.any():
         notes.append("there f is compared with the reference in float64")
     if np.any(undecided & ~decided):
-        notes.append("where the reference has no gradient in float64 either, f is not judged")
+        notes.append("there the reference has no gradient in float64 either")
     if undecided.any():
         errors = np.where(decided, difference(a, reference.finite), np.where(undecided, 0.0, errors))
     return errors, notes

@@ -18,7 +18,8 @@ from jaxnn.gradients.problem import Problem
 from jaxnn.gradients.report import GradientReport
 from jaxnn.gradients.trees import argument_names
 
-__all__ = ["add_options", "compare", "deliver", "did_you_mean", "refuse", "settings"]
+__all__ = ["add_options", "add_seed_and_files", "check_common", "compare", "deliver", "did_you_mean", "refuse",
+           "settings"]
 
 DEVICES = 8  # of the CPU, for `sharded`
 PICTURES = ("png", "pdf", "svg", "jpg")
@@ -35,12 +36,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         help="measure time, memory and operations beside the reference's")
     parser.add_argument("--every-coordinate", action="store_true",
                         help="finite differences along each coordinate, not only along random directions")
+    add_seed_and_files(parser)
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the error of every element there, as "
+                        + " or ".join(PICTURES))
+
+
+def add_seed_and_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", default="0", metavar="N",
                         help="of the arguments, the cotangent and the directions (default: 0)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the report there as a document")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the error of every element there, as "
-                        + " or ".join(PICTURES))
 
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -49,10 +54,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     Raises:
       InputError: an option names something unknown, or a file that cannot be written.
     """
-    if not options.seed.isdecimal():
-        raise InputError("--seed", f"expects an integer at least 0; got {options.seed!r}")
-    for option in ("json", "markdown", "plot"):
-        _expect_writable(f"--{option}", getattr(options, option))
+    check_common(options)
     if options.plot is not None and options.plot.suffix.lower().lstrip(".") not in PICTURES:
         raise InputError("--plot", f"expects a file named .{', .'.join(PICTURES)}; got {options.plot}")
     under = _names("--under", "transformations", options.under, CONDITIONS)
@@ -62,6 +64,14 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
             "cost": options.cost, "every_coordinate": options.every_coordinate}
 
 
+def check_common(options: argparse.Namespace) -> None:
+    """Refuses a seed that is no integer, and a file that cannot be written."""
+    if not options.seed.isdecimal():
+        raise InputError("--seed", f"expects an integer at least 0; got {options.seed!r}")
+    for option in ("json", "markdown", "plot"):
+        _expect_writable(f"--{option}", getattr(options, option))
+
+
 def compare(f: Callable, reference: Callable, args: tuple[Any, ...], static: dict[str, Any], seed: int,
             **options: Any) -> GradientReport:
     """`compare_gradients`, but a static argument may have any name."""
@@ -69,7 +79,7 @@ def compare(f: Callable, reference: Callable, args: tuple[Any, ...], static: dic
     return compare_at(f, problem, **options)
 
 
-def deliver(report: GradientReport, options: argparse.Namespace) -> int:
+def deliver(report: Any, options: argparse.Namespace) -> int:
     """Prints the report and writes the files that were asked for; returns the exit status."""
     print(report)
     if options.json is not None:

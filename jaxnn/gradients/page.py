@@ -6,8 +6,9 @@ from typing import Any
 
 from jaxnn.gradients.leaf import Leaf, badness
 from jaxnn.gradients.routes import WHOLE
+from jaxnn.gradients.selection import select
 
-__all__ = ["markdown", "number", "place", "text", "units", "verdict"]
+__all__ = ["aligned", "markdown", "number", "place", "table_in_markdown", "text", "units", "verdict"]
 
 Rows = list[list[str]]
 
@@ -22,8 +23,8 @@ def text(report: Any) -> str:
 
 def markdown(report: Any) -> str:
     """The report as a document."""
-    return "\n".join([f"## {_title(report)}", "", *_in_markdown(_leaf_rows(report)),
-                      *_after_leaves(report, _in_markdown, "- ", "  ")])
+    return "\n".join([f"## {_title(report)}", "", *table_in_markdown(_leaf_rows(report)),
+                      *_after_leaves(report, table_in_markdown, "- ", "  ")])
 
 
 def verdict(report: Any) -> str:
@@ -31,11 +32,15 @@ def verdict(report: Any) -> str:
     if report.ok:
         return f"right: equal to the reference's gradient (within {report.threshold:g} units)"
     leaf = report.blamed
+    if leaf is None and report.wrong_reference and not report.failures:
+        return "REFERENCE WRONG: " + "; ".join(report.wrong_reference)  # the laws are asked of the reference too
+    if leaf is None and not report.failures and not report.broken_laws:
+        return "NOT JUDGED: " + "; ".join(report.unjudged)
     if leaf is None:
         return "WRONG: " + "; ".join([*report.failures, *(f"not {law.name}" for law in report.broken_laws)])
     is_repeated = not any(leaf is other for other in report.leaves or report.under)
     condition = f", under {leaf.under} in {leaf.dtype}" if is_repeated else ""
-    return (f"WRONG at {place(leaf)}: {number(leaf.value)}, reference {number(leaf.reference)} "
+    return (f"WRONG at {place(leaf)}: {number(leaf.value)}, {leaf.judge} {number(leaf.reference)} "
             f"({leaf.route}{condition}, {units(leaf.error)} units)")
 
 
@@ -48,10 +53,12 @@ def _title(report: Any) -> str:
 
 
 def _by_path(leaves: Iterable[Leaf]) -> dict[str, dict[str, Leaf]]:
-    """{path: {route: leaf}}"""
-    by_path: dict[str, dict[str, Leaf]] = {}
+    """{path: {route: leaf}}, of those leaves that are shown one by one."""
+    leaves = tuple(leaves)
+    by_path: dict[str, dict[str, Leaf]] = {path: {} for path in select(leaves).paths}
     for leaf in leaves:
-        by_path.setdefault(leaf.path, {})[leaf.route] = leaf
+        if leaf.path in by_path:
+            by_path[leaf.path][leaf.route] = leaf
     return by_path
 
 
@@ -91,12 +98,16 @@ def _condition_rows(report: Any) -> Rows:
 def _after_leaves(report: Any, table: Callable[[Rows], list[str]], bullet: str,
                   indent: str) -> list[str]:
     """All that follows the table of the leaves."""
-    lines: list[str] = []
+    selection = select(report.leaves)
+    lines: list[str] = [""] * bool(selection.subtrees)
+    lines += [f"{bullet}{subtree.words}" for subtree in selection.subtrees]
     if len(rows := _element_rows(report)) > 1:
         lines += ["", *table(rows)]
-    for leaf in _wrong_ones(report):
+    for leaf in (leaf for leaf in _wrong_ones(report) if leaf.path in selection.paths):
         lines += ["", f"{bullet}{_in_words(leaf)}"]
         lines += [f"{indent}{finding.words}" for finding in report.findings if finding.path == leaf.path]
+    if selection.n_wrong_unshown:
+        lines += ["", f"{bullet}{selection.n_wrong_unshown:,} more leaves are wrong: see .leaves"]
     if report.under:
         lines += ["", *table(_condition_rows(report))]
     if report.broken_laws:
@@ -108,8 +119,9 @@ def _after_leaves(report: Any, table: Callable[[Rows], list[str]], bullet: str,
         lines += ["", *table([["gradient", "f", "reference", "ratio"], *(
             [c.what, _amount(c.f, c.unit), _amount(c.reference, c.unit),
              "" if c.ratio is None else f"{c.ratio:.2f}"] for c in report.costs)])]
-    if remarks := dict.fromkeys([*report.failures, *report.notes, *(
-            f"{leaf.path}: {leaf.note}" for leaf in report.leaves if leaf.note and leaf.ok)]):
+    if remarks := dict.fromkeys([*report.failures, *report.wrong_reference, *report.unjudged, *report.notes, *(
+            f"{leaf.path}: {leaf.note}" for leaf in report.leaves if leaf.note and leaf.ok
+            and leaf.path in selection.paths)]):
         lines += ["", *(f"{bullet}{words}" for words in remarks)]
     return [*lines, "", report.verdict]
 
@@ -145,7 +157,7 @@ def _is_numeric(rows: Rows, column: int) -> bool:
     return all(not row[column] or row[column].lstrip("✗ -")[:1] in set("0123456789<i") for row in rows[1:])
 
 
-def _in_markdown(rows: Rows) -> list[str]:
+def table_in_markdown(rows: Rows) -> list[str]:
     head, *body = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *body)]
 
@@ -171,8 +183,8 @@ def _in_words(leaf: Leaf) -> str:
     """A wrong leaf by the route that compares most of it."""
     if leaf.route == "taylor":
         return f"{leaf.path}: its Taylor remainder falls with order {leaf.value:.2f}, where a right one has 2"
-    where = place(leaf) if leaf.errors is not None else f"{leaf.path} along a random direction"
-    return (f"{where}: {number(leaf.value)}, reference {number(leaf.reference)} ({leaf.route}, "
+    where = place(leaf) if leaf.errors is not None or leaf.element else f"{leaf.path} along a random direction"
+    return (f"{where}: {number(leaf.value)}, {leaf.judge} {number(leaf.reference)} ({leaf.route}, "
             f"{units(leaf.error)} units)" + (f"; {leaf.note}" if leaf.note else ""))
 
 

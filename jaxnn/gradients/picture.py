@@ -5,12 +5,14 @@ from typing import Any
 import numpy as np
 
 from jaxnn.gradients.leaf import largest
+from jaxnn.gradients.selection import select
 
 __all__ = ["error_maps"]
 
 
 def error_maps(report: Any) -> Any:
-    """One panel for each leaf: the error of every element, in units of eps · max|leaf|, on one scale.
+    """One panel for each leaf (in a large tree those that the report shows one by one): the error of every element,
+    in units of eps · max|leaf|, on one scale.
 
     A leaf of more than two axes is laid out with its first axes down and its last across. The cross is the
     worst element; what lies above the threshold is wrong.
@@ -21,7 +23,7 @@ def error_maps(report: Any) -> Any:
 
     leaves = [next((leaf for route in ("lifted", "explicit") for leaf in report.leaves
                     if (leaf.path, leaf.route) == (path, route) and leaf.errors is not None), None)
-              for path in dict.fromkeys(leaf.path for leaf in report.leaves)]
+              for path in select(report.leaves).paths]
     shown = [leaf for leaf in leaves if leaf is not None and leaf.errors.size]
     columns = min(3, max(1, len(shown)))
     rows = max(1, -(-len(shown) // columns))

@@ -4,6 +4,7 @@ The gradient is that of φ(args) = <dy, reference(args)>, one leaf for each floa
 arguments. All that is known from the reference alone is found here, once for any number of candidates.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ from jaxnn.checks import InputError
 from jaxnn.cotangents import is_inexact
 from jaxnn.gradients.leaf import ReferenceLeaf, as_wide, difference, largest
 from jaxnn.gradients.noise import JUMP, ZERO, one_rounding_away, with_noise
-from jaxnn.gradients.programs import Programs, precision, widen
+from jaxnn.gradients.programs import ForwardPrograms, NoPrograms, Programs, precision, widen
 from jaxnn.gradients.remark import one_line
 from jaxnn.gradients.trees import Output, argument_names, as_array, describe, normal, outputs_of, path_of
 
@@ -24,6 +25,7 @@ __all__ = ["Problem"]
 
 # What series and iterations leave over in float64, in units of its eps: some 1e-12.
 SERIES = 1e4
+MOST_FORWARD = 4_096  # coordinates of the arguments for which forward mode takes the place of reverse mode
 EPS64 = float(np.finfo(np.float64).eps)
 
 
@@ -63,6 +65,7 @@ class Problem:
                              f"{', '.join(map(describe, self.leaves)) or 'none'}; pass floats where a gradient is "
                              "due")
         self.outputs = self._outputs(args)
+        self.without_reverse = ""  # why the reference's gradient was not found by reverse mode, in words
         self.programs = Programs(self.function_of(reference))
         rng = np.random.default_rng(seed)
         self.dy = [normal(rng, out.shape, out.dtype) for out in self.outputs]
@@ -114,6 +117,9 @@ class Problem:
                         seed=self.seed, only=self.only, hold=self.hold)
         if self.holds_the_same_as(other):
             other.programs = self.programs
+        elif self.without_reverse:
+            other.programs = type(self.programs)(other.programs.outputs)
+        other.without_reverse = self.without_reverse
         return other
 
     def holds_the_same_as(self, other: "Problem") -> bool:
@@ -138,16 +144,46 @@ class Problem:
         return jax.tree_util.tree_map_with_path(one, y)
 
     def tangents(self, seed: int, only: int | None = None) -> list[Any]:
-        """A random direction of the arguments; of one leaf, zeros elsewhere, with `only`."""
+        """A random direction of the arguments; of one leaf, zeros elsewhere, with `only`: of those of its elements at
+        which the reference has a gradient."""
         rng = np.random.default_rng((self.seed, seed))
-        return [normal(rng, m.shape, m.dtype) if only in (None, i) else np.zeros(m.shape, m.dtype)
-                for i, m in enumerate(self.moving)]
+        if only is None:
+            return [normal(rng, m.shape, m.dtype) for m in self.moving]
+        direction = normal(rng, self.moving[only].shape, self.moving[only].dtype)
+        has_gradient = np.isfinite(self.gradient[only].finite)
+        if not has_gradient.all():
+            direction = np.where(has_gradient, direction, 0).astype(direction.dtype)
+        return [direction if i == only else np.zeros(m.shape, m.dtype) for i, m in enumerate(self.moving)]
 
     # The reference's gradient.
 
     @functools.cached_property
     def pulled_back(self) -> list[Any]:
-        """The reference's gradient, as it comes."""
+        """The reference's gradient, as it comes: by reverse mode; failing that by forward mode, one coordinate after
+        another; failing that NaN, and finite differences of f's own value judge f."""
+        try:
+            return self.programs.pull_back(self.moving, self.dy)
+        except Exception as error:
+            no_reverse = one_line(error)
+        try:
+            self.programs.value(self.moving)
+        except Exception as error:
+            raise InputError("compare_gradients", "expects a reference that can be run at these arguments; it raised "
+                             f"{one_line(error)}") from error
+        outputs, n = self.programs.outputs, sum(m.size for m in self.moving)
+        if n <= MOST_FORWARD:
+            self.programs = ForwardPrograms(outputs)
+            with contextlib.suppress(Exception):
+                found = self.programs.pull_back(self.moving, self.dy)
+                self.without_reverse = (f"the reference has no reverse mode ({no_reverse}): its gradient was found by "
+                                        "forward mode, one coordinate after another")
+                return found
+        self.programs = NoPrograms(outputs)
+        why = "no reverse and no forward mode" if n <= MOST_FORWARD else (
+            f"no reverse mode, and its arguments more than the {MOST_FORWARD:,} coordinates that forward mode takes "
+            "one after another")
+        self.without_reverse = (f"the reference has {why} ({no_reverse}): finite differences of f's own value judge f "
+                                "in its place")
         return self.programs.pull_back(self.moving, self.dy)
 
     @functools.cached_property
@@ -215,7 +251,8 @@ class Problem:
     def elsewhere(self) -> list[Any]:
         """Other arguments, near these: of the leaves that move."""
         rng = np.random.default_rng((self.seed, 4))
-        return [jnp.asarray(m * (1 + 0.1 * rng.standard_normal(m.shape)), m.dtype) for m in self.moving]
+        moved = [m * (1 + 0.1 * rng.standard_normal(m.shape)) for m in self.moving]
+        return [jnp.asarray(_off_zero(m, near, rng), m.dtype) for m, near in zip(self.moving, moved, strict=True)]
 
     @functools.cached_property
     def gradient_elsewhere(self) -> list[Any] | None:
@@ -228,8 +265,12 @@ class Problem:
 
     @functools.cached_property
     def held(self) -> list[str]:
-        """The outputs that the reference holds fixed: no direction of the arguments moves them."""
-        pushed = self.programs.push_forward(self.moving, self.tangents(0))
+        """The outputs that the reference holds fixed: no direction of the arguments moves them. None are known of a
+        reference that has no forward mode."""
+        try:
+            pushed = self.programs.push_forward(self.moving, self.tangents(0))
+        except Exception:  # a custom_vjp, say
+            return []
         return [out.path for out, leaf in zip(self.outputs, pushed, strict=True)
                 if leaf.size and not np.any(np.asarray(leaf))]
 
@@ -265,3 +306,18 @@ class Problem:
                            eps: float | None = None) -> list[np.ndarray] | None:
         rng = np.random.default_rng((self.seed, seed, 7))
         return one_rounding_away(program, self.moving, self.dy, rng, in_float64=in_float64, eps=eps)
+
+
+def _off_zero(x: Any, near: Any, rng: np.random.Generator) -> np.ndarray:
+    """near, with those of its elements that are zero in x, or next to it, moved too: by a tenth of a typical element,
+    and to the side on which all others lie, for probabilities say may not be negative."""
+    wide, near = as_wide(x), as_wide(near)
+    finite = np.abs(wide[np.isfinite(wide)])
+    typical = float(np.sqrt(np.mean(np.square(finite)))) if finite.size else 0.0
+    is_small = np.abs(wide) <= 1e-3 * typical
+    if not is_small.any():
+        return near
+    step = 0.1 * (typical or 1.0) * rng.standard_normal(wide.shape)
+    if not np.iscomplexobj(wide) and np.any(wide != 0) and (np.all(wide >= 0) or np.all(wide <= 0)):
+        step = np.abs(step) * (1 if np.all(wide >= 0) else -1)
+    return near + np.where(is_small, step, 0)

@@ -71,6 +71,40 @@ class Programs:
             for eqn in equations(jaxpr))
 
 
+class ForwardPrograms(Programs):
+    """Those of a function without reverse mode, one with a `while_loop` say: <J_fᵀ dy, e> = <dy, J_f e> for each
+    coordinate e, one after another."""
+
+    def pulled_back(self, moving: list[Any], dy: list[Any]) -> list[Any]:
+        def derivative(i: int, k: Any) -> Any:
+            def along(step: Any) -> list[Any]:
+                moved = list(moving)
+                moved[i] = moving[i].reshape(-1).at[k].add(step).reshape(moving[i].shape)
+                return self.outputs(moved)
+
+            def slope(unit: Any) -> Any:
+                unit = jnp.asarray(unit, moving[i].dtype)
+                y, dy_along = jax.jvp(along, (jnp.zeros_like(unit),), (unit,))
+                return sum(pair(d.astype(leaf.dtype), t) for d, leaf, t in zip(dy, y, dy_along, strict=True))
+
+            if not jnp.issubdtype(moving[i].dtype, jnp.complexfloating):
+                return slope(1)
+            return slope(1) - 1j * slope(1j)  # JAX pairs without conjugating: Re(c t) for each t
+
+        return [lax.map(lambda k, i=i: derivative(i, k), jnp.arange(m.size)).reshape(m.shape).astype(m.dtype)  # type: ignore
+                for i, m in enumerate(moving)]
+
+
+class NoPrograms(Programs):
+    """Those of a function without derivatives: its gradient is NaN, which judges nothing."""
+
+    def pulled_back(self, moving: list[Any], dy: list[Any]) -> list[Any]:
+        return [jnp.full_like(m, jnp.nan) for m in moving]
+
+    def _second_order(self, moving: list[Any], dy: list[Any], tangents: list[Any]) -> list[Any]:
+        return self.pulled_back(moving, dy)
+
+
 def pair(a: Any, b: Any) -> Any:
     """<a, b>: JAX's pairing of a cotangent with a tangent, the real part of Σ a b for complex ones."""
     return (a * b).real.sum()  # of NumPy arrays in float64, of JAX arrays in theirs

@@ -12,6 +12,10 @@ class Kind(enum.Enum):
 
     FAILURE = enum.auto()
     """Something could not be compared, and f is to blame: the gradient does not count as right."""
+    REFERENCE = enum.auto()
+    """The reference's gradient is contradicted by f's own value: the report is not ok, and f is not called wrong."""
+    UNJUDGED = enum.auto()
+    """A part of the gradient is judged by nothing: the report is not ok, and f is not called wrong."""
     NOT_RUN = enum.auto()
     """Something was asked for and could not be run here: whoever asked should know."""
     NOTE = enum.auto()

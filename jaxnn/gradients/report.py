@@ -66,7 +66,7 @@ class GradientReport(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        return not (self.wrong or self.failures or self.broken_laws)
+        return not (self.wrong or self.failures or self.broken_laws or self.wrong_reference or self.unjudged)
 
     @property
     def wrong(self) -> tuple[Leaf, ...]:
@@ -82,9 +82,19 @@ class GradientReport(NamedTuple):
         return tuple(remark.words for remark in self.remarks if remark.kind is Kind.FAILURE)
 
     @property
+    def wrong_reference(self) -> tuple[str, ...]:
+        """Where the reference's gradient is wrong, since f's own value contradicts it: the report is not ok."""
+        return tuple(remark.words for remark in self.remarks if remark.kind is Kind.REFERENCE)
+
+    @property
+    def unjudged(self) -> tuple[str, ...]:
+        """Which parts of the gradient are judged by nothing, and what to do: the report is not ok."""
+        return tuple(remark.words for remark in self.remarks if remark.kind is Kind.UNJUDGED)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """All other remarks."""
-        return tuple(remark.words for remark in self.remarks if remark.kind is not Kind.FAILURE)
+        return tuple(remark.words for remark in self.remarks if remark.kind in (Kind.NOTE, Kind.NOT_RUN))
 
     @property
     def not_run(self) -> tuple[str, ...]:
@@ -120,7 +130,8 @@ class GradientReport(NamedTuple):
         """All numbers; what is not finite as a string."""
         record = {"ok": self.ok, "verdict": self.verdict} | self._asdict()
         del record["remarks"]
-        record |= {"failures": self.failures, "notes": self.notes}
+        record |= {"failures": self.failures, "wrong_reference": self.wrong_reference, "unjudged": self.unjudged,
+                   "notes": self.notes}
         return json.dumps(_plain(record), indent=1, ensure_ascii=False)
 
     def plot(self) -> Any:

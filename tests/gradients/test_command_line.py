@@ -123,8 +123,8 @@ def test_devices_are_left_as_they_are_once_jax_has_started():
     (["swish_rules:zzz"], f"{NAME} 'swish_rules'; got 'zzz'; it has Rules, jax, made, number, plain, "
      "right, wrong"),
     (["swish_rules:number"], "the function expects a callable; got swish_rules:number, which is of type int"),
-    (["swish_rules:plain"], "--reference expects MODULE:NAME, the plain function that swish_rules:plain is compared "
-     "with; got none; an op, a function of ops and a jax.custom_vjp bring their own"),
+    (["swish_rules:plain"], "--reference expects MODULE:NAME, the plain function that swish_rules:plain is "
+     "compared with; got none; an op, a function of ops and a jax.custom_vjp bring their own"),
     (["swish_rules:right", "--reference", "swish_rules:plane"],
      "--reference expects a name in 'swish_rules'; got 'plane'; did you mean 'plain'?"),
 ])
@@ -171,7 +171,8 @@ def test_help_describes_arguments_and_exit_status(capsys):
     assert stop.value.code == 0
     shown = capsys.readouterr().out
     assert "f32[64,128] f32[128]" in shown
-    assert "exit status: 0 the gradient is right, 1 it is wrong, 2 nothing could be compared" in shown
+    assert ("exit status: 0 the gradient is right, 1 it is wrong or nothing judges it, 2 nothing could be compared"
+            in shown)
 
 
 @pytest.mark.parametrize("argv", [[], ["swish_rules:right"], ["swish_rules:right", *SWISH, "--undr", "jit"]])
@@ -191,3 +192,23 @@ def test_every_description_in_the_help_can_be_read():
     assert len(lines) >= 7
     for line in lines:
         assert parse(line)
+
+
+@pytest.mark.usefixtures("directory")
+def test_an_audit(capsys):
+    Path("swish_model.py").write_text(
+        "import jax\nfrom swish_rules import right, wrong\n"
+        "def model(x, *, scale):\n    return jax.vmap(jax.jit(wrong))(right(scale * x))\n")
+    command = ["audit", "swish_model:model", "--args", "f32[3,5]", "--static", "scale=2.0"]
+    assert main([*command, "--json", "a.json", "--markdown", "a.md"]) == 1
+    shown = capsys.readouterr().out
+    assert shown.startswith("swish_model:model: each rule inside beside its plain function")
+    assert "exactly half the reference" in shown
+    assert "WRONG: <lambda> at model:4" in shown
+    assert json.loads(Path("a.json").read_text(encoding="utf-8"))["ok"] is False
+    assert Path("a.md").read_text(encoding="utf-8").startswith("## swish_model:model")
+    assert main(["audit", "swish_rules:right", "--args", "f32[5]"]) == 0
+    assert main([*command, "--seed", "x"]) == 2
+    assert "--seed expects an integer at least 0; got 'x'" in capsys.readouterr().err
+    assert main(["audit", "swish_model:model", "--args", "f32[3,5]"]) == 2
+    assert "expects a function that can be traced and run at these arguments" in capsys.readouterr().err

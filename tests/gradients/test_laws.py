@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.catalogue import over_batch
 from jaxnn import compare_gradients, ops
 from jaxnn.ops import batch_norm
 from tests.cases import array, tree, uniform, weights
@@ -35,7 +34,7 @@ def square(x):
 
 
 def test_all_are_kept():
-    found, report = laws(over_batch(ops.dense), weights(4, 3)(RNG, jnp.float32), X)
+    found, report = laws(jax.vmap(ops.dense, (None, 0)), weights(4, 3)(RNG, jnp.float32), X)
     assert {name: law.holds for name, law in found.items()} == dict.fromkeys(ALWAYS + OF_A_BATCH, True)
     assert f"holds: {', '.join(ALWAYS + OF_A_BATCH)}" in str(report)
 
@@ -49,9 +48,8 @@ def test_a_batch_whose_examples_mix():
     """Batch norm: no part of the batch has the whole's statistics; order alone does not matter."""
     args = (tree(scale=array(4), bias=array(4))(RNG, jnp.float32),
             tree(mean=array(4), variance=uniform(4))(RNG, jnp.float32))
-    batch = over_batch(batch_norm)
-    found, _ = laws(lambda *args: batch(*args)[0], *args, X,
-                    reference=lambda *args: batch.reference(*args)[0])
+    batch = jax.vmap(batch_norm, (None, None, 0), axis_name="examples")
+    found, _ = laws(lambda *args: batch(*args)[0], *args, X)
     assert [found[name].holds for name in OF_A_BATCH] == [None, True, None]
     assert found["padding changes nothing"].evidence == "the reference mixes examples"
 

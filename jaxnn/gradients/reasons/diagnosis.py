@@ -30,7 +30,8 @@ HYPOTHESES = (wrong_shape, not_finite, nothing, sign_or_size, another_leaf, rear
 def diagnose_all(candidate: Candidate, leaves: Sequence[Leaf]) -> Iterator[Finding]:
     """The reason for each leaf that is wrong by a route that yields all of it."""
     for i, path in enumerate(candidate.problem.paths):
-        wrong = [leaf.route for leaf in leaves if leaf.path == path and not leaf.ok and leaf.route in PASSES]
+        wrong = [leaf.route for leaf in leaves if leaf.path == path and not leaf.ok and leaf.route in PASSES
+                 and leaf.judge == "reference"]
         if wrong:
             yield diagnose(Evidence(candidate.problem, i, candidate.gradient(wrong[0])[i],
                                     numbers_of(candidate.f, candidate.problem.static), wrong[0] == "float64"))

@@ -6,14 +6,15 @@ import numpy as np
 
 from jaxnn.gradients.candidate import Candidate
 from jaxnn.gradients.leaf import THRESHOLD, Excuse, Leaf, as_wide, compare_leaf, difference, largest
-from jaxnn.gradients.programs import pair
 from jaxnn.gradients.routes.ladder import Order, coordinate, ladder
-from jaxnn.gradients.routes.slope import Slope, compare_slopes, norm, slope_leaf, worst_slope
+from jaxnn.gradients.routes.slope import Slope, along, compare_slopes, norm, slope_leaf, worst_slope
+from jaxnn.gradients.routes.special import wrong_at_special
 
 __all__ = ["along_coordinates", "along_directions"]
 
 LEAST_ORDER = 1.5  # halfway between that of a right gradient, 2, and of a wrong one, 1
 NOT_FINITE = "the value is not finite near the arguments: finite differences say nothing"
+NO_GRADIENT = "the reference has a gradient at no element: there is no direction to compare along"
 REFERENCE_DISAGREES = ("the reference's own gradient disagrees with finite differences of its value: it holds "
                        "something fixed (stop_gradient), or has a kink here")
 
@@ -25,8 +26,8 @@ def along_directions(candidate: Candidate, directions: int, routes: Sequence[str
         worst, order, note = _along_directions_of(candidate, i, directions, gradients)
         excuse, dtype = Excuse.HELD if note else None, candidate.problem.moving[i].dtype
         if "finite differences" in routes:
-            leaf = slope_leaf(reference, "finite differences", worst, dtype)
-            leaves.append(leaf._replace(note=note, excuse=excuse))
+            leaf = slope_leaf(reference, "finite differences", worst, dtype)._replace(note=note, excuse=excuse)
+            leaves.append((wrong_at_special(candidate, i, gradients[0][i], leaf) if leaf.ok else None) or leaf)
         if "taylor" in routes and candidate.lifted64 is not None:
             error = 0.0 if order.order >= LEAST_ORDER else order.units
             leaves.append(Leaf(reference.path, "taylor", reference.value.shape, error, 0.0, (), order.order, 2.0,
@@ -46,17 +47,21 @@ def _along_directions_of(candidate: Candidate, i: int, directions: int,
     slopes, orders, notes = [], [Order(np.inf, 0.0)], set()
     for seed in range(directions if reference.value.size else 0):
         tangents = problem.tangents(seed, only=i)
-        t, steps = as_wide(tangents[i]), ladder(candidate, candidate.programs, i, tangents)
+        t = as_wide(tangents[i])
+        if not t.any():
+            notes.add(NO_GRADIENT)
+            break
+        steps = ladder(candidate, candidate.programs, i, tangents)
         if not np.isfinite(steps.slope):
             notes.add(NOT_FINITE)
             continue
         unit = reference.unit * norm(t)
         noise = max(reference.noise, steps.doubt / unit)
-        slopes.append(compare_slopes(float(pair(value[i], t)), steps.slope, unit, noise))
+        slopes.append(compare_slopes(along(value[i], t), steps.slope, unit, noise))
         if candidate.lifted64 is not None:
-            orders.append(steps.order(float(pair(candidate.lifted64[i], t)), unit))
+            orders.append(steps.order(along(candidate.lifted64[i], t), unit))
         if orders[-1].order < LEAST_ORDER or not worst_slope(slopes).ok:
-            steps, slope = ladder(candidate, problem.programs, i, tangents), float(pair(best[i], t))
+            steps, slope = ladder(candidate, problem.programs, i, tangents), along(best[i], t)
             error = abs(steps.slope - slope) / unit
             is_right = error <= THRESHOLD * max(1.0, noise, steps.doubt / unit)
             if not is_right or steps.order(slope, unit).order < LEAST_ORDER:

@@ -63,8 +63,8 @@ def _kink(candidate: Candidate, i: int, element: Element, values: list[np.ndarra
     slopes = sided_slopes(candidate, i, [element])
     if slopes is None:
         return None
-    low, high = sorted(slopes)
-    slack = rounding + 1e-5 * max(abs(low), abs(high))
+    low, high = slopes.range
+    slack = rounding + slopes.doubt + 1e-5 * max(abs(low), abs(high))
     is_kink = high - low > 2 * slack
     are_between = all(low - slack <= value[element] <= high + slack for value in values)
     return (low, high) if is_kink and are_between else None
@@ -76,7 +76,7 @@ def _add_up(candidate: Candidate, i: int, elements: list[Element], values: list[
     slopes = sided_slopes(candidate, i, elements) if len(elements) > 1 else None
     if slopes is None:
         return True
-    below, above = slopes
-    slack = len(elements) * rounding + 1e-5 * max(abs(below), abs(above))
+    below, above, doubt = slopes
+    slack = len(elements) * rounding + doubt + 1e-5 * max(abs(below), abs(above))
     has_kink = abs(above - below) > 2 * slack
     return has_kink or all(abs(sum(value[element] for element in elements) - above) <= slack for value in values)

@@ -18,7 +18,7 @@ from jaxnn.gradients.leaf import as_wide
 from jaxnn.gradients.programs import Programs, precision
 from jaxnn.gradients.routes.slope import norm
 
-__all__ = ["Ladder", "Order", "coordinate", "ladder", "sided_slopes"]
+__all__ = ["Ladder", "Order", "Sides", "coordinate", "ladder", "sided_slopes", "sides"]
 
 STEPS = 10.0 ** -np.arange(1, 8)
 
@@ -28,6 +28,23 @@ class Order(NamedTuple):
 
     order: float
     units: float
+
+
+class Sides(NamedTuple):
+    """The slopes of φ along one direction, from below and from above, and how far off each may be."""
+
+    below: float
+    above: float
+    doubt: float
+
+    @property
+    def range(self) -> tuple[float, float]:
+        return min(self.below, self.above), max(self.below, self.above)
+
+    def excess(self, value: float) -> float:
+        """By how much a value lies beyond both slopes, and what they may be off by; 0 for a value between."""
+        low, high = self.range
+        return max(low - value, value - high, self.doubt) - self.doubt
 
 
 class Ladder(NamedTuple):
@@ -70,22 +87,36 @@ def ladder(candidate: Candidate, programs: Programs, leaf: int, tangents: list[A
     return Ladder(up, steps, floor, float(slopes[best]), float(doubts[best]))
 
 
-def sided_slopes(candidate: Candidate, leaf: int, elements: list[tuple[int, ...]]) -> tuple[float, float] | None:
+def sided_slopes(candidate: Candidate, leaf: int, elements: list[tuple[int, ...]]) -> Sides | None:
     """The slopes of f's φ from below and from above, along the coordinates of some elements together.
 
     None where they are not finite, or still change with the step: that is curvature, no kink.
     """
     x = as_wide(candidate.problem.moving[leaf])
     size = float(max(abs(x[element]) for element in elements)) or None
-    up, down, steps, _ = _changes(candidate, candidate.programs, leaf, coordinate(candidate, leaf, *elements), size)
-    k = 3 if candidate.lifted64 is not None else 1
-    slopes = [(-down[j] / steps[j], up[j] / steps[j]) for j in (k, k + 1)]
+    return sides(candidate, leaf, coordinate(candidate, leaf, *elements), size)
+
+
+def sides(candidate: Candidate, leaf: int, tangents: list[Any], size: float | None = None, *,
+          at_an_edge: bool = False) -> Sides | None:
+    """The slopes of f's φ on both sides along a direction of one leaf; None where they are not finite, or depend on
+    the step. at_an_edge: a slope on one side alone, where the function's domain ends on the other, counts as both.
+
+    The slope at a step, s(h) = s + c h + O(h²), is freed of its part in h by two steps, of which one is a tenth of
+    the other: s = (10 s(h / 10) - s(h)) / 9. Two such pairs show whether the slope depends on the step.
+    """
+    up, down, steps, rounding = _changes(candidate, candidate.programs, leaf, tangents, size)
+    k = 2 if candidate.lifted64 is not None else 0
+    slopes = np.asarray([-down[k:k + 3] / steps[k:k + 3], up[k:k + 3] / steps[k:k + 3]])
+    if at_an_edge and np.isfinite(slopes).all(1).any():
+        slopes = np.where(np.isfinite(slopes).all(1, keepdims=True), slopes, slopes[::-1])
     if not np.all(np.isfinite(slopes)):
         return None
-    (below, above), (nearer_below, nearer_above) = slopes
-    jump, nearer = above - below, nearer_above - nearer_below
-    is_settled = abs(jump - nearer) <= 0.1 * abs(nearer) + 1e-3 * max(abs(nearer_below), abs(nearer_above))
-    return (float(nearer_below), float(nearer_above)) if is_settled else None
+    first, second = ((10 * slopes[:, j + 1] - slopes[:, j]) / 9 for j in (0, 1))
+    change, doubt = float(np.abs(second - first).max()), 4 * rounding / float(steps[k + 2])
+    if change > 0.01 * float(np.abs(second).max()) + doubt:
+        return None
+    return Sides(float(second[0]), float(second[1]), change + doubt)
 
 
 def coordinate(candidate: Candidate, leaf: int, *elements: tuple) -> list[Any]:

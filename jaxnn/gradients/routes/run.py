@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from jaxnn.gradients.candidate import Candidate
 from jaxnn.gradients.leaf import Leaf
 from jaxnn.gradients.remark import Attempt, Kind, Remark, attempt
+from jaxnn.gradients.routes.blame import blame_reference
 from jaxnn.gradients.routes.differences import along_coordinates, along_directions
 from jaxnn.gradients.routes.forward import by_forward_mode
 from jaxnn.gradients.routes.kinks import excuse_kinks
+from jaxnn.gradients.routes.unjudged import judge_by_slopes
 from jaxnn.gradients.routes.whole import by_float64, by_pass, by_second_order
 
 __all__ = ["compare_by_routes"]
@@ -26,9 +28,13 @@ def compare_by_routes(candidate: Candidate, routes: Sequence[str], directions: i
     if is_lifted or "lifted" not in routes:  # where JAX cannot apply the rule, no other route does
         attempts += _by_other_routes(candidate, routes, directions, every_coordinate)
     leaves = [leaf for done in attempts for leaf in done.results]
+    by_slopes = judge_by_slopes(candidate, leaves) if is_lifted or "lifted" not in routes else Attempt(tuple(leaves))
+    leaves = list(by_slopes.results)
     if any(not leaf.ok for leaf in leaves):
         leaves = excuse_kinks(candidate, leaves)
-    remarks = [remark for done in attempts for remark in done.remarks]
+    by_value = blame_reference(candidate, leaves)
+    leaves = list(by_value.results)
+    remarks = [*(remark for done in attempts for remark in done.remarks), *by_slopes.remarks, *by_value.remarks]
     return Attempt(tuple(leaves), (*remarks, *_of_the_reference(candidate), *_doubts(candidate, leaves)))
 
 
@@ -53,6 +59,8 @@ def _by_other_routes(candidate: Candidate, routes: Sequence[str], directions: in
 
 def _of_the_reference(candidate: Candidate) -> Iterator[Remark]:
     problem = candidate.problem
+    if problem.without_reverse:
+        yield Remark(Kind.NOTE, problem.without_reverse)
     if problem.differs_in_float64:
         yield Remark(Kind.NOTE, "the reference is another function in float64 (does it draw random numbers?): its "
                      "noise was measured in its own precision")
@@ -66,6 +74,6 @@ def _doubts(candidate: Candidate, leaves: list[Leaf]) -> Iterator[Remark]:
     for path in candidate.problem.paths:
         by_route = {leaf.route: leaf for leaf in leaves if leaf.path == path}
         checks = [by_route[route] for route in ("finite differences", "taylor") if route in by_route]
-        is_wrong = any(not leaf.ok for leaf in by_route.values())
+        is_wrong = any(not leaf.ok and leaf.judge == "reference" for leaf in by_route.values())
         if is_wrong and len(checks) == 2 and all(leaf.ok and not leaf.excused for leaf in checks):
             yield Remark(Kind.NOTE, f"{path}: finite differences side with f: is it the reference that is wrong?")

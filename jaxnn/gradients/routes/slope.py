@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn.gradients.leaf import THRESHOLD, Leaf, ReferenceLeaf
+from jaxnn.gradients.programs import pair
 
-__all__ = ["Slope", "compare_slopes", "norm", "slope_leaf", "worst_slope"]
+__all__ = ["NO_SLOPE", "Slope", "along", "compare_slopes", "norm", "slope_leaf", "worst_slope"]
 
 
 class Slope(NamedTuple):
@@ -55,6 +56,11 @@ def slope_leaf(reference: ReferenceLeaf, route: str, slope: Slope, dtype: Any) -
     """The leaf as it compares along its worst direction."""
     return Leaf(reference.path, route, reference.value.shape, slope.error, slope.noise, (), slope.value,
                 slope.reference, exact=slope.error == 0, dtype=jnp.dtype(dtype).name)
+
+
+def along(gradient: np.ndarray, t: np.ndarray) -> float:
+    """<gradient, t>; elements along which t does not go count as nothing, NaN or not."""
+    return float(pair(np.where(t == 0, 0, gradient), t))
 
 
 def norm(x: np.ndarray) -> float:
