@@ -12,7 +12,7 @@ from jaxnn.training.functions import name_of
 from jaxnn.training.precision import expect_outermost
 from jaxnn.training.tracing import expect_same_tree, is_finite, path_of
 
-__all__ = ["TrainState", "expect_optimizer", "start", "start_from"]
+__all__ = ["TrainState", "copied", "expect_optimizer", "start", "start_from"]
 
 
 class TrainState(NamedTuple):
@@ -69,7 +69,7 @@ def _start(who: str, params: Any, state: Any, optimizer: Any, key: Any) -> Train
         expect(is_number, who, "params and state of arrays", f"{type(leaf).__name__} at '{path_of(path[1:])}'",
                "keep what is no array in the function: equinox.partition(model, equinox.is_array) separates the two")
     # The step takes over the buffers it is given: the caller keeps those passed in.
-    params, state, key = jax.tree.map(_copied, (params, state, key))
+    params, state, key = jax.tree.map(copied, (params, state, key))
     optimizer = optax.with_extra_args_support(optimizer)
     # Some optimisers keep the parameters in their state, or an array twice, and a buffer cannot be donated twice.
     opt_state = jax.tree.map(lambda a: jnp.array(a, copy=True), optimizer.init(params))
@@ -88,7 +88,8 @@ def _start(who: str, params: Any, state: Any, optimizer: Any, key: Any) -> Train
     return TrainState(params, state, opt_state, key, jnp.zeros((), jnp.int32))
 
 
-def _copied(leaf: Any) -> jax.Array:
+def copied(leaf: Any) -> jax.Array:
+    """A leaf of a tree as an array of its own, which a step may take over."""
     # With its dtype given, a Python number becomes an array that is not weakly typed, as after a step.
     return jnp.array(leaf, dtype=None if hasattr(leaf, "dtype") else jnp.result_type(leaf), copy=True)
 
