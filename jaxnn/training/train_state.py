@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxnn.checks import expect
+from jaxnn.checks import expect, known
 from jaxnn.training.freezing import frozen_in, moving_leaves
 from jaxnn.training.functions import name_of
 from jaxnn.training.precision import expect_outermost
@@ -57,7 +57,7 @@ def start_from(params: Any, state: Any, optimizer: optax.GradientTransformation,
       key: of what is random in training.
     Raises:
       InputError: the optimizer is no optax transformation; a parameter cannot be trained; the optimizer's first
-        update is not finite, or unlike the parameters.
+        update is unlike the parameters, or not finite (under `jax.jit` and `jax.eval_shape` no value is looked at).
     """
     return _start("start_from", params, state, optimizer, key)
 
@@ -82,7 +82,8 @@ def _start(who: str, params: Any, state: Any, optimizer: Any, key: Any) -> Train
     trial = jax.jit(lambda p, s: optimizer.update(jax.tree.map(jnp.ones_like, p), s, p, value=jnp.ones(()))[0])
     updates = trial(params, opt_state)
     expect_same_tree(who, "an optimizer whose updates are like the parameters", params, updates)
-    expect(bool(is_finite(moving_leaves(updates, frozen))), who,
+    finite = known(is_finite(moving_leaves(updates, frozen)))  # None under jit
+    expect(finite is None or bool(finite), who,
            "an optimizer whose first update, for a gradient of ones, is finite", "NaN or infinity",
            "look at its learning rate")
     return TrainState(params, state, opt_state, key, jnp.zeros((), jnp.int32))
