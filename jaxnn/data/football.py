@@ -8,11 +8,13 @@ import numpy as np
 from jaxnn.data.directory import find
 from jaxnn.data.extra import import_extra
 from jaxnn.data.hdf5 import BadFile
+from jaxnn.data.published import SHA256 as PUBLISHED
+from jaxnn.data.published import expect_published
 
 __all__ = ["FootballField", "load_football"]
 
 # The file as the course published it.
-N_BYTES, SHA256 = 6_038, "1218828095bf91d215622d00b2a5b8784c359e29d9d9c5734949b8e60c5bc231"
+N_BYTES, SHA256 = 6_038, PUBLISHED["data.mat"]
 ASSIGNMENT = "'Regularization' (Deep Learning Specialization, course 2, week 1)"
 MAX_BYTES = 2**20  # of the file; the course's has 6 kB
 SHAPES = {"X": (211, 2), "y": (211, 1), "Xval": (200, 2), "yval": (200, 1)}
@@ -78,6 +80,7 @@ def _read(scipy_io: Any, path: Path) -> dict[str, np.ndarray]:
         if name.startswith("y") and not np.isin(array, (0, 1)).all():
             raise _bad(f"{path}: {name}", "labels 0 and 1", sorted(set(array.ravel().tolist()))[:5],
                        "get the file again")
+    expect_published(path, "data.mat")
     return arrays
 
 

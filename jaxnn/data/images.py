@@ -7,15 +7,14 @@ import numpy as np
 
 from jaxnn.data.directory import find
 from jaxnn.data.hdf5 import BadFile, Field, read_hdf5
+from jaxnn.data.published import SHA256, expect_published
 
 __all__ = ["CatPhotographs", "load_cat", "pixels_to_rows"]
 
 # The files as the course published them: part, file, examples, bytes, SHA-256.
 FILES = (
-    ("train", "train_catvnoncat.h5", 209, 2_572_022,
-     "fbe56ab67c3ae28d564e3a644189117976d6b31af0a3ce9bb17dbf22908af242"),
-    ("test", "test_catvnoncat.h5", 50, 616_958,
-     "6a9d39ce52fa85953c5834695b8534a30ed8cfd54971fb2f080b5a24d002b951"),
+    ("train", "train_catvnoncat.h5", 209, 2_572_022, SHA256["train_catvnoncat.h5"]),
+    ("test", "test_catvnoncat.h5", 50, 616_958, SHA256["test_catvnoncat.h5"]),
 )
 ASSIGNMENT = (
     "'Programming Assignment: Logistic Regression with a Neural Network Mindset' "
@@ -71,6 +70,7 @@ def load_cat(
                 f"got {wrong.size} others, the first {y[wrong[0]]} at index {wrong[0]}; "
                 "get the file again"
             )
+        expect_published(path, file)
         arrays += [x, y]
     train_x, train_y, test_x, test_y = arrays
     no_cat, cat = (name.decode("ascii", "replace") for name in names)

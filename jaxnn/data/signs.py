@@ -1,5 +1,6 @@
 """The course's SIGNS: photographs of hands that show the numbers 0 to 5."""
 
+import io
 import re
 import tarfile
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from jaxnn.data.directory import MissingData, find
 from jaxnn.data.extra import import_extra
 from jaxnn.data.hdf5 import BadFile, Field, read_hdf5
+from jaxnn.data.published import expect_published
 
 __all__ = ["Signs", "load_signs"]
 
@@ -18,6 +20,7 @@ ARCHIVE = "signs_64x64_jpg.tar"
 MEMBER = re.compile(r"(train|val|test)_signs/([0-5])_[^/]*\.jpg")  # the first character is the label
 PIXELS = 64
 MAX_BYTES = 2**16  # of one picture: it has 12,288 bytes unpacked
+MAX_ARCHIVE_BYTES = 2**24  # the archive has 2.5 MB
 ASSIGNMENT = "'TensorFlow Tutorial' (Deep Learning Specialization, course 2, week 3)"
 
 
@@ -48,7 +51,7 @@ def load_signs(directory: str | Path | None = None, *, instead: str = "jaxnn.dat
       instead: what the message of MissingData recommends.
     Raises:
       MissingData: neither is there.
-      BadFile: a file is damaged, or has other pictures or labels than described.
+      BadFile: a file is damaged, is not the course's, or has other pictures or labels than described.
       ModuleNotFoundError: h5py, or for the archive Pillow, is not installed.
     Source: Deep Learning Specialization, course 2, week 3.
     """
@@ -70,6 +73,7 @@ def _from_hdf5(path: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     if (wrong := np.flatnonzero((y < 0) | (y > 5))).size:
         raise _bad(f"{path}: field '{part}_set_y'", "labels 0 to 5",
                    f"{wrong.size} others, the first {y[wrong[0]]} at index {wrong[0]}")
+    expect_published(path, f"{part}_signs.h5")
     return x, y
 
 
@@ -79,23 +83,35 @@ def _from_archive(path: Path) -> Signs:
     read: dict[str, dict[str, tuple[np.ndarray, int]]] = {part: {} for part in COUNTS}
     if not path.is_file():  # reading from a pipe would wait for ever
         raise _bad(path, "a tar archive", "something other than a regular file")
+    size = path.stat().st_size
+    if size > MAX_ARCHIVE_BYTES:
+        raise _bad(path, f"at most {MAX_ARCHIVE_BYTES:,} bytes", f"{size:,}")
     try:
-        with tarfile.open(path, "r:") as archive:  # "r:": not compressed, so it cannot swell
+        # "r:": not compressed, so it cannot swell; from memory, so that no length in it reaches beyond its bytes.
+        with tarfile.open(fileobj=io.BytesIO(path.read_bytes()), mode="r:") as archive:
             for member in archive:
-                match = MEMBER.fullmatch(member.name.removeprefix("./"))
+                if member.size < 0:  # the member after it would be one before it, and so on for ever
+                    raise _bad(f"{path}: {member.name!r}", "a size that is not negative", str(member.size))
+                name = member.name.removeprefix("./")
+                match = MEMBER.fullmatch(name)
                 if match and member.isreg():
-                    part = "test" if match[1] == "test" else "train"
-                    read[part][member.name] = _picture(image, path, archive, member), int(match[2])
-    except (tarfile.TarError, OSError) as error:
-        came = f"{path.stat().st_size:,} bytes that do not read ({error})"
-        raise _bad(path, "a whole tar archive", came) from error
+                    pictures = read["test" if match[1] == "test" else "train"]
+                    if name in pictures:
+                        raise _bad(f"{path}: {name!r}", "one picture of a name", "two")
+                    pictures[name] = _picture(image, path, archive, member), int(match[2])
+    except BadFile:
+        raise
+    except Exception as error:  # damaged archives raise many kinds
+        problem = f"{size:,} bytes that do not read ({str(error) or type(error).__name__})"
+        raise _bad(path, "a whole tar archive", problem) from error
     arrays: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for part, n in COUNTS.items():
         if len(read[part]) != n:
             raise _bad(path, f"{n:,} {part} pictures, such as {part}_signs/5_IMG_1234.jpg",
                        f"{len(read[part]):,}")
-        pictures, labels = zip(*(read[part][name] for name in sorted(read[part])), strict=True)
-        arrays[part] = np.stack(pictures), np.array(labels, np.int64)
+        images, labels = zip(*(read[part][name] for name in sorted(read[part])), strict=True)
+        arrays[part] = np.stack(images), np.array(labels, np.int64)
+    expect_published(path, ARCHIVE)
     return Signs(*arrays["train"], *arrays["test"], source="JPEG")
 
 

@@ -4,7 +4,7 @@ from jaxnn.training.averages import average, with_average
 from jaxnn.training.checkpoint import BadCheckpoint, load, save
 from jaxnn.training.distributed import ProcessLost, connect
 from jaxnn.training.freezing import freeze
-from jaxnn.training.history import Diverged, Failed, History, NotSaved
+from jaxnn.training.history import Diverged, Failed, History, NotSaved, SaveFailed
 from jaxnn.training.inference import evaluate
 from jaxnn.training.log import read_lines
 from jaxnn.training.loop import fit

@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxnn import __version__
-from jaxnn.checks import InputError, expect
-from jaxnn.training.placement import is_key, leaves_by_path, placed_like
+from jaxnn.checks import InputError, expect, is_integer
+from jaxnn.training.placement import expect_like, is_key, leaves_by_path, placed_like
+from jaxnn.training.stored import BadCheckpoint, Described, as_json, described, leaf_bytes, read_leaf, read_small
 
 __all__ = ["BadCheckpoint", "DamagedCheckpoint", "Loaded", "load", "prepare", "save",
            "set_aside", "steps_in"]
@@ -38,10 +38,6 @@ __all__ = ["BadCheckpoint", "DamagedCheckpoint", "Loaded", "load", "prepare", "s
 FORMAT = 1
 NAME = re.compile(r"step_(\d{8,})(\.old)?")
 COMPARED = ("jax", "optax")  # these decide how a run continues, and the form of an optimiser's state
-
-
-class BadCheckpoint(ValueError):
-    """A checkpoint is damaged, or does not exist."""
 
 
 class DamagedCheckpoint(UserWarning):
@@ -86,17 +82,21 @@ def save(directory: str | Path, step: int, tree: Any, *, extra: dict[str, Any] |
     """Writes the tree as directory/step_NNNNNNNN, and removes all but the newest `keep`.
 
     Args:
-      tree: of arrays (any dtype JAX has, PRNG keys too) and Python numbers.
+      tree: of arrays and scalars of JAX and NumPy (any dtype of numbers, PRNG keys too), and Python numbers. Each
+        leaf is loaded as the type, dtype and byte order that it has here.
       step: of training.
-      extra: what JSON can hold: the configuration, the position in the data, measures.
+      extra: a dict that JSON can hold: the configuration, the position in the data, measures. A tuple in it is
+        loaded as a list.
       keep: how many checkpoints stay, at least 2, so that one may be damaged.
     Raises:
-      InputError: an argument is not as above.
+      InputError: an argument is not as above; nothing is written.
       OSError: the disk is full, the directory read-only ...; the older checkpoints are as they were.
     """
     expect(isinstance(keep, int) and keep >= 2, "save", "keep, at least 2", repr(keep))
-    expect(step >= 0, "save", "a step that is not negative", repr(step))
-    directory = Path(directory)
+    expect(is_integer(step, 0), "save", "a step that is not negative", repr(step))
+    expect(isinstance(extra, dict | None), "save", "extra, a dict", type(extra).__name__)
+    as_json("save", "extra", extra or {})
+    directory, step = Path(directory), int(step)
     final = directory / f"step_{step:08d}"
     tree = jax.tree.map(_whole, tree)
     if jax.process_count() == 1:
@@ -125,10 +125,10 @@ def _save(directory: Path, final: Path, tree: Any, step: int, extra: dict[str, A
     try:
         os.mkdir(beside)
         leaves = [_write_leaf(beside, i, path, leaf) for i, (path, leaf) in enumerate(leaves_by_path(tree).items())]
-        manifest = {"format": FORMAT, "step": int(step), "leaves": leaves, "extra": extra,
+        manifest = {"format": FORMAT, "step": step, "leaves": leaves, "extra": extra,
                     "versions": {"jaxnn": __version__, "numpy": np.__version__, "python": platform.python_version()}
                     | {name: metadata.version(name) for name in COMPARED}}
-        text = json.dumps(manifest, indent=1, allow_nan=False).encode()
+        text = as_json("save", "a manifest", manifest)
         _write(beside / "manifest.json", text)
         _write(beside / "manifest.sha256", hashlib.sha256(text).hexdigest().encode())
         _flush(beside)
@@ -138,8 +138,12 @@ def _save(directory: Path, final: Path, tree: Any, step: int, extra: dict[str, A
         shutil.rmtree(beside, ignore_errors=True)
         raise
     # Later steps are of a run that was continued from before them.
-    for old in [s for s in steps_in(directory) if s <= step][:-keep]:
-        shutil.rmtree(directory / f"step_{old:08d}", ignore_errors=True)
+    kept = [s for s in steps_in(directory) if s <= step][-keep:]
+    for name in _names(directory):
+        # A kill may have left one under its old name: the new checkpoint takes its place, if it is there.
+        is_replaced = name.endswith(".old") and os.path.lexists(directory / name.removesuffix(".old"))
+        if _step(name) <= step and (_step(name) not in kept or is_replaced):
+            shutil.rmtree(directory / name, ignore_errors=True)
 
 
 def load(directory: str | Path, like: Any = None, *, step: int | None = None,
@@ -165,17 +169,20 @@ def load(directory: str | Path, like: Any = None, *, step: int | None = None,
         raise BadCheckpoint(f"no checkpoint{'' if step is None else f' of step {step}'} in {directory}, {others}")
     faults = []
     for name in found:
+        path = directory / name
         try:
-            manifest, leaves = _read(directory / name)
+            manifest, leaves = _read_manifest(path)
+            _expect_versions(path, manifest, other_versions)
+            if like is not None:  # before any array is read: a leaf of another size takes no memory
+                expect_like(like, leaves, path)
+            leaves = _read_leaves(path, manifest, leaves)
         except BadCheckpoint as fault:
             faults.append(str(fault))
             continue
         if faults:
             warnings.warn(f"{'; '.join(faults)}; step {manifest['step']} is loaded instead", DamagedCheckpoint,
                           stacklevel=2)
-        _expect_versions(directory / name, manifest, other_versions)
-        return Loaded(leaves if like is None else placed_like(like, leaves, directory / name), manifest["step"],
-                      manifest["extra"])
+        return Loaded(leaves if like is None else placed_like(like, leaves, path), manifest["step"], manifest["extra"])
     raise BadCheckpoint(f"no good checkpoint in {directory}: {'; '.join(faults)}")
 
 
@@ -205,18 +212,9 @@ def _whole(leaf: Any) -> Any:
 
 
 def _write_leaf(directory: Path, i: int, path: str, leaf: Any) -> dict[str, Any]:
-    entry: dict[str, Any] = {"path": path}
-    if type(leaf) in (bool, int, float):
-        return entry | {"python": type(leaf).__name__, "value": leaf if np.isfinite(leaf) else repr(leaf)}
-    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        entry["key"] = str(jax.random.key_impl(leaf))
-        leaf = jax.random.key_data(leaf)
-    array = np.asarray(leaf)
-    expect(array.dtype != object, "save", "arrays and numbers as leaves", f"{type(leaf).__name__} at '{path}'")
-    data = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False)).tobytes()
-    entry |= {"file": f"{i:04d}.bin", "shape": list(array.shape), "dtype": array.dtype.name,
-              "sha256": hashlib.sha256(data).hexdigest()}
-    _write(directory / entry["file"], data)
+    entry, data = leaf_bytes(i, path, leaf)
+    if data is not None:
+        _write(directory / entry["file"], data)
     return entry
 
 
@@ -270,36 +268,41 @@ def _step(name: str) -> int:
     return int(NAME.fullmatch(name)[1])  # type: ignore[index]
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(manifest, {path: leaf}), every byte verified."""
-    text = _bytes(path, "manifest.json")
-    if hashlib.sha256(text).hexdigest().encode() != _bytes(path, "manifest.sha256"):
-        raise BadCheckpoint(f"{path}: manifest.json is not what was written")
-    manifest = json.loads(text)
-    if manifest["format"] != FORMAT:
-        raise InputError("load", f"expects checkpoints of format {FORMAT}; got format {manifest['format']} in {path}; "
-                         "load it with the release that wrote it")
-    if manifest["step"] != _step(path.name):
-        raise BadCheckpoint(f"{path} holds step {manifest['step']}: it was renamed")
-    return manifest, {entry["path"]: _read_leaf(path, entry) for entry in manifest["leaves"]}
-
-
-def _read_leaf(path: Path, entry: dict[str, Any]) -> Any:
-    if "python" in entry:
-        return {"bool": bool, "int": int, "float": float}[entry["python"]](entry["value"])
-    data = _bytes(path, entry["file"])
-    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-        raise BadCheckpoint(f"{path}: {entry['file']} ('{entry['path']}') is not what was written")
-    dtype = jnp.dtype(entry["dtype"])
-    array: Any = np.frombuffer(data, dtype.newbyteorder("<")).reshape(entry["shape"])
-    return jax.random.wrap_key_data(array, impl=entry["key"]) if "key" in entry else array
-
-
-def _bytes(path: Path, name: str) -> bytes:
+def _read_manifest(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(manifest, {path: a Python number, or what is known of an array}), each entry looked at."""
     try:
-        return (path / name).read_bytes()
-    except OSError as error:
-        raise BadCheckpoint(f"{path}: {name} cannot be read ({error.strerror})") from error
+        text = read_small(path, "manifest.json")
+        if hashlib.sha256(text).hexdigest().encode() != read_small(path, "manifest.sha256"):
+            raise BadCheckpoint("manifest.json is not what was written")
+        manifest = json.loads(text)
+        if manifest["format"] != FORMAT:
+            raise InputError("load", f"expects checkpoints of format {FORMAT}; got format {manifest['format']} in "
+                             f"{path}; load it with the release that wrote it")
+        if type(manifest["step"]) is not int or manifest["step"] != _step(path.name):
+            raise BadCheckpoint(f"holds step {manifest['step']}: it was renamed")
+        if not isinstance(manifest["extra"], dict) or not {*COMPARED} <= manifest["versions"].keys():
+            raise BadCheckpoint("manifest.json is not what was written")
+        leaves = {entry["path"]: described(i, entry) for i, entry in enumerate(manifest["leaves"])}
+        if len(leaves) != len(manifest["leaves"]):
+            raise BadCheckpoint("manifest.json has two leaves of one path")
+    except InputError:
+        raise
+    except BadCheckpoint as fault:
+        raise BadCheckpoint(f"{path}: {fault}") from fault
+    except Exception as error:  # a manifest may hold anything, and its own hash may fit
+        raise BadCheckpoint(f"{path}: manifest.json is none of save ({type(error).__name__}: {error})") from error
+    return manifest, leaves
+
+
+def _read_leaves(path: Path, manifest: dict[str, Any], leaves: dict[str, Any]) -> dict[str, Any]:
+    """{path: leaf}, every byte verified."""
+    try:
+        return {entry["path"]: read_leaf(path, entry) if isinstance(leaves[entry["path"]], Described)
+                else leaves[entry["path"]] for entry in manifest["leaves"]}
+    except BadCheckpoint as fault:
+        raise BadCheckpoint(f"{path}: {fault}") from fault
+    except Exception as error:
+        raise BadCheckpoint(f"{path}: a leaf cannot be read ({type(error).__name__}: {error})") from error
 
 
 def _expect_versions(path: Path, manifest: dict[str, Any], other_versions: bool) -> None:

@@ -4,17 +4,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxnn.checks import expect
 from jaxnn.training.position import Best
 from jaxnn.training.train_state import TrainState
 
-__all__ = ["Diverged", "Failed", "History", "NotSaved"]
+__all__ = ["OWN", "TIMES", "Diverged", "Failed", "History", "NotSaved", "SaveFailed"]
+
+TIMES = ("examples_per_second", "seconds", "compile_seconds")
+OWN = {"step", "cost", "gradient_norm", "skipped", *TIMES}  # what fit itself writes into a record
 
 
 class History(NamedTuple):
     """What a run measured.
 
     records: at step 0, each `every` steps and at the end: the step, the mean cost since the last record,
-      the gradient's norm, the metrics, the examples per second, and the seconds of running and of compiling.
+      the gradient's norm, the metrics, the examples per second, and the seconds of running and of compiling. The
+      first record is before any step: it has no cost.
     best: by the metric that is watched, None where none is.
     skipped: steps that were not applied.
     stopped: why the run ended, "steps" or "patience"; in an error "failed", "diverged" or a signal's name.
@@ -26,12 +31,22 @@ class History(NamedTuple):
     stopped: str
 
     def column(self, name: str) -> np.ndarray:
-        """A metric over the records, NaN where it was not measured."""
+        """A metric over the records, as long as `column("step")`, and NaN where it was not measured: so is the
+        first cost, and `column("cost")[1:]` is all that were measured.
+
+        Raises:
+          InputError: no record has it.
+        """
+        names = {key for record in self.records for key in record} | OWN
+        expect(name in names, "column", f"one of {', '.join(sorted(names))}", repr(name))
         return np.array([np.nan if r.get(name) is None else r[name] for r in self.records], float)
 
 
 class Failed(RuntimeError):
-    """A function that the caller gave to `fit` raised. train_state, history: up to there; both are saved."""
+    """Training ended early: a function that the caller gave to `fit` raised, or the system did.
+
+    train_state, history: up to there. The message says whether they are saved too.
+    """
 
     def __init__(self, message: str, train_state: TrainState, history: History):
         super().__init__(message)
@@ -39,7 +54,11 @@ class Failed(RuntimeError):
 
 
 class Diverged(Failed):
-    """Too many steps in a row were not finite. train_state is the last good one; it is saved."""
+    """Too many steps in a row were not finite. train_state is the last good one."""
+
+
+class SaveFailed(Failed, OSError):
+    """Training is done, and its last checkpoint could not be written: the train state is in this error alone."""
 
 
 class NotSaved(UserWarning):

@@ -6,7 +6,9 @@ Killed at any moment and called again with the same arguments, the run continues
 checkpoint and ends with the same parameters, optimiser state, key and step, bit for bit.
 """
 
+import contextlib
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,13 +22,13 @@ from jaxnn.training import checkpoint
 from jaxnn.training.distributed import ProcessLost
 from jaxnn.training.faults import describe_fault
 from jaxnn.training.functions import batch_size
-from jaxnn.training.history import Diverged, Failed, History
+from jaxnn.training.history import Diverged, Failed, History, SaveFailed
 from jaxnn.training.mesh import place, shard
 from jaxnn.training.position import Position
 from jaxnn.training.precision import scale_of
 from jaxnn.training.records import Recorder, measures
 from jaxnn.training.saving import Saver
-from jaxnn.training.settings import Settings, expect_train_state, plain_configuration
+from jaxnn.training.settings import Settings, arrays_of, plain_configuration, whole_directory
 from jaxnn.training.step import Step, StepInfo
 from jaxnn.training.stopping import Interrupted, StopRequests
 from jaxnn.training.train_state import TrainState
@@ -56,7 +58,8 @@ def fit(train_state: TrainState, step: Step, batches: Callable[[int], tuple[Any,
       every: steps between records.
       watch, goal: the metric of which the best, "min" or "max", is kept: in the history, and in directory/best.
       patience: records without a new best after which training ends.
-      directory: for checkpoints and metrics.jsonl. A run that it holds is continued; None saves nothing.
+      directory: for checkpoints and metrics.jsonl. A run that it holds is continued; None saves nothing. One run
+        at a time uses it.
       save_every: steps between checkpoints, `every` if None; keep: how many stay, at least 2.
       resume: False refuses a directory that holds a run.
       configuration: what JSON can hold, saved with each checkpoint; a run of another one is refused.
@@ -69,37 +72,56 @@ def fit(train_state: TrainState, step: Step, batches: Callable[[int], tuple[Any,
       checkpoints: the module that writes them, `jaxnn.training.orbax_checkpoint` for many hosts.
     Raises:
       InputError: an argument is not as above, before any time is spent.
-      Interrupted: on SIGTERM or Ctrl-C, with the train state saved after the step that was running.
-      Diverged: max_skipped steps in a row were not finite; the last good train state is saved.
-      Failed: batches or metrics raised; the train state is saved, and in the error with the history.
+      BadCheckpoint: the directory holds checkpoints, and none is good.
+      Interrupted: on SIGTERM or Ctrl-C, after the step that was running, the last one too; not caught, it ends the
+        process with 128 + the signal's number. A second Ctrl-C is Python's KeyboardInterrupt, and saves nothing.
+      Diverged: max_skipped steps in a row were not finite; it carries the last good train state.
+      Failed: batches, metrics, or anything else raised after the first step.
+      SaveFailed: training is done, and its last checkpoint cannot be written. An earlier failure is a warning only.
       ProcessLost: another process of the run has ended.
-      OSError: the last checkpoint cannot be written. An earlier failure is a warning only.
+    Interrupted, Diverged, Failed and SaveFailed carry the train state and the history. They are saved too, unless
+    the message tells why not.
     """
-    expect_train_state(train_state)
+    train_state = arrays_of(train_state)
     settings = Settings(
         step=step, batches=batches, steps=steps, metrics=metrics, every=every, watch=watch, goal=goal,
-        patience=patience, directory=None if directory is None else Path(directory),
+        patience=patience, directory=whole_directory(directory),
         save_every=every if save_every is None else save_every, keep=keep, resume=resume,
         configuration=plain_configuration(configuration), other_versions=other_versions, tensorboard=tensorboard,
         progress=progress, max_skipped=max_skipped, steps_per_dispatch=steps_per_dispatch, mesh=mesh,
         checkpoints=checkpoints)
     if mesh is not None and all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(train_state)):
         train_state = shard(train_state, mesh)
-    saver = Saver(settings)
-    train_state, position = saver.begin(train_state)
-    recorder = Recorder(settings, position, resumes=saver.resumes)
+    saver, requests = Saver(settings), StopRequests()
+    recorder: Recorder | None = None
+    on_its_way: BaseException | None = None
+    position = Position(0)
     try:
-        with StopRequests() as requests:
-            return _Loop(settings, train_state, position, saver, recorder).train(requests)
-    except (RuntimeError, ValueError, OSError) as error:
+        train_state, position = saver.begin(train_state)
+        recorder = saver.recorder = Recorder(settings, position, resumes=saver.resumes)
+        loop = _Loop(settings, train_state, position, saver, recorder)
+        with requests:
+            train_state, history = loop.train(requests)
+        if requests.noted is not None and jax.process_count() == 1:  # it came while the end was saved
+            raise Interrupted(requests.noted, train_state, history, settings.directory is not None)
+        return train_state, history
+    except BaseException as error:
+        on_its_way = error
+        if requests.noted is not None and not isinstance(error, SystemExit | KeyboardInterrupt):
+            error.add_note(f"{requests.noted} came too: the exit status is that of this error")
         # JAX has more than one kind of error for a connection that is gone.
-        if jax.process_count() == 1 or isinstance(error, Failed | InputError) or not LOST.search(str(error)):
+        if jax.process_count() == 1 or isinstance(error, Failed | InputError) or not (
+                isinstance(error, RuntimeError | ValueError | OSError) and LOST.search(str(error))):
             raise
         remedy = "nothing was saved" if directory is None else f"started again, it continues from {directory}"
         raise ProcessLost(f"another process of this run has ended, near step {position.step}; {remedy}, on however "
                           f"many processes there are then ({str(error).splitlines()[0]})") from error
     finally:
-        recorder.close()
+        try:
+            if recorder is not None:
+                recorder.close(on_its_way)
+        finally:
+            saver.release()
 
 
 class _Loop:
@@ -113,28 +135,63 @@ class _Loop:
         self.n_descriptions = 0
 
     def train(self, requests: StopRequests) -> tuple[TrainState, History]:
+        """Takes the steps. Once one is taken, every error but a second Ctrl-C carries the train state."""
+        first = self.position.step
+        try:
+            return self._train(requests)
+        except Exception as error:
+            # Where another process is gone, nothing can be saved; before the first step there is nothing to save.
+            if isinstance(error, Failed) or jax.process_count() > 1 or self.position.step == first:
+                raise
+            raise self._failed("training failed", error) from error
+        except SystemExit as error:  # by a function of the caller
+            if not isinstance(error, Interrupted) and self.position.step > first and jax.process_count() == 1:
+                error.add_note(str(self._failed("the process was ended", error)))
+            raise
+
+    def _train(self, requests: StopRequests) -> tuple[TrainState, History]:
         settings, position = self.settings, self.position
         many, patience = settings.steps_per_dispatch, settings.patience
         if not self.saver.resumes:  # and not by the records, which only the first process has
             self._record_first()
+        elif self.saver.has_new_watch and settings.watch is not None:
+            self._first_measures()
+        self.saver.look(position)
         while position.step < settings.steps and position.has_patience(patience):
             self._dispatch(many if position.step % many == 0 and position.step + many <= settings.steps else 1)
             if position.step % settings.every == 0 or position.step == settings.steps:
                 self._record()
             is_last = position.step == settings.steps or not position.has_patience(patience)
             stop = requests.pending()
-            if is_last or stop:
+            if stop:
+                raise self._stopped(stop)
+            if is_last:
                 self._settle()
-                self.saver.save(self.train_state, position)
+                failure = self.saver.attempt(self.train_state, position)
+                if failure is not None:
+                    raise SaveFailed(f"training is done, at step {position.step}{self.saver.outcome(failure)}",
+                                     self.train_state, self._end()) from failure
             elif position.step % settings.save_every == 0:
                 self._settle()
                 self.saver.try_to_save(self.train_state, position)
-            if stop and not is_last:
-                saved = "not saved: fit has no directory" if settings.directory is None else (
-                    f"saved in {settings.directory}")
-                self.recorder.progress.say(f"{stop}: stopped at step {position.step}; {saved}")
-                raise Interrupted(stop, self.train_state, self._history(stop))
-        return self.train_state, self._history("steps" if position.has_patience(patience) else "patience")
+        return self.train_state, self._end()
+
+    def _stopped(self, name: str) -> Interrupted:
+        """The error for a signal, with everything saved that can be."""
+        self._settle()
+        failure = self.saver.attempt(self.train_state, self.position)
+        directory = self.settings.directory
+        if failure is not None:  # the error has no message: it ends the process quietly
+            with contextlib.suppress(OSError, ValueError):
+                print(f"{name} at step {self.position.step}: not saved in {directory} ({type(failure).__name__}: "
+                      f"{failure})", file=sys.stderr, flush=True)
+        saved = "not saved: fit has no directory" if directory is None else (
+            f"saved in {directory}" if failure is None else f"not saved in {directory}")
+        self.recorder.progress.say(f"{name}: stopped at step {self.position.step}; {saved}")
+        return Interrupted(name, self.train_state, self._history(name), directory is not None and failure is None)
+
+    def _end(self) -> History:
+        return self._history("steps" if self.position.has_patience(self.settings.patience) else "patience")
 
     def _history(self, stopped: str) -> History:
         return History(list(self.recorder.records), self.position.best, self.position.skipped, stopped)
@@ -171,21 +228,29 @@ class _Loop:
         except InputError:
             raise
         except Exception as error:
-            raise self._failed("batches", error) from error
+            raise self._failed("batches raised", error) from error
 
     def _filled(self, batch: Any) -> tuple[Any, Any, int]:
         expect(isinstance(batch, tuple | list) and len(batch) == 2, "fit", "batches that give (x, labels)",
                f"{type(batch).__name__}" + (f" of {len(batch)}" if isinstance(batch, tuple | list) else ""))
         return self.settings.step.fill(self.train_state, *batch)
 
-    def _failed(self, name: str, error: Exception) -> Failed:
-        """The error for what the caller gave to fit and raised; the run is saved first."""
-        self._settle()
-        self.saver.try_to_save(self.train_state, self.position)
-        directory = self.settings.directory
-        saved = "" if directory is None else f"; the train state is saved in {directory}"
-        return Failed(f"{name} raised at step {self.position.step}: {type(error).__name__}: {error}{saved}",
-                      self.train_state, self._history("failed"))
+    def _failed(self, what: str, error: BaseException) -> Failed:
+        """The error for what went wrong; the run is saved first, if it can be."""
+        try:
+            self._settle()
+        except Failed:
+            raise
+        except Exception:  # the step that runs has failed: what it reports is not there
+            self.pending = None
+        message = f"{what} at step {self.position.step}: {type(error).__name__}: {error}"
+        if not _is_readable(self.train_state):
+            directory = self.settings.directory
+            saved = "nothing was saved" if directory is None else f"started again, it continues from {directory}"
+            return Failed(f"{message}; the step that failed has taken the train state with it, and {saved}",
+                          self.train_state, self._history("failed"))
+        failure = self.saver.attempt(self.train_state, self.position)
+        return Failed(message + self.saver.outcome(failure), self.train_state, self._history("failed"))
 
     # What steps report.
 
@@ -226,20 +291,22 @@ class _Loop:
             is_last = self.n_descriptions >= MAX_DESCRIPTIONS
             progress.say(description + ("; further ones are only counted" if is_last else ""))
         if is_end:
-            self.saver.save(self.train_state, position)
-            directory = self.settings.directory
-            saved = "" if directory is None else f"; the last good train state is saved in {directory}"
+            failure = self.saver.attempt(self.train_state, position)
+            saved = self.saver.outcome(failure, "the last good train state")
             raise Diverged(f"{position.in_a_row} steps in a row were not finite{saved}; the last: {description}",
-                           self.train_state, self._history("diverged"))
+                           self.train_state, self._history("diverged")) from failure
 
     # Records.
 
-    def _record_first(self) -> None:
+    def _first_measures(self) -> dict[str, Any]:
         try:
-            found = measures(self.settings, self.train_state)
+            return measures(self.settings, self.train_state)
         except Exception as error:
             raise InputError("fit", f"expects metrics that are measured before the first step too; got "
                              f"{type(error).__name__}: {error}") from error
+
+    def _record_first(self) -> None:
+        found = self._first_measures()
         self.recorder.write_first(self.position, found)
         self._compare(found)
 
@@ -249,10 +316,19 @@ class _Loop:
         try:
             found = measures(self.settings, self.train_state)
         except Exception as error:
-            raise self._failed("metrics", error) from error
+            raise self._failed("metrics raised", error) from error
         self.recorder.write(self.position, cost, found)
         self._compare(found)
 
     def _compare(self, found: dict[str, Any]) -> None:
         if self.settings.watch is not None:
             self.position.compare_with_best(found[self.settings.watch], self.settings.goal, self.train_state)
+
+
+def _is_readable(train_state: TrainState) -> bool:
+    """Whether the arrays are there: a step takes over the buffers of the state before it, even if it fails then."""
+    try:
+        jax.block_until_ready(train_state)
+    except Exception:  # of JAX, of many kinds: the buffer is deleted, or what computed it has failed
+        return False
+    return not any(leaf.is_deleted() for leaf in jax.tree.leaves(train_state))

@@ -50,8 +50,10 @@ def is_key(leaf: Any) -> bool:
 
 
 def _placed(leaf: Any, like: Any) -> Any:
-    if type(like) in (bool, int, float):
+    if type(like) in (bool, int, float, complex):
         return leaf
+    if isinstance(like, np.generic):
+        return np.asarray(leaf)[()]
     sharding = getattr(like, "sharding", None)
     if sharding is not None and not sharding.is_fully_addressable:
         data = jax.random.key_data(leaf) if is_key(leaf) else leaf
@@ -66,4 +68,6 @@ def _placed(leaf: Any, like: Any) -> Any:
 
 
 def _type(leaf: Any) -> str:
-    return type(leaf).__name__ if type(leaf) in (bool, int, float) else f"{leaf.dtype}{list(leaf.shape)}"
+    if not hasattr(leaf, "dtype"):
+        return type(leaf).__name__
+    return f"{leaf.dtype}{list(leaf.shape)}"

@@ -56,7 +56,7 @@ class Position:
     def compare_with_best(self, value: float, goal: str, train_state: TrainState) -> None:
         """Keeps this value, and the network it belongs to, if it is better than the best; NaN never is."""
         sign = 1 if goal == "min" else -1
-        if np.isnan(value) or (self.best is not None and not sign * value < sign * self.best.value):
+        if value != value or (self.best is not None and not sign * value < sign * self.best.value):
             self.since_best += 1
             return
         self.since_best = 0

@@ -1,11 +1,15 @@
 """The records of a run: what is measured, how long it took, and where it is written."""
 
 import time
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from jaxnn.training.history import OWN, TIMES, NotSaved
 from jaxnn.training.log import Log, Progress, TensorBoard
 from jaxnn.training.position import Position
 from jaxnn.training.settings import Settings
@@ -13,12 +17,8 @@ from jaxnn.training.train_state import TrainState
 
 __all__ = ["Recorder", "Stopwatch", "measures"]
 
-TIMES = ("examples_per_second", "seconds", "compile_seconds")  # in a record, but not on its line
-OWN = {"step", "cost", "gradient_norm", "skipped", *TIMES}
-
-
 def measures(settings: Settings, train_state: TrainState) -> dict[str, Any]:
-    """The metrics, as numbers.
+    """The metrics, as numbers of Python.
 
     Raises:
       ValueError, TypeError: a metric has a name of the record's own, or is no number; the watched one is missing.
@@ -26,6 +26,8 @@ def measures(settings: Settings, train_state: TrainState) -> dict[str, Any]:
     if settings.metrics is None:
         return {}
     found = settings.metrics(train_state.params, train_state.state)
+    if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
+        raise TypeError(f"{found!r}, no dict of names and numbers")
     own = sorted(OWN & found.keys())
     if own:
         raise ValueError(f"{', '.join(own)}, which the record has of its own; name it dev_{own[0]}, say")
@@ -34,10 +36,26 @@ def measures(settings: Settings, train_state: TrainState) -> dict[str, Any]:
     return {name: _number(name, value) for name, value in found.items()}
 
 
-def _number(name: str, value: Any) -> Any:
+def _number(name: str, value: Any) -> int | float | bool:
     if np.ndim(value) != 0:
         raise TypeError(f"'{name}' is an array of shape {np.shape(value)}, not a number")
-    return value if isinstance(value, int | float | bool) else np.asarray(value).item()
+    if type(value) in (bool, int, float):
+        number = value
+    else:
+        array = np.asarray(value)
+        if array.dtype != bool and not (jnp.issubdtype(array.dtype, np.number)
+                                        and not jnp.issubdtype(array.dtype, np.complexfloating)):
+            raise TypeError(f"'{name}' is {value!r}, not a number")
+        number = array.item()
+    try:
+        plain = float(number)
+    except OverflowError:
+        raise ValueError(f"'{name}' is an integer beyond the range of float64") from None
+    if isinstance(number, bool | int):
+        return number
+    if plain != number and number == number:  # of more digits, as NumPy's longdouble has
+        raise ValueError(f"'{name}' is {number!r}, which float64 rounds; pass float(...) of it")
+    return plain
 
 
 class Stopwatch:
@@ -110,7 +128,23 @@ class Recorder:
             self.records.append(record)
         self.progress.record(record, TIMES, seconds_left)
 
-    def close(self) -> None:
-        for writer in self._writers:
-            writer.close()
-        self.progress.close()
+    def restore(self) -> list[str]:
+        """Writes anew what was removed from the directory while training; the names of it.
+
+        Raises:
+          OSError: it cannot be written.
+        """
+        return [name for name, writer in zip(("metrics.jsonl", "tensorboard"), self._writers, strict=False)
+                if writer.restore()]
+
+    def close(self, on_its_way: BaseException | None) -> None:
+        """Closes all files. A failure never takes the place of an error that is on its way, None if none is."""
+        for part in (*self._writers, self.progress):
+            try:
+                part.close()
+            except Exception as error:
+                problem = f"{type(part).__name__} could not be closed ({type(error).__name__}: {error})"
+                if on_its_way is not None:
+                    on_its_way.add_note(problem)
+                else:
+                    warnings.warn(problem, NotSaved, stacklevel=2)

@@ -2,18 +2,22 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
-from jaxnn.checks import InputError, expect
+from jaxnn.checks import expect
 from jaxnn.training.step import Step
-from jaxnn.training.train_state import TrainState
+from jaxnn.training.stored import as_json
+from jaxnn.training.tracing import path_of
+from jaxnn.training.train_state import TrainState, copied
 
-__all__ = ["Settings", "expect_train_state", "plain_configuration"]
+__all__ = ["Settings", "arrays_of", "plain_configuration", "whole_directory"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,6 +61,10 @@ class Settings:
             is_count = isinstance(value, int) and not isinstance(value, bool) and value > 0
             expect(is_count or (name == "patience" and value is None), "fit", f"{name}, a positive integer",
                    repr(value))
+        for name in ("resume", "other_versions", "tensorboard", "progress"):
+            value = getattr(self, name)
+            expect(isinstance(value, bool | np.bool_), "fit", f"{name}, True or False", repr(value))
+        expect(isinstance(self.watch, str | None), "fit", "watch, the name of a metric", repr(self.watch))
         expect(self.keep >= 2, "fit", "keep, at least 2", repr(self.keep), "one may be damaged")
         expect(self.goal in ("min", "max"), "fit", "goal 'min' or 'max'", repr(self.goal))
         expect(self.patience is None or self.watch is not None, "fit", "a metric to watch, for patience", "none",
@@ -71,23 +79,43 @@ class Settings:
                "a directory", f"the file {self.directory}", "name another place")
 
 
-def expect_train_state(train_state: Any) -> None:
-    """Raises InputError unless this is a TrainState that JAX can compute with as it is."""
+def arrays_of(train_state: Any) -> TrainState:
+    """The train state with its leaves of NumPy and Python as arrays of JAX, of the same dtypes.
+
+    Raises:
+      InputError: this is no TrainState, or JAX cannot compute with it as it is.
+    """
     expect(isinstance(train_state, TrainState), "fit", "a TrainState, made by start", type(train_state).__name__)
-    wide = [leaf for leaf in jax.tree.leaves(train_state) if str(leaf.dtype) in ("float64", "int64", "complex128")]
+    for path, leaf in jax.tree_util.tree_flatten_with_path(train_state)[0]:
+        is_array = isinstance(leaf, bool | int | float | complex) or hasattr(leaf, "dtype")
+        expect(is_array, "fit", "a train state of arrays", f"{type(leaf).__name__} at '{path_of(path)}'")
+    leaves = jax.tree.leaves(train_state)
+    wide = [leaf for leaf in leaves if str(getattr(leaf, "dtype", "")) in ("float64", "int64", "uint64", "complex128")]
     expect(not wide or jax.config.read("jax_enable_x64"), "fit", "float64 to be on, for a train state of 64 bits",
            "jax_enable_x64 off", "call fit inside of jax.enable_x64(True)")
+    arrays: TrainState = jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else copied(leaf), train_state)
+    return arrays
 
 
 def plain_configuration(configuration: dict[str, Any] | None) -> dict[str, Any]:
     """The configuration as JSON reads it back: a tuple becomes a list.
 
     Raises:
-      InputError: JSON cannot hold it.
+      InputError: it is no dict, or JSON cannot hold it.
     """
-    try:
-        plain: dict[str, Any] = json.loads(json.dumps(configuration or {}, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise InputError("fit", f"expects a configuration that JSON can hold; got {configuration!r} ({error}); "
-                         "write what is no number, text or list as text") from error
+    expect(isinstance(configuration, dict | None), "fit", "a configuration, a dict", type(configuration).__name__)
+    plain: dict[str, Any] = json.loads(as_json("fit", "a configuration", configuration or {}))
     return plain
+
+
+def whole_directory(directory: str | Path | None) -> Path | None:
+    """The directory from the root on, so that a function of the caller may change the working directory.
+
+    Raises:
+      InputError: this is no path.
+    """
+    if directory is None:
+        return None
+    expect(isinstance(directory, str | os.PathLike) and str(directory) != "", "fit", "a directory, text or a path",
+           repr(directory))
+    return Path(directory).absolute()

@@ -5,8 +5,8 @@
     train_state, info = step(train_state, x, labels)
 
 The optimiser is optax's, with what it brings: clipping, weight decay, schedules, averages of the
-parameters. A step whose cost, gradient, update or running statistics are not finite changes nothing but the
-number of the step, and `info.applied` is False.
+parameters. A step whose cost, gradient, update, optimiser state or running statistics are not finite changes
+nothing but the number of the step, and `info.applied` is False.
 """
 
 import functools
@@ -19,12 +19,12 @@ import numpy as np
 import optax
 from jax.sharding import SingleDeviceSharding
 
-from jaxnn.checks import expect
+from jaxnn.checks import expect, known
 from jaxnn.training.freezing import frozen_in, moving_leaves, with_moving_leaves
 from jaxnn.training.functions import batch_size, expect_layer, expect_loss, losses_of, over_batch, plain
 from jaxnn.training.mesh import Layout
 from jaxnn.training.precision import PRECISIONS, LossScaled, adjusted, cast_floats, scale_of
-from jaxnn.training.tracing import Traces, expect_same_tree, is_finite, mixes_examples, stays_finite
+from jaxnn.training.tracing import Traces, expect_same_tree, is_finite, mixes_examples, path_of, stays_finite
 from jaxnn.training.train_state import TrainState, expect_optimizer
 
 __all__ = ["Step", "StepInfo", "make_step"]
@@ -92,16 +92,26 @@ class Step:
 
     def __call__(self, train_state: TrainState, x: Any, labels: Any,
                  n: int | None = None) -> tuple[TrainState, StepInfo]:
-        """One step, on the first n examples; None takes all, of a batch that `fill` fills up first."""
+        """One step, on the first n examples; None takes all, of a batch that `fill` fills up first.
+
+        Raises:
+          InputError: n is not in 1 .. the size of the batch (looked at unless it is traced); the optimizer's state is
+            that of another optimizer; the layer, the loss or the optimizer refuses what it gets.
+        """
         if n is None:
             x, labels, n = self.fill(train_state, x, labels)
+        else:
+            _expect_counts(n, (), batch_size(x, labels))
         return self._program("one", train_state)(train_state, x, labels, n)
 
     def many(self, train_state: TrainState, x: Any, labels: Any, n: Any = None) -> tuple[TrainState, StepInfo]:
         """As many steps as x and labels have entries along their first axis, (steps, B, ...), in one
         dispatch: for steps so short that Python's share in them shows. n: (steps,), as in a single step."""
         n_steps, size = np.shape(jax.tree.leaves(x)[0])[:2]
-        n = np.full(n_steps, size, np.int32) if n is None else n
+        if n is None:
+            n = np.full(n_steps, size, np.int32)
+        else:
+            _expect_counts(n, (n_steps,), size)
         return self._program("many", train_state)(train_state, x, labels, n)
 
     def fill(self, train_state: TrainState, x: Any, labels: Any) -> tuple[Any, Any, int]:
@@ -150,6 +160,7 @@ class Step:
         return jax.lax.scan(lambda before, batch: self._step(layout, before, *batch), train_state, (x, labels, n))
 
     def _step(self, layout: Any, before: TrainState, x: Any, labels: Any, n: Any) -> tuple[TrainState, StepInfo]:
+        _expect_own_state(self.optimizer, before)
         whole = before if layout is None else before._replace(params=layout.gathered(before.params))
         frozen = frozen_in(before.opt_state, before.params)
         (cost, state), scaled = self._gradient(whole, frozen, x, labels, n)
@@ -169,7 +180,9 @@ class Step:
 
         # A norm that is finite has no element whose square is not, which would stay in Adam's v for good.
         norm = optax.tree.norm(scaled)
-        applied = is_finite((cost, norm, moving_leaves(update()[0], frozen))) & stays_finite(before.state, state)
+        trial, trial_state = update()
+        applied = is_finite((cost, norm, moving_leaves(trial, frozen))) & stays_finite(
+            (before.state, before.opt_state), (state, trial_state))
         # A branch, and no jnp.where over all arrays, which would keep two of each; the updates it applies are
         # computed anew, for that takes less time than to keep them.
         new, opt_state = jax.lax.cond(applied, moved, lambda: (old, before.opt_state))
@@ -239,6 +252,31 @@ def _is_spread(train_state: TrainState) -> bool:
     if all(type(getattr(leaf, "sharding", None)) is SingleDeviceSharding for leaf in leaves):
         return False
     return any(len(getattr(leaf, "devices", set)()) > 1 for leaf in leaves if not isinstance(leaf, jax.core.Tracer))
+
+
+def _expect_counts(n: Any, shape: tuple[int, ...], size: int) -> None:
+    """Raises InputError unless n is of this shape, and each a number of examples in 1 .. size."""
+    is_count = jnp.issubdtype(jnp.result_type(n), jnp.integer) and np.shape(n) == shape
+    values = known(n) if is_count else None
+    expect(is_count and (values is None or bool(np.all((values >= 1) & (values <= size)))), "step",
+           f"n, of shape {shape}, in 1 .. {size}, the examples of the batch",
+           str(n) if np.shape(n) == shape else f"shape {np.shape(n)}")
+
+
+def _expect_own_state(optimizer: Any, train_state: TrainState) -> None:
+    """Raises InputError unless the optimizer's state has the structure and shapes of those that it makes."""
+    try:
+        own = jax.eval_shape(optimizer.init, train_state.params)
+    except jax.errors.ConcretizationTypeError:  # it looks at values, and cannot be asked
+        return
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (own, train_state.opt_state)]
+    expected, actual = ({path_of(path): list(jnp.shape(leaf)) for path, leaf
+                         in jax.tree_util.tree_flatten_with_path(tree)[0]} for tree in (own, train_state.opt_state))
+    changes = [f"'{path}' is {actual.get(path, 'missing')}, not {expected.get(path, 'there')}"
+               for path in {**expected, **actual} if expected.get(path) != actual.get(path)]
+    expect(structures[0] == structures[1] and not changes, "step", "the state of its own optimizer",
+           ", ".join(changes[:5]) or f"{structures[1]} in place of {structures[0]}",
+           "give start and make_step the same optimizer")
 
 
 def _with_zeros(params: Any, frozen: Any, grads: list[jax.Array]) -> Any:

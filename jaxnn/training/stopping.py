@@ -13,15 +13,15 @@ __all__ = ["Interrupted", "StopRequests"]
 
 
 class Interrupted(SystemExit):
-    """Training stopped at a signal and saved its train state. Not caught, this ends the process quietly, with
-    128 + the signal's number as its status.
+    """Training stopped at a signal, and saved its train state if it could. Not caught, this ends the process quietly,
+    with 128 + the signal's number as its status.
 
-    train_state, history: up to the last step taken.
+    train_state, history: up to the last step taken; is_saved: whether they are in the run's directory.
     """
 
-    def __init__(self, name: str, train_state: Any, history: Any):
+    def __init__(self, name: str, train_state: Any, history: Any, is_saved: bool):
         super().__init__(128 + signal.Signals[name])
-        self.name, self.train_state, self.history = name, train_state, history
+        self.name, self.train_state, self.history, self.is_saved = name, train_state, history, is_saved
 
 
 class StopRequests:
@@ -54,6 +54,11 @@ class StopRequests:
             signal.signal(signal.SIGINT, self._handlers[signal.SIGINT])
             if jax.process_count() > 1:
                 os.kill(os.getpid(), signal.SIGTERM)  # which JAX passes on
+
+    @property
+    def noted(self) -> str | None:
+        """The name of the signal that this process has received, if there was one."""
+        return self._signal
 
     def pending(self) -> str | None:
         """The name of the signal at which to stop, if there was one. All processes call this equally often, and

@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxnn.checks import expect
+from jaxnn.checks import expect, known
 from jaxnn.layers.layer import Layer, shape_of
 from jaxnn.training.freezing import frozen_in, moving_leaves
 from jaxnn.training.functions import name_of
 from jaxnn.training.precision import expect_outermost
 from jaxnn.training.tracing import expect_same_tree, is_finite, path_of
 
-__all__ = ["TrainState", "expect_optimizer", "start", "start_from"]
+__all__ = ["TrainState", "copied", "expect_optimizer", "start", "start_from"]
 
 
 class TrainState(NamedTuple):
@@ -61,7 +61,7 @@ def start_from(params: Any, state: Any, optimizer: optax.GradientTransformation,
       key: of what is random in training.
     Raises:
       InputError: the optimizer is no optax transformation; a parameter cannot be trained; the optimizer's first
-        update is not finite, or unlike the parameters.
+        update is unlike the parameters, or not finite (under `jax.jit` and `jax.eval_shape` no value is looked at).
     """
     return _start("start_from", params, state, optimizer, key)
 
@@ -73,7 +73,7 @@ def _start(who: str, params: Any, state: Any, optimizer: Any, key: Any) -> Train
         expect(is_number, who, "params and state of arrays", f"{type(leaf).__name__} at '{path_of(path[1:])}'",
                "keep what is no array in the function: equinox.partition(model, equinox.is_array) separates the two")
     # The step takes over the buffers it is given: the caller keeps those passed in.
-    params, state, key = jax.tree.map(_copied, (params, state, key))
+    params, state, key = jax.tree.map(copied, (params, state, key))
     optimizer = optax.with_extra_args_support(optimizer)
     # Some optimisers keep the parameters in their state, or an array twice, and a buffer cannot be donated twice.
     opt_state = jax.tree.map(lambda a: jnp.array(a, copy=True), optimizer.init(params))
@@ -86,13 +86,15 @@ def _start(who: str, params: Any, state: Any, optimizer: Any, key: Any) -> Train
     trial = jax.jit(lambda p, s: optimizer.update(jax.tree.map(jnp.ones_like, p), s, p, value=jnp.ones(()))[0])
     updates = trial(params, opt_state)
     expect_same_tree(who, "an optimizer whose updates are like the parameters", params, updates)
-    expect(bool(is_finite(moving_leaves(updates, frozen))), who,
+    finite = known(is_finite(moving_leaves(updates, frozen)))  # None under jit
+    expect(finite is None or bool(finite), who,
            "an optimizer whose first update, for a gradient of ones, is finite", "NaN or infinity",
            "look at its learning rate")
     return TrainState(params, state, opt_state, key, jnp.zeros((), jnp.int32))
 
 
-def _copied(leaf: Any) -> jax.Array:
+def copied(leaf: Any) -> jax.Array:
+    """A leaf of a tree as an array of its own, which a step may take over."""
     # With its dtype given, a Python number becomes an array that is not weakly typed, as after a step.
     return jnp.array(leaf, dtype=None if hasattr(leaf, "dtype") else jnp.result_type(leaf), copy=True)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxnn.data import BadFile, MissingData
+from jaxnn.data import BadFile, MissingData, published
 from jaxnn.data.football import N_BYTES, SHA256, SHAPES, load_football
 
 scipy_io = pytest.importorskip("scipy.io")
@@ -40,10 +40,24 @@ def test_the_field(course):
     assert max(np.abs(field.train_x).max(), np.abs(field.test_x).max()) < 1
 
 
-def test_a_flat_copy(tmp_path):
+def test_a_flat_copy(tmp_path, monkeypatch):
+    monkeypatch.setattr(published, "SHA256", {})
     write(tmp_path, y=np.ones((211, 1)))
     field = load_football(tmp_path)
     assert field.train_y.sum() == 211 and field.test_y.sum() == 0
+
+
+def test_a_flipped_bit_is_found(tmp_path, course):
+    data = bytearray(course.read_bytes())
+    for place in (40, 200, 3000, len(data) - 1):
+        damaged = data.copy()
+        damaged[place] ^= 1
+        (tmp_path / "data.mat").write_bytes(damaged)
+        with pytest.raises(BadFile):
+            load_football(tmp_path)
+    write(tmp_path)
+    with pytest.raises(BadFile, match="the file that the course published, of SHA-256 12188280"):
+        load_football(tmp_path)
 
 
 def test_a_missing_file_says_how_to_get_it(tmp_path):

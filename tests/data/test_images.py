@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxnn.data import BadFile, MissingData, load_cat, pixels_to_rows
+from jaxnn.data import BadFile, MissingData, load_cat, pixels_to_rows, published
 from jaxnn.data.images import FILES
 
 h5py = pytest.importorskip("h5py")
@@ -60,7 +60,8 @@ def test_published_costs_of_logistic_regression(course):
     assert cost == pytest.approx(0.584508, abs=5e-7)
 
 
-def test_flat_copies(tmp_path):
+def test_flat_copies(tmp_path, monkeypatch):
+    monkeypatch.setattr(published, "SHA256", {})
     write(tmp_path, "train", n=209)
     write(tmp_path, "test", n=50)
     cat = load_cat(tmp_path)
@@ -68,7 +69,16 @@ def test_flat_copies(tmp_path):
     assert (cat.train_x == 7).all()
 
 
-def test_missing_file_says_how_to_get_it(tmp_path):
+def test_a_flipped_bit_of_a_pixel_is_found(tmp_path, course):
+    for _, name, *_ in FILES:
+        data = bytearray((course / "c1" / name).read_bytes())
+        data[len(data) // 2] ^= 1
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(BadFile, match=r"train_catvnoncat.h5 expects the file that the course published"):
+        load_cat(tmp_path)
+
+
+def test_missing_file_says_how_to_get_it(tmp_path, monkeypatch):
     with pytest.raises(MissingData) as error:
         load_cat(tmp_path, instead="--data breast-cancer")
     folder, name = tmp_path / "c1" / "train_catvnoncat.h5", tmp_path / "train_catvnoncat.h5"
@@ -80,6 +90,7 @@ def test_missing_file_says_how_to_get_it(tmp_path):
         "fbe56ab67c3ae28d564e3a644189117976d6b31af0a3ce9bb17dbf22908af242), and put it at one of "
         "these places or point JAXNN_DATA at its directory; or use --data breast-cancer, which "
         "needs no file")
+    monkeypatch.setattr(published, "SHA256", {})
     write(tmp_path, "train", n=209)
     with pytest.raises(MissingData, match=r"^c1/test_catvnoncat\.h5 .* 616,958 bytes .*6a9d39ce"):
         load_cat(tmp_path)

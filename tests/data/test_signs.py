@@ -6,8 +6,14 @@ import tarfile
 import numpy as np
 import pytest
 
-from jaxnn.data import BadFile, MissingData, find
+from jaxnn.data import BadFile, MissingData, find, published
 from jaxnn.data.signs import COUNTS, load_signs
+
+
+@pytest.fixture
+def any_hash(monkeypatch):
+    """For a test whose file is made up, and right but for its hash."""
+    monkeypatch.setattr(published, "SHA256", {})
 
 
 def jpeg(value, size=64, mode="RGB"):
@@ -30,7 +36,7 @@ def write_archive(directory, *, counts=(864, 216, 120), picture=None, name="trai
             archive.addfile(info, io.BytesIO(content))
 
 
-def test_the_archive_is_read_by_the_names_of_its_members(tmp_path):
+def test_the_archive_is_read_by_the_names_of_its_members(tmp_path, any_hash):
     write_archive(tmp_path)
     read = load_signs(tmp_path)
     assert read.source == "JPEG"
@@ -70,13 +76,73 @@ def test_a_truncated_archive_is_refused(tmp_path):
         load_signs(tmp_path)
 
 
+def test_an_archive_of_other_pictures_is_refused(tmp_path):
+    write_archive(tmp_path)
+    with pytest.raises(BadFile, match=r"the file that the course published, of SHA-256 dc11bd83.*; got SHA-256"):
+        load_signs(tmp_path)
+
+
+def test_a_bit_that_is_flipped_in_a_picture_is_found(tmp_path):
+    """JPEG decodes it to another picture without an error; the arrays of the HDF5 file look as before."""
+    for name, place in (("signs_64x64_jpg.tar", 1_000_000), ("signs_64x64_jpg.tar", 2_467_839)):
+        try:
+            data = bytearray(find(f"c2/{name}", how_to_get="", instead="").read_bytes())
+        except MissingData as missing:
+            pytest.skip(f"needs the course's photographs: {missing}")
+        data[place] ^= 1
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(BadFile):
+            load_signs(tmp_path)
+
+
+@pytest.mark.parametrize("error", [MemoryError, RecursionError, OverflowError, ZeroDivisionError])
+def test_whatever_a_damaged_archive_raises(tmp_path, monkeypatch, error):
+    write_archive(tmp_path)
+
+    def damaged(*args):
+        raise error
+
+    monkeypatch.setattr(tarfile.TarInfo, "fromtarfile", damaged)
+    with pytest.raises(BadFile, match=f"a whole tar archive; got .* do not read .{error.__name__}"):
+        load_signs(tmp_path)
+
+
+def test_bytes_written_over_the_headers_are_refused(tmp_path):
+    """Long names, extended headers and sizes in base 256, each with a checksum that fits."""
+    write_archive(tmp_path)
+    path = tmp_path / "signs_64x64_jpg.tar"
+    whole = path.read_bytes()
+    for kind in b"LKxgS1257":
+        for size in (b"77777777777\0", b"\x80" + b"\x00" * 7 + b"\x7f" * 4, b"\xff" * 12, b"\xff" * 11 + b"\x00"):
+            header = bytearray(whole[:512])
+            header[124:136], header[156] = size, kind
+            header[148:156] = b" " * 8
+            header[148:156] = b"%06o\0 " % sum(header)
+            path.write_bytes(bytes(header) + whole[512:])
+            with pytest.raises(BadFile):
+                load_signs(tmp_path)
+
+
+def test_a_second_picture_of_a_name_is_refused(tmp_path):
+    write_archive(tmp_path, name="./train_signs/0_IMG_0.jpg", picture=jpeg((9, 9, 9)))
+    with pytest.raises(BadFile, match=r"'train_signs/0_IMG_0.jpg' expects one picture of a name; got two"):
+        load_signs(tmp_path)
+
+
+def test_a_file_too_large_for_the_archive_is_not_read(tmp_path):
+    with open(tmp_path / "signs_64x64_jpg.tar", "wb") as sparse:
+        sparse.truncate(10**10)
+    with pytest.raises(BadFile, match="at most 16,777,216 bytes; got 10,000,000,000"):
+        load_signs(tmp_path)
+
+
 def test_without_any_file_it_is_said_what_to_get(tmp_path):
     with pytest.raises(MissingData, match=r"signs_64x64_jpg.tar was expected at .*train_signs.h5 and test_signs"
                                           r".h5.*or use --data digits"):
         load_signs(tmp_path, instead="--data digits")
 
 
-def test_the_courses_own_files_come_first(tmp_path):
+def test_the_courses_own_files_come_first(tmp_path, any_hash):
     h5py = pytest.importorskip("h5py")
     write_archive(tmp_path)
     for part, n in COUNTS.items():

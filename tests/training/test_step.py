@@ -162,3 +162,76 @@ def test_in_a_scan():
     state, infos = epoch(start(NET, optimizer, (2,), KEY), batches)
     assert infos.cost.shape == (6,)
     assert int(state.step) == 6
+
+
+def test_start_under_transformations():
+    """As a program, and as shapes alone: values are looked at only where they are there."""
+    optimizer = optax.adam(0.01)
+    make = functools.partial(start, NET, optimizer, (2,))
+    state, compiled, shapes = make(KEY), jax.jit(make)(KEY), jax.eval_shape(make, KEY)
+    assert_close(compiled.params, state.params)
+    assert jax.tree.structure(shapes) == jax.tree.structure(compiled) == jax.tree.structure(state)
+    assert [(a.shape, a.dtype) for a in jax.tree.leaves(shapes)] == [(a.shape, a.dtype) for a in jax.tree.leaves(state)]
+    several = jax.vmap(make)(jax.random.split(KEY, 3))
+    assert several.params["dense1"]["weight"].shape == (3, 16, 2)
+    bad = functools.partial(start, NET, optax.sgd(float("nan")), (2,))
+    with pytest.raises(ValueError, match="whose first update, for a gradient of ones, is finite"):
+        bad(KEY)
+    jax.eval_shape(bad, KEY)
+
+
+@pytest.mark.parametrize("n", [999, 61, -1, 0, 2.0, np.array([3]), True])
+def test_a_count_outside_of_the_batch_is_refused(n):
+    optimizer = optax.sgd(0.1)
+    step, state = make_step(NET, ops.softmax_cross_entropy, optimizer), start(NET, optimizer, (2,), KEY)
+    with pytest.raises(ValueError, match=r"step expects n, of shape \(\), in 1 .. 60, the examples of the batch; got "):
+        step(state, X, Y, n=n)
+    with pytest.raises(ValueError, match=r"step expects n, of shape \(2,\), in 1 .. 30"):
+        step.many(state, X.reshape(2, 30, 2), Y.reshape(2, 30), n=np.array([30, 31]))
+    assert not state.step.is_deleted()
+
+
+def test_a_count_of_any_integer_type():
+    optimizer = optax.sgd(0.1)
+    step = make_step(NET, ops.softmax_cross_entropy, optimizer)
+    costs = {float(step(start(NET, optimizer, (2,), KEY), X, Y, n=n)[1].cost)
+             for n in (7, np.int64(7), np.uint8(7), jnp.asarray(7))}
+    assert len(costs) == 1
+
+
+@pytest.mark.parametrize(("mine", "other"), [
+    (optax.sgd(0.1), optax.adam(0.1)), (optax.adam(0.1), optax.sgd(0.1)),
+    (optax.adam(0.1), optax.sgd(0.1, momentum=0.9)),
+    (optax.sgd(0.1), optax.sgd(lambda count: 0.1)), (optax.adam(0.1), optax.chain(optax.clip(1.0), optax.adam(0.1)))])
+def test_the_state_of_another_optimizer_is_refused(mine, other):
+    step = make_step(NET, ops.softmax_cross_entropy, mine)
+    with pytest.raises(ValueError, match=r"the state of its own optimizer; got .*; give start and make_step the same"):
+        step(start(NET, other, (2,), KEY), X, Y)
+
+
+def test_a_state_of_another_network_is_refused():
+    optimizer = optax.adam(0.1)
+    other = start(Sequential(Dense(5), ops.tanh, Dense(2)), optimizer, (2,), KEY)
+    state = start(NET, optimizer, (2,), KEY)._replace(opt_state=other.opt_state)
+    with pytest.raises(ValueError, match=r"'0/mu/dense1/bias' is \[5\], not \[16\]"):
+        make_step(NET, ops.softmax_cross_entropy, optimizer)(state, X, Y)
+
+
+def test_an_optimizer_whose_state_alone_turns_infinite_is_not_applied():
+    def update(grads, count, params=None):
+        return jax.tree.map(lambda g: -0.1 * g, grads), jnp.where(count == 1, jnp.inf, count + 1)
+
+    optimizer = optax.GradientTransformation(lambda params: jnp.zeros(()), update)
+    step, state = make_step(NET, ops.softmax_cross_entropy, optimizer), start(NET, optimizer, (2,), KEY)
+    state, info = step(state, X, Y)
+    assert info.applied
+    kept = jax.tree.map(np.asarray, state.params)
+    state, info = step(state, X, Y)
+    assert not info.applied and state.opt_state == 1 and state.step == 2
+    chex.assert_trees_all_equal(state.params, kept)
+
+
+def test_an_optimizer_whose_state_begins_infinite_is_applied():
+    optimizer = optax.GradientTransformation(lambda params: jnp.asarray(jnp.inf), lambda g, s, params=None: (g, s))
+    _, info = make_step(NET, ops.softmax_cross_entropy, optimizer)(start(NET, optimizer, (2,), KEY), X, Y)
+    assert info.applied
