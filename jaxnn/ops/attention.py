@@ -12,7 +12,6 @@ summed from.
 """
 
 import dataclasses
-import functools
 import math
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from jax import lax
 
 from jaxnn.checks import expect, expect_float, expect_shape, is_integer
 from jaxnn.hand_derived import Static, hand_derived
+from jaxnn.ops.dtypes import promoted
 
 __all__ = ["AttentionCache", "attention"]
 
@@ -180,7 +180,7 @@ class _Plan:
 
         What no query sees, and a query that sees nothing, is 0: NaN times a weight of 0 would be NaN.
         """
-        q, k, v = _promoted(q, k, v)
+        q, k, v = promoted(q, k, v)
         visible = None
         if mask is not None:
             mask = jnp.tril(mask) if self.causal else mask
@@ -209,11 +209,6 @@ class _Plan:
         # Wide from the product on: rounded to bfloat16, scores near 100 are off by up to 1/4.
         products = jnp.matmul(q, k.T, preferred_element_type=jnp.promote_types(q.dtype, jnp.float32))
         return jnp.where(may_see, products * self.scale, -jnp.inf)
-
-
-def _promoted(*arrays: Any) -> list[Any]:
-    dtype = functools.reduce(jnp.promote_types, (a.dtype for a in arrays))
-    return [a.astype(dtype) for a in arrays]
 
 
 def _chunked(a: Any, size: int) -> Any:
