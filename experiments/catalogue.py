@@ -197,8 +197,9 @@ CASES = (
     Case("gru", ops.gru, "scan", f"{RECURRENT.replace('G', '3')} f32[h]", STEPS, shared=("params",)),
     Case("gru_reset_after", ops.gru_reset_after, "scan",
          f"{RECURRENT.replace('G', '3').replace('}', ', bias_h: f32[h]*0.3}')} f32[h]", STEPS, shared=("params",)),
-    Case("attention", ops.attention, "scan", QKV, HEADS, {"chunk": 4}, shared=()),
-    Case("attention-full", ops.attention, "scan", QKV, HEADS, {"causal": False, "chunk": 5}, shared=()),
+    Case("attention", ops.attention, "scan", QKV, HEADS, {"causal": True, "chunk": 4}, shared=()),
+    Case("attention-full", ops.attention, "scan", QKV, HEADS, {"chunk": 5}, shared=()),
+    Case("attention-masked", ops.attention, "scan", f"{QKV} bool[t,t]", HEADS, {"chunk": 4}, shared=()),
     # Networks: plain functions of ops.
     Case("mlp", network(mlp), "network", f"{{hidden: {HIDDEN}, head: {HEAD}}} f32[i]", NET),
     Case("residual-net", network(residual_net), "network",

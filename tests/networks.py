@@ -35,7 +35,7 @@ def encoder_decoder(params, source, target):
     """An LSTM reads the source, another writes the target and attends to what the first kept; -> mean loss, nats."""
     memory, last = lstm(params["encoder"], embedding(params["embedding"], source))
     h, _ = lstm(params["decoder"], embedding(params["embedding"], target[:-1]), last)
-    context = attention(h, memory, memory, causal=False)
+    context = attention(h, memory, memory)
     logits = jax.vmap(functools.partial(dense, params["head"]))(concatenate((h, context)))
     return jnp.mean(jax.vmap(softmax_cross_entropy)(logits, target[1:]))
 

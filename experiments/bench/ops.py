@@ -4,6 +4,7 @@
 without its rule, where that differs; "jaxnn" is the op.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -58,7 +59,7 @@ def attention_of(length: int) -> Callable[[], list[Side]]:
             return lambda q, k, v: jnp.sum(jax.vmap(f)(q, k, v) ** 2)
 
         return [of_gradient(name, cost(f), q, k, v, argnums=(0, 1, 2))
-                for name, f in (("autodiff", plain), ("jaxnn", attention))]
+                for name, f in (("autodiff", plain), ("jaxnn", functools.partial(attention, causal=True)))]
 
     return sides
 

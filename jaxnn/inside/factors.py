@@ -129,7 +129,7 @@ class Rows(NamedTuple):
         return _squared(jax.ops.segment_sum(b, jnp.cumsum(is_new), r.shape[0]))
 
     def summed(self, weights: Any, like: Any) -> Any:
-        b = self.b * weights.astype(self.b.dtype)[:, None, None]
+        b = self.b.astype(_wide(self.b)) * weights.astype(self.b.dtype)[:, None, None]
         return jnp.zeros(like.shape, b.dtype).at[self.r].add(b, mode="drop", wrap_negative_indices=False)
 
 

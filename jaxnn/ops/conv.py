@@ -15,6 +15,7 @@ from jax import lax
 
 from jaxnn.checks import Entries, expect, expect_float, expect_shape, weights
 from jaxnn.hand_derived import Static, hand_derived
+from jaxnn.ops.dtypes import promoted, wide_over_batch
 from jaxnn.ops.window import per_axis, resolve_padding
 
 __all__ = ["ConvCache", "conv"]
@@ -58,11 +59,10 @@ def conv(params: Any, x: Any, *, stride: int | Sequence[int] = 1, padding: Any =
     stride = per_axis(conv.name, "stride", stride, rank)
     pads = resolve_padding(conv.name, padding, x.shape[:-1], kernel.shape[:rank], stride)
     n, k, _ = _letters(rank)
-    dtype = jnp.promote_types(x.dtype, kernel.dtype)
-    y = lax.conv_general_dilated(
-        x[None].astype(dtype), kernel.astype(dtype), stride, pads, dimension_numbers=(n, k, n))[0]
-    if bias is not None:
-        y = y + bias
+    K, b, x_ = promoted(kernel, bias, x)
+    y = lax.conv_general_dilated(x_[None], K, stride, pads, dimension_numbers=(n, k, n))[0]
+    if b is not None:
+        y = y + b
     return y, ConvCache(x, kernel, entries, Static((stride, pads)))
 
 
@@ -86,8 +86,7 @@ def conv_backward(cache: Any, dy: Any) -> Any:
     stride, pads = cache.geometry.value
     rank = len(stride)
     space = range(rank)
-    dtype = jnp.promote_types(dy.dtype, jnp.promote_types(cache.x.dtype, cache.kernel.dtype))
-    x, kernel, d = cache.x.astype(dtype), cache.kernel.astype(dtype), dy.astype(dtype)
+    x, kernel, d = promoted(cache.x, cache.kernel, dy)
     reach = [(dy.shape[a] - 1) * stride[a] + 1 for a in space]  # of dy with its elements s apart
     n, k, swapped = _letters(rank)
 
@@ -100,7 +99,7 @@ def conv_backward(cache: Any, dy: Any) -> Any:
     dx = lax.conv_general_dilated(
         d[None], lax.rev(kernel, tuple(space)), (1,) * rank, to_x, lhs_dilation=stride,
         dimension_numbers=(n, k.replace("IO", "OI"), n))[0]
-    dbias = jnp.sum(dy, tuple(space)) if "bias" in cache.entries else None
+    dbias = jnp.sum(wide_over_batch(dy, x, kernel), tuple(space)) if "bias" in cache.entries else None
     return cache.entries.fill(kernel=dkernel, bias=dbias), dx
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxnn.checks import expect_float, expect_shape, weights
 from jaxnn.hand_derived import hand_derived
+from jaxnn.ops.dtypes import promoted, wide_over_batch
 
 __all__ = ["dense"]
 
@@ -32,9 +33,10 @@ def dense(params: Any, x: Any) -> Any:
     expect_float(dense.name, "x", x)
     advice = "put Flatten() before it, or for a batch use jax.vmap, or over_examples around a layer"
     expect_shape(dense.name, "x", x, weight.shape[1:], advice if jnp.ndim(x) > 1 else "")
-    y = weight @ x
-    if bias is not None:
-        y = y + bias
+    W, b, x_ = promoted(weight, bias, x)
+    y = W @ x_
+    if b is not None:
+        y = y + b
     return y, (weight, x, entries)
 
 
@@ -53,4 +55,8 @@ def dense_backward(cache: Any, dy: Any) -> Any:
     Source: Rumelhart, Hinton & Williams (1986), eq. 5-7.
     """
     weight, x, entries = cache
-    return entries.fill(weight=jnp.einsum("o,i->oi", dy, x), bias=dy), jnp.einsum("oi,o->i", weight, dy)
+    # Over a batch the first is a sum over the examples.
+    dtype = jnp.promote_types(dy.dtype, jnp.float32)
+    dweight = jnp.einsum("o,i->oi", dy, x, preferred_element_type=dtype)
+    dx = jnp.einsum("oi,o->i", weight, dy)
+    return entries.fill(weight=dweight, bias=wide_over_batch(dy, weight, x)), dx

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxnn.checks import expect, expect_integers, known, weights
 from jaxnn.hand_derived import Static, hand_derived
+from jaxnn.ops.dtypes import wide
 
 __all__ = ["embedding"]
 
@@ -47,15 +48,17 @@ def embedding_backward(cache: Any, dy: Any) -> Any:
         dE_r = Σ_t dy_t [x_t = r]
 
     Under vmap this is one scatter-add over the batch into one table. An optimiser that moves only the
-    rows that were read needs no table at all: they are in the cache, dE_r = dy_t row by row.
+    rows that were read needs no table at all: they are in the cache, dE_r = dy_t row by row. The sum is kept in
+    float32 at least: in bfloat16 a row would stop at 256 places.
 
     Args:
       cache: x, the Entries of params, (n_rows, n_dim).
       dy: (..., n_dim).
     """
     x, entries, shape = cache
-    zeros, rows = jnp.zeros(shape.value, dy.dtype), _rows(x, shape.value[0])
-    return entries.fill(table=zeros.at[rows].add(dy, mode="drop", wrap_negative_indices=False)), None
+    d, rows = wide(dy), _rows(x, shape.value[0])
+    zeros = jnp.zeros(shape.value, d.dtype)
+    return entries.fill(table=zeros.at[rows].add(d, mode="drop", wrap_negative_indices=False)), None
 
 
 def _rows(x: Any, n_rows: int) -> Any:

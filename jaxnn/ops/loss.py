@@ -9,6 +9,9 @@ w_e and summed over all elements.
     weights      w, an array of the shape of ℓ or of its leading axes; (), one number, for one example. None for 1.
     reduction    "sum", or "mean": the sum divided by the number of elements, not by the sum of their weights.
     axes         of ℓ, those to be summed: an integer or several; None for all, () for none.
+
+Labels, targets and weights of floating-point numbers promote with the logits or predictions. A term 0 log 0 is 0, and so
+are its derivatives: a logit of -inf that rules a class out costs nothing unless that class is the target.
 """
 
 from collections.abc import Sequence
@@ -20,6 +23,7 @@ from jax import lax
 
 from jaxnn.checks import InputError, expect, expect_array, expect_float, expect_shape, is_integer, known
 from jaxnn.hand_derived import Static, hand_derived
+from jaxnn.ops.dtypes import promoted, wide
 from jaxnn.ops.reduction import Reduced, reduce_backward, reduce_forward
 
 __all__ = ["BinaryCrossEntropyCache", "SoftmaxCrossEntropyCache", "binary_cross_entropy", "huber",
@@ -63,17 +67,19 @@ def binary_cross_entropy(logits: Any, labels: Any, weights: Any = None, positive
     _expect_alike(who, "logits", logits, "labels", labels)
     values = known(labels)
     expect(values is None or bool(np.all((values >= 0) & (values <= 1))), who, "labels in [0, 1]", _range(values))
-    t = jnp.asarray(labels, logits.dtype)
-    yes = jnp.logaddexp(-logits, 0)
     if positive_weight is not None:
         expect_float(who, "positive_weight", positive_weight)
         shape = jnp.shape(logits)
         fits = jnp.shape(positive_weight) == shape[max(len(shape) - jnp.ndim(positive_weight), 0):]
         expect(fits, who, f"positive_weight of the shape of the last axes of logits {shape}",
                str(jnp.shape(positive_weight)))
+    logits, labels, weights, positive_weight = promoted(logits, labels, weights, positive_weight)
+    t = jnp.asarray(labels, logits.dtype)
+    yes, no = _costs(logits, t)
+    if positive_weight is not None:
         yes = _along_last_axes(positive_weight, logits) * yes
     # Not log(1 + e^z) - t z, which is shorter and loses a small loss to rounding: 2 % of it at z = 10.
-    losses = t * yes + (1 - t) * jnp.logaddexp(logits, 0)
+    losses = t * yes + (1 - t) * no
     total, reduced = reduce_forward(who, losses, weights, reduction, axes)
     return total, BinaryCrossEntropyCache(logits, labels, positive_weight, reduced)
 
@@ -91,19 +97,28 @@ def binary_cross_entropy_backward(cache: Any, dy: Any) -> Any:
     z, labels, q, reduced = cache
     dlosses, dweights = reduce_backward(reduced, dy)
     t = jnp.asarray(labels, z.dtype)
+    yes, no = _costs(z, t)
     if q is None:
-        dz, dt, dq = dlosses * (lax.logistic(z) - t), -dlosses * z, None
+        dz, dq = dlosses * (lax.logistic(z) - t), None
+        # Not yes - no everywhere: it is -z but for rounding.
+        dt = dlosses * jnp.where(jnp.isinf(z), yes - no, -z)
     else:
         each = _along_last_axes(q, z)
         dz = dlosses * ((1 - t) * lax.logistic(z) - each * t * lax.logistic(-z))
-        dt = dlosses * (each * jnp.logaddexp(-z, 0) - jnp.logaddexp(z, 0))
-        dq = jnp.sum(dlosses * (t * jnp.logaddexp(-z, 0)), tuple(range(z.ndim - q.ndim)))
+        dt = dlosses * (each * yes - no)
+        dq = jnp.sum(dlosses * (t * yes), tuple(range(z.ndim - q.ndim)))
     return dz, dt if _is_float(labels) else None, dweights, dq
+
+
+def _costs(z: Any, t: Any) -> tuple[Any, Any]:
+    """(log(1 + e^-z), log(1 + e^z)), what a yes and a no cost; 0 where that is infinite and the label rules it out."""
+    return (jnp.where((t == 0) & jnp.isneginf(z), 0, jnp.logaddexp(-z, 0)),
+            jnp.where((t == 1) & jnp.isposinf(z), 0, jnp.logaddexp(z, 0)))
 
 
 class SoftmaxCrossEntropyCache(NamedTuple):
     log_p: Any
-    """log p, (..., n_classes)."""
+    """log p, (..., n_classes), in at least float32."""
     labels: Any
     """Classes (...), or distributions (..., n_classes)."""
     class_weights: Any
@@ -146,22 +161,25 @@ def softmax_cross_entropy(logits: Any, labels: Any, weights: Any = None, class_w
            str(jnp.shape(logits)))
     expect(isinstance(smoothing, int | float) and 0 <= smoothing <= 1, who, "smoothing in [0, 1]", str(smoothing))
     _check_labels(who, labels, logits.shape, ignore_label)
-    options = Static((float(smoothing), ignore_label))
-    shifted = logits - lax.stop_gradient(jnp.max(logits, -1, keepdims=True))
-    log_p = shifted - jnp.log(jnp.sum(jnp.exp(shifted), -1, keepdims=True))
-    cu = _smoothed(labels, log_p, options)
     if class_weights is not None:
         expect_float(who, "class_weights", class_weights)
         expect_shape(who, "class_weights", class_weights, logits.shape[-1:])
+    options = Static((float(smoothing), ignore_label))
+    logits, labels, weights, class_weights = promoted(logits, labels, weights, class_weights)
+    # In float32 at least: e to a log p of -9 that is rounded to bfloat16 would be off by 2 %.
+    z = wide(logits)
+    shifted = z - lax.stop_gradient(jnp.max(z, -1, keepdims=True))
+    log_p = shifted - jnp.log(jnp.sum(jnp.exp(shifted), -1, keepdims=True))
+    cu = _smoothed(labels, log_p, options)
+    if class_weights is not None:
         cu = _along_last_axes(class_weights, logits) * cu
-    # A class ruled out by a logit of -inf costs nothing unless it is the target: 0 log 0 = 0.
-    losses = -jnp.sum(jnp.where((cu == 0) & jnp.isneginf(log_p), 0, cu * log_p), -1)
+    losses = -jnp.sum(cu * _counted(log_p, cu), -1)
     counts = None
     if ignore_label is not None:
         counts = ~_ignored(labels, ignore_label)
         losses = jnp.where(counts, losses, 0)
     total, reduced = reduce_forward(who, losses, weights, reduction, axes, counts=counts)
-    return total, SoftmaxCrossEntropyCache(log_p, labels, class_weights, reduced, options)
+    return total.astype(logits.dtype), SoftmaxCrossEntropyCache(log_p, labels, class_weights, reduced, options)
 
 
 @softmax_cross_entropy.defbackward
@@ -172,7 +190,8 @@ def softmax_cross_entropy_backward(cache: Any, dy: Any) -> Any:
         dt_k = -dℓ (1 - s) c_k log p_k        dc_k = -Σ dℓ u_k log p_k, over all elements
 
     where Σ u = 1 for every target that is a distribution. An ignored element has the loss 0, and so has no part in
-    any of them.
+    any of them. What multiplies dℓ is finite, whatever is ruled out or ignored: the push-forward multiplies it with
+    tangents, and 0 times inf is NaN.
     Source: Bridle (1990), eq. 5.
     """
     log_p, labels, class_weights, reduced, options = cache
@@ -182,18 +201,24 @@ def softmax_cross_entropy_backward(cache: Any, dy: Any) -> Any:
     u = _smoothed(labels, log_p, options)
     c = None if class_weights is None else _along_last_axes(class_weights, log_p)
     cu = u if c is None else c * u
-    dz = d * (jnp.exp(log_p) * jnp.sum(cu, -1, keepdims=True) - cu)
-    skipped = None if ignore_label is None else _ignored(labels, ignore_label)[..., None]
-    if skipped is not None:
-        dz = jnp.where(skipped, 0, dz)
+    skipped = False if ignore_label is None else _ignored(labels, ignore_label)[..., None]
+
+    def kept(slope: Any) -> Any:
+        return slope if skipped is False else jnp.where(skipped, 0, slope)
+
+    dz = d * kept(jnp.exp(log_p) * jnp.sum(cu, -1, keepdims=True) - cu)
     dt = dc = None
+    log_p = _counted(log_p, cu)
     if _is_float(labels):
-        dt = -d * (1 - smoothing) * (log_p if c is None else c * log_p)
+        dt = -d * ((1 - smoothing) * (log_p if c is None else c * log_p))
     if c is not None:
-        costs = jnp.where((u == 0) & jnp.isneginf(log_p), 0, u * log_p)
-        costs = d * (costs if skipped is None else jnp.where(skipped, 0, costs))
-        dc = -jnp.sum(costs, tuple(range(log_p.ndim - 1)))
+        dc = -jnp.sum(d * kept(u * log_p), tuple(range(log_p.ndim - 1)))
     return dz, dt, dweights, dc
+
+
+def _counted(log_p: Any, cu: Any) -> Any:
+    """log p, and 0 for a class that is ruled out and has no part in the target: 0 log 0 = 0."""
+    return jnp.where((cu == 0) & jnp.isneginf(log_p), 0, log_p)
 
 
 def _check_labels(who: str, labels: Any, shape: tuple[int, ...], ignore_label: int | None) -> None:
@@ -269,6 +294,7 @@ def squared_error(predictions: Any, targets: Any, weights: Any = None, *, reduct
     10.0
     """
     _expect_alike(squared_error.name, "predictions", predictions, "targets", targets)
+    predictions, targets, weights = promoted(predictions, targets, weights)
     error = predictions - targets
     total, reduced = reduce_forward(squared_error.name, error * error, weights, reduction, axes)
     return total, (error, reduced, Static(_is_float(targets)))
@@ -303,6 +329,7 @@ def huber(predictions: Any, targets: Any, weights: Any = None, *, delta: float =
     """
     _expect_alike(huber.name, "predictions", predictions, "targets", targets)
     expect(isinstance(delta, int | float) and delta > 0, huber.name, "delta > 0", str(delta))
+    predictions, targets, weights = promoted(predictions, targets, weights)
     error = predictions - targets
     inside = jnp.clip(error, -delta, delta)
     # e²/2 and delta |e| - delta²/2 are both c (e - c/2) with c = e clipped to [-delta, delta].

@@ -13,6 +13,7 @@ from jax import lax
 
 from jaxnn.checks import Entries, InputError, expect, expect_float, expect_shape, weights
 from jaxnn.hand_derived import EXAMPLES, hand_derived
+from jaxnn.ops.dtypes import nothing_of, promoted, wide, wide_over_batch
 
 __all__ = ["BatchNormCache", "BatchNormInferenceCache", "batch_norm", "batch_norm_inference"]
 
@@ -34,7 +35,7 @@ class BatchNormInferenceCache(NamedTuple):
     scale: Any
     """γ, (channels,); None where params has none."""
     x_hat: Any
-    """(..., channels), in at least float32; None where no gradient of γ is due."""
+    """(..., channels), in at least float32; nothing of x where no gradient of γ is due."""
     r: Any
     """1 / √(v + eps), (channels,)."""
     entries: Entries
@@ -52,7 +53,8 @@ def batch_norm(params: Any, state: Any, x: Any, *, momentum: float = 0.9, eps: f
       momentum: the part of the running statistics that is kept at each step, in [0, 1].
       eps: added to the variance, > 0.
     Returns:
-      (y, state): y (..., channels); the new state, which has no gradient.
+      (y, state): y (..., channels), of the dtype to which params and x promote; the new state, of its own dtype, which
+      has no gradient.
     Raises:
       InputError: a shape does not fit, or there is no axis "examples".
 
@@ -66,11 +68,11 @@ def batch_norm(params: Any, state: Any, x: Any, *, momentum: float = 0.9, eps: f
         batch_norm.name, params, state, x, eps)
     expect(0 <= momentum <= 1, batch_norm.name, "momentum in [0, 1]", str(momentum))
     # Moments are summed in at least float32: bfloat16 holds 8 bits, a batch has thousands of terms.
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    mean = _mean_over_batch(x.astype(wide))
-    variance = _mean_over_batch(jnp.square(x.astype(wide) - mean))
+    mean = _mean_over_batch(wide(x))
+    variance = _mean_over_batch(jnp.square(wide(x) - mean))
     r = lax.rsqrt(variance + eps)
-    y = _affine((x.astype(wide) - mean) * (r if scale is None else r * scale), None, bias).astype(x.dtype)
+    dtype = promoted(scale, bias, x)[2].dtype
+    y = _affine((wide(x) - mean) * (r if scale is None else r * scale), None, bias).astype(dtype)
 
     def moved(before: Any, batch: Any) -> Any:
         return lax.stop_gradient(momentum * before + (1 - momentum) * batch).astype(before.dtype)
@@ -101,7 +103,7 @@ def batch_norm_backward(cache: Any, dy: Any) -> Any:
     """
     scale, x, mean, r, entries = cache
     dy, _ = dy
-    d = dy.astype(mean.dtype)
+    d = wide_over_batch(dy, x).astype(mean.dtype)
     x_hat = (x.astype(mean.dtype) - mean) * r
     space = tuple(range(x.ndim - 1))
     dscale, dbias = jnp.sum(d * x_hat, space), jnp.sum(d, space)
@@ -128,11 +130,10 @@ def batch_norm_inference(params: Any, state: Any, x: Any, *, eps: float = 1e-5) 
     """
     scale, bias, entries, mean, variance, _ = _checked(batch_norm_inference.name, params, state, x, eps)
     mean, variance = lax.stop_gradient((mean, variance))
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    r = lax.rsqrt(variance + eps)
-    x_hat = (x.astype(wide) - mean) * r
-    y = _affine(x_hat, scale, bias).astype(x.dtype)
-    cache = BatchNormInferenceCache(scale, None if scale is None else x_hat, r, entries)
+    r = lax.rsqrt(wide(variance) + eps)
+    x_hat = (wide(x) - mean) * r
+    y = _affine(x_hat, scale, bias).astype(promoted(scale, bias, x)[2].dtype)
+    cache = BatchNormInferenceCache(scale, nothing_of(x) if scale is None else x_hat, r, entries)
     return (y, lax.stop_gradient(state)), cache
 
 
@@ -140,11 +141,11 @@ def batch_norm_inference(params: Any, state: Any, x: Any, *, eps: float = 1e-5) 
 def batch_norm_inference_backward(cache: Any, dy: Any) -> Any:
     """The statistics are constants: dγ = Σ dy x̂, dβ = Σ dy, dx = γ r dy."""
     scale, x_hat, r, entries = cache
-    dy, _ = dy
-    space = tuple(range(dy.ndim - 1))
-    dscale = None if scale is None else jnp.sum(dy * x_hat, space)
-    dparams = entries.fill(scale=dscale, bias=jnp.sum(dy, space))
-    return dparams, None, dy * (r if scale is None else scale * r)
+    d = wide_over_batch(dy[0], x_hat)
+    space = tuple(range(d.ndim - 1))
+    dscale = None if scale is None else jnp.sum(d * x_hat, space)
+    dparams = entries.fill(scale=dscale, bias=jnp.sum(d, space))
+    return dparams, None, d * (r if scale is None else scale * r)
 
 
 def _affine(x: Any, scale: Any, bias: Any) -> Any:

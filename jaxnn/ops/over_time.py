@@ -38,6 +38,7 @@ from jax import lax
 
 from jaxnn.checks import expect, expect_float, expect_shape
 from jaxnn.hand_derived import HandDerived, Static
+from jaxnn.ops.dtypes import promoted, wide_over_batch
 from jaxnn.ops.time_first import time_first
 
 __all__ = ["Cell", "Step", "cell", "over_time", "through_time"]
@@ -153,7 +154,8 @@ def over_time(cell: Cell) -> HandDerived:
 
     def backward(cache: Any, dy: Any) -> Any:
         factors, dx, dinitial = through_time(cache, dy)
-        return _in_params(cache, {name: _summed(factor) for name, factor in factors.items()}), dx, dinitial, None
+        states = jax.tree.leaves(cache.after)
+        return _in_params(cache, {name: _summed(factor, states) for name, factor in factors.items()}), dx, dinitial, None
 
     of_step = inspect.getdoc(cell.backward) or "No derivation is given."
     backward.__doc__ = (f"{inspect.getdoc(through_time)}\n\nA step's own backward pass, of the cell "
@@ -194,12 +196,10 @@ def _run(cell: Cell, params: Any, x: Any, initial: Any, mask: Any, reverse: bool
     states = None if initial is None else _checked_initial(cell, initial, n)
 
     # One promotion rule for all that meet in the loop, where the dtype of the state must stay what it is.
-    dtype = functools.reduce(jnp.promote_types, (a.dtype for a in [x, *given.values(), *(states or [])]))
-    x = x.astype(dtype)
-    given = {name: a.astype(dtype) for name, a in given.items()}
+    x, *others = promoted(x, *given.values(), *(states or []))
+    given = dict(zip(given, others, strict=False))
     # zeros_like and not zeros: inside `shard_map` it varies over the mesh axes that x varies over.
-    start = cell.pack([jnp.zeros_like(x, shape=(n,))] * len(cell.state) if states is None
-                      else [a.astype(dtype) for a in states])
+    start = cell.pack([jnp.zeros_like(x, shape=(n,))] * len(cell.state) if states is None else others[len(given):])
     if mask is not None:
         x = jnp.where(mask[:, None], x, 0)  # padding of inf or NaN would reach the weights as 0 times inf
     x = time_first(x)
@@ -295,14 +295,14 @@ def _states_before(cache: _Cache) -> Any:
     return jax.tree.map(one, cache.initial, cache.after)
 
 
-def _summed(factor: Any) -> Any:
+def _summed(factor: Any, states: list[Any]) -> Any:
     """Σ_t b_t a_tᵀ, Σ_t b_t, or blocks of rows, added up in float32 at least."""
     if isinstance(factor, list):
-        return jnp.concatenate([_summed(block) for block in factor])
+        return jnp.concatenate([_summed(block, states) for block in factor])
     b, a = factor if isinstance(factor, tuple) else (factor, None)
-    wide = jnp.promote_types(b.dtype, jnp.float32)
-    total = jnp.sum(b, 0, dtype=wide) if a is None else jnp.einsum("tb,ta->ba", b, a, preferred_element_type=wide)
-    return total.astype(b.dtype)
+    if a is None:
+        return jnp.sum(wide_over_batch(b, *states), 0)
+    return jnp.einsum("tb,ta->ba", b, a, preferred_element_type=jnp.promote_types(b.dtype, jnp.float32))
 
 
 def _in_params(cache: _Cache, by_name: dict[str, Any]) -> Any:

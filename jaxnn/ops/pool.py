@@ -16,6 +16,7 @@ from jax import lax
 
 from jaxnn.checks import expect, expect_float, expect_shape
 from jaxnn.hand_derived import Static, hand_derived
+from jaxnn.ops.dtypes import wide
 from jaxnn.ops.window import per_axis, resolve_padding
 
 __all__ = ["max_pool"]
@@ -75,9 +76,11 @@ def max_pool_backward(cache: Any, dy: Any) -> Any:
     Source: Weng, Ahuja & Huang (1992); Ranzato et al. (2007).
     """
     winners, geometry = cache
+    # Where windows overlap, an element may win in many of them.
+    dx = wide(dy) if any(window > stride for _, window, stride, _ in geometry.value) else dy
     for axis, winner in zip(range(len(winners)), reversed(winners), strict=True):
-        dy = _unpool_axis(dy, winner, axis, *geometry.value[axis])
-    return (dy,)
+        dx = _unpool_axis(dx, winner, axis, *geometry.value[axis])
+    return (dx.astype(dy.dtype),)
 
 
 def _pool_axis(x: Any, axis: int, window: int, stride: int, pads: tuple[int, int]) -> tuple[Any, Any]:

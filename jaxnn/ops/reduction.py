@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from jaxnn.checks import expect, expect_array, is_integer
 from jaxnn.hand_derived import Static
+from jaxnn.ops.dtypes import wide
 
 __all__ = ["Reduced", "reduce_backward", "reduce_forward"]
 
@@ -66,12 +67,12 @@ def reduce_forward(who: str, losses: Any, weights: Any, reduction: str, axes: in
         total = jnp.sum(terms, over) if over else terms
     else:
         # float16 ends at 65,504 and bfloat16 has 8 bits: a sum or a count of many elements is neither's.
-        wide = jnp.promote_types(losses.dtype, jnp.float32)
+        dtype = jnp.promote_types(losses.dtype, jnp.float32)
         if counts is None:
             n = Static(max(math.prod(shape[a] for a in over), 1))
         else:
-            n = jnp.maximum(jnp.sum(counts, over, dtype=wide), 1)
-        total = (jnp.sum(terms, over, dtype=wide) / _number(n)).astype(losses.dtype)
+            n = jnp.maximum(jnp.sum(counts, over, dtype=dtype), 1)
+        total = (jnp.sum(terms, over, dtype=dtype) / _number(n)).astype(losses.dtype)
     return total, Reduced(weights, None if weights is None else losses, n, Static((shape, over)))
 
 
@@ -81,12 +82,12 @@ def reduce_backward(cache: Any, dy: Any) -> tuple[Any, Any]:
         dℓ_e = dy w_e / n        dw_e = dy ℓ_e / n, summed over the elements that share w_e
 
     dℓ is one number, (), or has axes of size 1 where it is the same along an axis. dw is None where there are no
-    weights, or where they are integers or booleans.
+    weights, or where they are integers or booleans. Both are in float32 at least, as are the sums made of them.
     """
     shape, over = cache.plan.value
+    dy = wide(dy)
     if cache.n is not None:
-        wide = jnp.promote_types(dy.dtype, jnp.float32)
-        dy = (dy.astype(wide) / _number(cache.n)).astype(dy.dtype)
+        dy = dy / _number(cache.n)
     if len(over) < len(shape):
         dy = jnp.expand_dims(dy, over)
     if cache.weights is None:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from jaxnn.checks import expect
 from jaxnn.hand_derived import Static, hand_derived
+from jaxnn.ops.dtypes import nothing_of, wide_over_batch
 
 __all__ = ["add", "concatenate", "flatten"]
 
@@ -35,13 +36,18 @@ def add(x: Any) -> Any:
     """
     shapes = [jnp.shape(part) for part in x]
     expect(len(shapes) > 0 and len(set(shapes)) == 1, add.name, "a tuple of arrays of one shape", str(shapes))
-    return sum(x[1:], x[0]), Static(len(x))
+    parts = [jnp.asarray(part) for part in x]
+    dtype = jnp.result_type(*parts)
+    if len(parts) > 2 and jnp.issubdtype(dtype, jnp.floating):
+        parts = [part.astype(jnp.promote_types(dtype, jnp.float32)) for part in parts]
+    return sum(parts[1:], parts[0]).astype(dtype), (nothing_of(*parts), Static(len(x)))
 
 
 @add.defbackward
-def add_backward(n: Any, dy: Any) -> Any:
+def add_backward(cache: Any, dy: Any) -> Any:
     """∂y/∂x_i is the identity for each i: every branch gets dy."""
-    return ((dy,) * n.value,)
+    nothing, n = cache
+    return ((_summable(dy, nothing),) * n.value,)
 
 
 @hand_derived
@@ -59,12 +65,19 @@ def concatenate(x: Any, *, axis: int = -1) -> Any:
     fits = len(shapes) > 0 and len({len(s) for s in shapes}) == 1 and -len(shapes[0]) <= axis < len(shapes[0])
     others = {tuple(n for i, n in enumerate(s) if i != axis % len(s)) for s in shapes} if fits else set()
     expect(len(others) == 1, concatenate.name, f"a tuple of arrays alike but along axis {axis}", str(shapes))
-    return jnp.concatenate(x, axis), Static((axis, tuple(s[axis] for s in shapes)))
+    return jnp.concatenate(x, axis), (nothing_of(*x), Static((axis, tuple(s[axis] for s in shapes))))
 
 
 @concatenate.defbackward
-def concatenate_backward(static: Any, dy: Any) -> Any:
+def concatenate_backward(cache: Any, dy: Any) -> Any:
     """Each branch gets back the stretch of dy that it filled."""
+    nothing, static = cache
     axis, sizes = static.value
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
-    return (tuple(jnp.split(dy, ends, axis)),)
+    return (tuple(jnp.split(_summable(dy, nothing), ends, axis)),)
+
+
+def _summable(dy: Any, nothing: Any) -> Any:
+    """dy in at least float32, if it is of floating-point numbers: a branch that all examples share, such as codes of
+    positions, gets its sum over the batch."""
+    return wide_over_batch(dy, nothing) if jnp.issubdtype(dy.dtype, jnp.floating) else dy

@@ -12,6 +12,7 @@ from jax import lax
 
 from jaxnn.checks import expect, expect_float, is_integer
 from jaxnn.hand_derived import Static, hand_derived
+from jaxnn.ops.dtypes import wide
 
 __all__ = ["log_softmax", "softmax"]
 
@@ -32,8 +33,8 @@ def softmax(x: Any, *, axis: int = -1) -> Any:
     [[0.5, 0.5], [0.0, 1.0]]
     """
     _expect_logits(softmax.name, x, axis)
-    e = jnp.exp(x - _largest(x, axis))
-    p = e / jnp.sum(e, axis, keepdims=True)
+    e = jnp.exp(wide(x) - _largest(wide(x), axis))
+    p = (e / jnp.sum(e, axis, keepdims=True)).astype(x.dtype)
     return p, (p, Static(axis))
 
 
@@ -44,7 +45,8 @@ def softmax_backward(cache: Any, dy: Any) -> Any:
     Source: Bridle (1990).
     """
     p, axis = cache
-    return (p * (dy - jnp.sum(dy * p, axis.value, keepdims=True)),)
+    p, d = wide(p), wide(dy)
+    return ((p * (d - jnp.sum(d * p, axis.value, keepdims=True))).astype(dy.dtype),)
 
 
 @hand_derived
@@ -55,16 +57,18 @@ def log_softmax(x: Any, *, axis: int = -1) -> Any:
     [0.5, 0.5]
     """
     _expect_logits(log_softmax.name, x, axis)
-    shifted = x - _largest(x, axis)
+    shifted = wide(x) - _largest(wide(x), axis)
     log_p = shifted - jnp.log(jnp.sum(jnp.exp(shifted), axis, keepdims=True))
-    return log_p, (log_p, Static(axis))
+    # Kept in float32 at least: e to a log p of -9 that is rounded to bfloat16 would be off by 2 %.
+    return log_p.astype(x.dtype), (log_p, Static(axis))
 
 
 @log_softmax.defbackward
 def log_softmax_backward(cache: Any, dy: Any) -> Any:
     """∂log p_i/∂x_j = δ_ij - p_j, so dx_j = dy_j - p_j Σ_i dy_i."""
     log_p, axis = cache
-    return (dy - jnp.exp(log_p) * jnp.sum(dy, axis.value, keepdims=True),)
+    d = wide(dy)
+    return ((d - jnp.exp(log_p) * jnp.sum(d, axis.value, keepdims=True)).astype(dy.dtype),)
 
 
 def _largest(x: Any, axis: int) -> Any:

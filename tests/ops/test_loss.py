@@ -225,11 +225,15 @@ def test_a_mask_gets_no_gradient(weights):
     assert dp.tolist() == [2, 0, 2] and dt.tolist() == [-2, 0, -2] and dw is None
 
 
-def test_weights_of_another_dtype_leave_the_loss_in_its_own():
+def test_weights_and_labels_of_another_dtype_promote_with_the_logits():
     z = jnp.zeros((2, 3), jnp.bfloat16)
     for loss in (softmax_cross_entropy(z, jnp.zeros(2, int), jnp.ones(2), jnp.ones(3)),
-                 binary_cross_entropy(z, z, jnp.ones(2), jnp.ones(3)), huber(z, z, jnp.ones((2, 3)))):
-        assert loss.dtype == jnp.bfloat16
+                 binary_cross_entropy(z, z, jnp.ones(2), jnp.ones(3)), huber(z, z, jnp.ones((2, 3))),
+                 softmax_cross_entropy(z, jnp.ones((2, 3)) / 3), squared_error(z, jnp.zeros((2, 3)))):
+        assert loss.dtype == jnp.float32
+    for loss in (softmax_cross_entropy(z, jnp.zeros(2, int), jnp.ones(2, int)), binary_cross_entropy(z, z > 0),
+                 squared_error(z, jnp.zeros((2, 3), int)), huber(z[0, 0], 1.0)):
+        assert loss.dtype == jnp.bfloat16  # neither integers nor Python's numbers widen
 
 
 @pytest.mark.parametrize("op", [binary_cross_entropy, softmax_cross_entropy, squared_error, huber],

@@ -155,7 +155,7 @@ def test_no_variance(x):
 def test_moments_of_bfloat16_are_summed_wide():
     """4,096 examples: summed in bfloat16 their mean would stop at 256 terms."""
     x = jnp.full((4096, 1), 1.0, jnp.bfloat16).at[::2].set(3.0)
-    params = {"scale": jnp.ones(1), "bias": jnp.zeros(1)}
+    params = {"scale": jnp.ones(1, x.dtype), "bias": jnp.zeros(1, x.dtype)}
     state = {"mean": jnp.zeros(1), "variance": jnp.ones(1)}
     y, moved = jax.jit(over_batch(batch_norm, momentum=0.0))(params, state, x)
     assert y.dtype == jnp.bfloat16

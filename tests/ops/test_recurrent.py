@@ -373,7 +373,7 @@ def test_long_sums_in_half_precision(dtype):
             if eqn.primitive.name == "reduce_sum" or (
                 eqn.primitive.name == "dot_general" and eqn.invars[0].aval.shape[0] == 8192
                 and eqn.outvars[0].aval.shape == (1, 1))]
-    assert sums == [jnp.float32] * 3
+    assert set(sums) == {jnp.dtype(jnp.float32)} and len(sums) >= 3
 
 
 class State(NamedTuple):
