@@ -20,7 +20,7 @@ try:
 except (ImportError, AttributeError):
     pass
 
-__all__ = ["Axes", "bound_axes", "current_axes"]
+__all__ = ["Axes", "bound_axes", "current_axes", "unbound"]
 
 Axes = tuple[tuple[Any, int], ...]  # (name, size)
 
@@ -28,6 +28,12 @@ Axes = tuple[tuple[Any, int], ...]  # (name, size)
 def current_axes() -> Axes:
     """The axes that are bound at the call."""
     return () if _axis_env is None else tuple(_axis_env().axis_sizes.items())
+
+
+def unbound(axes: Axes) -> list[tuple[Any, int]]:
+    """Those of the axes that are not bound, to be bound around a trace."""
+    bound = dict(current_axes())
+    return [(name, size) for name, size in axes if name not in bound]
 
 
 @contextmanager

@@ -23,7 +23,8 @@ from jaxnn.cotangents import is_inexact
 from jaxnn.explicit.recording import recorder
 from jaxnn.lifting import agree_on_varying_axes, lift_forward_mode, lift_reverse_mode, value_and_cache
 
-__all__ = ["EXAMPLES", "HandDerived", "Op", "Static", "as_array", "as_static", "by_autodiff", "hand_derived"]
+__all__ = ["EXAMPLES", "HandDerived", "Op", "Static", "as_array", "as_static", "bound_arguments", "by_autodiff",
+           "hand_derived"]
 
 EXAMPLES = "examples"
 """The name of the batch's axis: ops are written for one example, and `jax.vmap` makes the batch."""
@@ -202,21 +203,32 @@ class HandDerived(Op):
         return f"<op {self.name}({', '.join(self.arguments)})>"
 
     def _bind(self, args: tuple, static: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        return bound_arguments(self.name, self._signature, args, static)
+
+
+def bound_arguments(name: str, signature: inspect.Signature, args: tuple,
+                    keywords: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    """(the positional arguments as arrays, with their defaults; the keyword-only ones that are given, static)."""
+    try:
+        bound = signature.bind(*args, **keywords)
+    except TypeError as error:
+        bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+        raise InputError(name, f"expects {inspect.Signature(bare)}: {error}") from None
+    static = {key: as_static(bound.arguments[key]) for key, p in signature.parameters.items()
+              if p.kind is p.KEYWORD_ONLY and key in bound.arguments}
+    static |= {key: as_static(value) for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD
+               for key, value in bound.arguments.get(p.name, {}).items()}
+    for key, value in static.items():
         try:
-            bound = self._signature.bind(*args, **static)
+            hash(value)
         except TypeError as error:
-            raise TypeError(f"{self.name}{self._signature}: {error}") from None
-        bound.apply_defaults()
-        static = {name: as_static(value) for name, value in bound.kwargs.items()}
-        for name, value in static.items():
-            try:
-                hash(value)
-            except TypeError as error:
-                raise TypeError(f"{self.name}: the keyword argument '{name}' is static and must be hashable; got "
-                                f"{type(value).__name__} ({error}): pass arrays by position") from None
-        args = tuple(jax.tree.map(functools.partial(as_array, self.name, name), arg)
-                     for name, arg in zip(self.arguments, bound.args, strict=True))
-        return args, static
+            raise TypeError(f"{name}: the keyword argument '{key}' is static and must be hashable; got "
+                            f"{type(value).__name__} ({error}): pass arrays by position") from None
+    bound.apply_defaults()
+    names = [key for key, p in signature.parameters.items() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    names += ["args"] * (len(bound.args) - len(names))
+    return tuple(jax.tree.map(functools.partial(as_array, name, key), arg)
+                 for key, arg in zip(names, bound.args, strict=True)), static
 
 
 def as_static(value: Any) -> Any:
@@ -247,30 +259,42 @@ class ByAutodiff(Op):
     by_autodiff = True
 
     def __init__(self, f: Callable):
-        functools.update_wrapper(self, f)
+        functools.update_wrapper(self, f, updated=())
         self._f = f
+        self._signature = inspect.signature(f)
 
     @property
     def name(self) -> str:
-        return getattr(self._f, "__name__", type(self._f).__name__)
+        return str(getattr(self._f, "__name__", type(self._f).__name__))
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        parameters = inspect.signature(self._f).parameters.values()
-        return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+        return tuple(name for name, p in self._signature.parameters.items()
+                     if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
 
     def __call__(self, *args: Any, **static: Any) -> Any:
-        if (recorded := recorder()) is not None:
-            return recorded(self, jax.tree.map(functools.partial(as_array, self.name, "an argument"), args), static)
-        return self._f(*args, **static)
+        if (recorded := recorder()) is None:
+            return self._f(*args, **static)
+        args, static = bound_arguments(self.name, self._signature, args, static)
+        # Traced values that f closes over become arguments, for they have a gradient too.
+        closed, captured = jax.closure_convert(functools.partial(self._f, **static), *args)
+        if not captured:
+            return recorded(self, args, static)
+
+        def converted(args: Any, captured: Any) -> Any:
+            return closed(*args, *captured)
+
+        converted.__name__ = self.name
+        return recorded(ByAutodiff(converted), (args, tuple(captured)), {})
 
     def forward(self, *args: Any, **static: Any) -> tuple[Any, Any]:
+        args, static = bound_arguments(self.name, self._signature, args, static)
         return self._f(*args, **static), (args, Static(tuple(sorted(static.items()))))
 
     def backward(self, cache: Any, dy: Any) -> tuple[Any, ...]:
         args, static = cache
         leaves, tree = jax.tree.flatten(args)
-        smooth = [i for i, leaf in enumerate(leaves) if is_inexact(leaf)]
+        smooth = [i for i, leaf in enumerate(leaves) if hasattr(leaf, "dtype") and is_inexact(leaf)]
 
         def of_smooth(moving: list[Any]) -> list[Any]:
             filled = list(leaves)

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from jax.extend import core
 
-__all__ = ["equations", "is_linear", "why_not_linear"]
+__all__ = ["dependence", "equations", "is_linear", "why_not_linear"]
 
 ZERO, LINEAR, FIXED = "zero", "linear", "fixed"
 
@@ -34,6 +34,12 @@ _READS = {"gather", "dynamic_slice"}  # (operand, indices...)
 _MOVES = {"broadcast_in_dim", "convert_element_type", "copy", "expand_dims", "pcast", "pvary", "reshape", "rev",
           "slice", "squeeze", "transpose"}
 _CALLS = {"pjit", "jit", "closed_call", "core_call", "checkpoint", "remat2", "custom_jvp_call"}
+# Linear in all their operands, or in the first. A primitive that is in no list is called nonlinear where that is asked.
+_LINEAR = {"neg", "reduce_sum", "cumsum", "real", "imag", "conj", "psum", "psum_invariant", "pmean", "all_gather",
+           "ppermute", "all_to_all", "optimization_barrier", "sharding_constraint", "reduce_precision", "split",
+           "stop_gradient", "select_and_gather_add", "device_put", "fft", "triangular_solve", "reduce_scatter"}
+_RULED = _PRODUCTS | _SUMS | _SCATTERS | _READS | _CALLS - {"custom_jvp_call"} | {
+    "div", "select_n", "dynamic_update_slice", "scan", "cond"}
 _NONLINEAR = {
     "abs", "sign", "max", "min", "clamp", "reduce_max", "reduce_min", "argmax", "argmin", "cumprod",
     "cummax", "cummin", "sort", "eq", "ne", "gt", "ge", "lt", "le", "is_finite", "floor", "ceil",
@@ -50,9 +56,23 @@ def why_not_linear(function: Callable, *examples: Any) -> list[str | None]:
     return [None if k in (ZERO, LINEAR) else k for k in kinds]
 
 
+def dependence(closed: Any, n_fixed: int) -> list[list[bool]]:
+    """For each output of a closed jaxpr on which of its inputs, those after the first n_fixed, it depends linearly: on
+    none where it is a zero by its structure, as the gradient of a value that is held fixed."""
+    n = len(closed.jaxpr.invars) - n_fixed
+    rows = []
+    for i in range(n):
+        kinds = [FIXED] * n_fixed + [LINEAR if j == i else ZERO for j in range(n)]
+        rows.append([kind != ZERO for kind in _walk(closed.jaxpr, closed.consts, kinds)])
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
 def is_linear(eqn: Any, moving: Sequence[bool]) -> bool:
     """Whether an equation is linear in those of its inputs that are moving, but for constants that it adds."""
-    still = ZERO if eqn.primitive.name in _SUMS else FIXED
+    name = eqn.primitive.name
+    if name not in _RULED | _MOVES | _LINEAR:
+        return False
+    still = ZERO if name in _SUMS else FIXED
     return all(kind in (ZERO, LINEAR, FIXED) for kind in _equation(eqn, [LINEAR if m else still for m in moving]))
 
 

@@ -8,7 +8,7 @@
 import functools
 import inspect
 import traceback
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,9 +19,9 @@ from jaxnn.checks import InputError, expect, expect_like
 from jaxnn.cotangents import is_inexact
 from jaxnn.explicit.build import build
 from jaxnn.explicit.program import Program
-from jaxnn.explicit.recording import is_users, record
+from jaxnn.explicit.recording import is_users, record, typed
 from jaxnn.explicit.table import Row, rows_of, table_of
-from jaxnn.hand_derived import Op, as_array, as_static
+from jaxnn.hand_derived import Op, bound_arguments
 
 __all__ = ["Cache", "Network", "network"]
 
@@ -55,7 +55,7 @@ class Network(Op):
     def __init__(self, f: Callable):
         if not callable(f):
             raise TypeError(f"network expects a function of ops; got {type(f).__name__}")
-        functools.update_wrapper(self, f)
+        functools.update_wrapper(self, f, updated=())  # the attributes of an object that is called stay its own
         self.function = f
         self._signature = inspect.signature(f)
         self._recordings: dict[Any, Recording] = {}
@@ -105,9 +105,9 @@ class Network(Op):
         args, static = self._bind(args, static)
         leaves, tree = jax.tree.flatten(args)
         config: Any = jax.config
-        settings = config.jax_enable_x64, config.jax_default_matmul_precision
-        key = (references, watched, axes, tree, tuple(map(_aval, leaves)), tuple(sorted(static.items())),
-               current_axes(), settings)
+        settings = config.jax_enable_x64, config.jax_default_matmul_precision, config.jax_default_prng_impl
+        choices = tuple(sorted((name, typed(value)) for name, value in static.items()))
+        key = (references, watched, axes, tree, tuple(map(_aval, leaves)), choices, current_axes(), settings)
         found = self._recordings.get(key)
         if found is None:
             found = _record(self, args, static, references, watched, axes)
@@ -122,19 +122,7 @@ class Network(Op):
         return f"<network {self.name}({', '.join(self.arguments)})>"
 
     def _bind(self, args: tuple, static: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-        try:
-            bound = self._signature.bind(*args, **static)
-        except TypeError as error:
-            raise InputError(self.name, f"expects {self._signature}: {error}") from None
-        # Keyword arguments that are left out stay out: jax.vmap maps those that it is given.
-        static = {name: as_static(value) for name, value in bound.kwargs.items()}
-        bound.apply_defaults()
-        for name, value in static.items():
-            expect(isinstance(value, Hashable), self.name, f"a static value for the keyword argument '{name}'",
-                   type(value).__name__, "pass arrays by position")
-        names = (*self.arguments, *("args",) * (len(bound.args) - len(self.arguments)))
-        return tuple(jax.tree.map(functools.partial(as_array, self.name, name), arg)
-                     for name, arg in zip(names, bound.args, strict=True)), static
+        return bound_arguments(self.name, self._signature, args, static)
 
 
 class Recording:
@@ -157,7 +145,8 @@ class Recording:
     def cotangent_leaves(self, who: str, dy: Any) -> list[Any]:
         """dy for each leaf of the value; None stands for one without a derivative."""
         leaves = expect_like(who, "dy", "y", dy, self.y)
-        return [None if not is_inexact(y) else d for d, y in zip(leaves, jax.tree.leaves(self.y), strict=True)]
+        return [None if d is None or not is_inexact(y) else d.astype(y.dtype)
+                for d, y in zip(leaves, jax.tree.leaves(self.y), strict=True)]
 
     def cotangents(self, found: list[Any]) -> tuple[Any, ...]:
         """One for each argument, in its structure."""
@@ -207,6 +196,11 @@ def _record(net: Network, args: tuple, static: dict[str, Any], references: bool,
         raise InputError(
             net.name, f"branches in Python on a value that is known at run time only, at {_where(error)}; use "
             "jnp.where or jax.lax.cond, or pass what decides as a keyword argument") from error
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError,
+            jax.errors.TracerIntegerConversionError) as error:
+        raise InputError(
+            net.name, f"needs in Python, at {_where(error)}, a value that is known at run time only; use jnp in place "
+            "of int, range and NumPy, or pass the value as a keyword argument") from error
     except InputError as error:
         if not error.path and (line := _where(error)):
             error.path = (line,)
@@ -214,7 +208,7 @@ def _record(net: Network, args: tuple, static: dict[str, Any], references: bool,
     if changed:
         raise InputError(net.name, f"changes its argument '{changed[0]}'; return new values in place of that, for a "
                          "traced function is run once and not at each call")
-    return Recording(net.name, closed, jax.tree.structure(args), y, watched, axes)
+    return Recording(net.name, closed, jax.tree.structure(args), y, watched, (*axes, *current_axes()))
 
 
 def _is_array(leaf: Any) -> bool:

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-from jaxnn.axes import Axes
+from jaxnn.axes import Axes, unbound
 from jaxnn.cotangents import is_inexact
 from jaxnn.explicit.program import ForwardOnly, Glue, OpStep, Program, Recompute, Scan, Step, evaluate
 from jaxnn.explicit.recording import is_users, op_primitive
-from jaxnn.linearity import equations, is_linear
+from jaxnn.linearity import dependence, equations, is_linear
 
 __all__ = ["build"]
 
@@ -81,15 +81,15 @@ class _Builder:
 
         for eqn in jaxpr.eqns:
             read_slots = tuple(map(read, eqn.invars))
-            here = "/".join(filter(None, (place, _scopes(eqn))))
+            scope = "/".join(filter(None, (place, _scopes(eqn))))
             if eqn.primitive.name in _OPENED:
                 inner = eqn.params["jaxpr"] if "jaxpr" in eqn.params else eqn.params["call_jaxpr"]
-                outs = tuple(self.flatten(*_open(inner), read_slots, here, flat))
+                outs = tuple(self.flatten(*_open(inner), read_slots, scope, flat))
             else:
                 outs = tuple(self.slot(var.aval) for var in eqn.outvars)
                 if self.moving.intersection(read_slots):
                     self.moving.update(slot for slot in outs if is_inexact(self.avals[slot]))
-                flat.append(_Equation(eqn, read_slots, outs, here))
+                flat.append(_Equation(eqn, read_slots, outs, scope))
             slots.update(zip(eqn.outvars, outs, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
 
@@ -121,8 +121,8 @@ class _Builder:
             if name in _RECOMPUTED:
                 return Recompute(first.ins, first.outs, first.place, line, inner)
             return _scan(first, inner, line)
-        ins = tuple(dict.fromkeys(slot for e in run for slot in e.ins
-                                  if not any(slot in earlier.outs for earlier in run)))
+        written = {slot for e in run for slot in e.outs}
+        ins = tuple(dict.fromkeys(slot for e in run for slot in e.ins if slot not in written))
         nonlinear = dict.fromkeys(_name(e.eqn) for e in run if not self.is_linear(e))
         moving = self.moving
         passes = _passes(self.axes, run, ins, live, [self.avals[slot] for slot in ins],
@@ -172,19 +172,35 @@ def _passes(axes: Axes, run: list[_Equation], ins: Sequence[int], live: Sequence
         trees[:] = [tree]
         return [*out, *kept]
 
-    forward_jaxpr = jax.make_jaxpr(forward, axis_env=list(axes))(*avals)
+    forward_jaxpr = jax.make_jaxpr(forward, axis_env=unbound(axes))(*avals)
     out_avals = [var.aval for var in forward_jaxpr.jaxpr.outvars]
-    dys = [out_avals[i] for i in smooth_outs]
-    backward_jaxpr = jax.make_jaxpr(lambda kept, dy: jax.tree.unflatten(trees[0], kept)(dy)[0], axis_env=list(axes))(
-        out_avals[len(live):], dys)
+    kept_avals, dy_avals = out_avals[len(live):], [out_avals[i] for i in smooth_outs]
+    backward_jaxpr = jax.make_jaxpr(lambda kept, dy: jax.tree.unflatten(trees[0], kept)(dy)[0], axis_env=unbound(axes))(
+        kept_avals, dy_avals)
+    return core.jaxpr_as_fun(forward_jaxpr), _backward_pass(backward_jaxpr, len(kept_avals), dy_avals, len(ins),
+                                                            smooth_ins, smooth_outs)
 
-    def backward(kept: list[Any], dy: list[Any]) -> list[Any]:
-        filled = [jnp.zeros(aval.shape, aval.dtype) if dy[i] is None else dy[i]
-                  for i, aval in zip(smooth_outs, dys, strict=True)]
-        found = dict(zip(smooth_ins, core.jaxpr_as_fun(backward_jaxpr)(*kept, *filled), strict=True))
-        return [found.get(i) for i in range(len(ins))]
 
-    return core.jaxpr_as_fun(forward_jaxpr), backward
+def _backward_pass(backward: Any, n_kept: int, dy_avals: Sequence[Any], n_ins: int, smooth_ins: list[int],
+                   smooth_outs: list[int]) -> Callable:
+    """(kept, dy of the outs) -> the cotangents of the ins, by a jaxpr of those that are smooth.
+
+    None, and not zeros, where no cotangent arrives: an op is not asked for a gradient that nothing looks at.
+    """
+    arrives = dependence(backward, n_kept)
+
+    def pass_back(kept: list[Any], dy: list[Any]) -> list[Any]:
+        given = [dy[i] for i in smooth_outs]
+        filled = [jnp.zeros(aval.shape, aval.dtype) if d is None else d
+                  for d, aval in zip(given, dy_avals, strict=True)]
+        found: list[Any] = [None] * n_ins
+        cotangents = core.jaxpr_as_fun(backward)(*kept, *filled)
+        for i, cotangent, of_outs in zip(smooth_ins, cotangents, arrives, strict=True):
+            if any(depends and d is not None for depends, d in zip(of_outs, given, strict=True)):
+                found[i] = cotangent
+        return found
+
+    return pass_back
 
 
 def _scan(equation: _Equation, inner: Program, line: str) -> Scan:

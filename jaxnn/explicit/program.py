@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend import core
 
-from jaxnn.axes import Axes
+from jaxnn.axes import Axes, unbound
 from jaxnn.checks import InputError
 from jaxnn.cotangents import is_inexact
 from jaxnn.explicit.recording import Call
@@ -260,7 +260,7 @@ class Program:
             found[:] = [tree]
             return [*out, *leaves]
 
-        return jax.make_jaxpr(flat, axis_env=list(self.axes))(*self.in_avals), found[0]
+        return jax.make_jaxpr(flat, axis_env=unbound(self.axes))(*self.in_avals), found[0]
 
     @property
     def tape_tree(self) -> Any:

@@ -27,10 +27,15 @@ from jaxnn.axes import Axes, current_axes
 from jaxnn.cotangents import checked_cotangents, is_inexact, leaf_paths
 from jaxnn.lifting import agree_on_varying_axes, check_linear, push_forward, split_arrays
 
-__all__ = ["Call", "Level", "is_users", "op_primitive", "record", "recorder"]
+__all__ = ["Call", "Level", "is_users", "op_primitive", "record", "recorder", "typed"]
 
 Recorder = Callable[[Any, tuple, dict[str, Any]], Any]
 _RECORDER: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
+
+
+def typed(value: Any) -> Any:
+    """A static value with its type: 1, 1.0 and True are equal, and three choices."""
+    return (tuple, tuple(map(typed, value))) if type(value) is tuple else (type(value), value)
 
 
 def recorder() -> Recorder | None:
@@ -65,7 +70,10 @@ def _reference(op: Any, args: tuple, static: dict[str, Any]) -> Any:
 def _bind(op: Any, args: tuple, static: dict[str, Any]) -> Any:
     leaves, tree = jax.tree.flatten(agree_on_varying_axes(args))
     avals = tuple(map(jax.typeof, leaves))
-    call = _call(op, tuple(sorted(static.items())), tree, avals, current_axes())
+    choices = tuple(sorted((name, typed(value)) for name, value in static.items()))
+    config: Any = jax.config
+    surroundings = current_axes(), choices, config.jax_enable_x64
+    call = _call(op, tuple(sorted(static.items())), tree, avals, surroundings)
     out = op_primitive.bind(*leaves, call=call, line=_line())
     return jax.tree.unflatten(call.y_tree, out)
 
@@ -214,8 +222,8 @@ class Call:
 
 
 @functools.lru_cache(maxsize=4096)
-def _call(op: Any, static: tuple, tree: Any, avals: tuple, axes: Any) -> Call:
-    """The call of an op at these shapes; axes are those that stand around it."""
+def _call(op: Any, static: tuple, tree: Any, avals: tuple, surroundings: Any) -> Call:
+    """The call of an op at these shapes. surroundings: what else its trace depends on."""
     found: dict[str, Any] = {}
 
     def value(*leaves: Any) -> list[Any]:

@@ -90,9 +90,9 @@ class Patches(NamedTuple):
         padded = jnp.pad(self.x, ((0, 0), *pads, (0, 0)))
         reach = [(n - 1) * s + 1 for n, s in zip(self.dy.shape[1:-1], stride, strict=True)]
         images, c = self.x.shape[0], self.x.shape[-1]
-        seen = [lax.slice(padded, (0, *k, 0), (images, *np.add(k, reach), c), (1, *stride, 1)).reshape(-1, c)
+        patches = [lax.slice(padded, (0, *k, 0), (images, *np.add(k, reach), c), (1, *stride, 1)).reshape(-1, c)
                 for k in np.ndindex(*window)]
-        return Outer(jnp.concatenate(seen, -1), self.dy.reshape(-1, self.dy.shape[-1])).squared()
+        return Outer(jnp.concatenate(patches, -1), self.dy.reshape(-1, self.dy.shape[-1])).squared()
 
     def summed(self, weights: Any, like: Any) -> Any:
         """Σ_e w_e G_e by one convolution over all images, which needs no patches."""

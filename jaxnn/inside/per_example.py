@@ -22,6 +22,7 @@ from jax import lax
 from jaxnn.checks import InputError, expect, known
 from jaxnn.cotangents import is_inexact
 from jaxnn.explicit.program import OpStep, Program
+from jaxnn.explicit.recording import typed
 from jaxnn.hand_derived import EXAMPLES
 from jaxnn.inside import factor_rules  # noqa: F401  # registers the rules
 from jaxnn.inside.factors import Factor, Whole, factors_and_rest, has_rule, n_params
@@ -148,7 +149,7 @@ def _clipped(cost: Network, params: Any, state: Any, x: Any, labels: Any, max_no
 
 
 @functools.lru_cache(maxsize=256)
-def _cost_of_one(net: Callable, loss: Callable, static: tuple[tuple[str, Any], ...]) -> Network:
+def _cost_of_one(net: Callable, loss: Callable, static: tuple[tuple[str, Any], ...], types: Any) -> Network:
     """The loss of one example, (params, state, x, label, key) -> (), as a network; one for the same net and loss."""
     def cost(params: Any, state: Any, x: Any, label: Any, key: Any) -> Any:
         given = {"params": params, "state": state, "x": x, "key": key}
@@ -166,7 +167,7 @@ def _cost_of(who: str, net: Callable, loss: Callable, static: dict[str, Any]) ->
     expect("x" in names and set(names) <= {"params", "state", "x", "key"}, who,
            "a network of one example whose arguments are among (params, state, x, key)",
            f"'{network(net).name}' of ({', '.join(names)})", "wrap it in a function of those")
-    return _cost_of_one(net, loss, tuple(sorted(static.items())))
+    return _cost_of_one(net, loss, tuple(sorted(static.items())), typed(tuple(sorted(static.items()))))
 
 
 class _Passes:
@@ -183,13 +184,18 @@ class _Passes:
         x, labels = jax.tree.map(jnp.asarray, (x, labels))  # JAX cannot map a NumPy array that a jit function holds
         first = jax.tree.map(lambda leaf: leaf[0], (x, labels))
         one_key = None if keys is None else keys[0]
-        recording, _ = cost.recorded((params, state, *first, one_key), {}, axes=((EXAMPLES, 2),))
+        recording, _ = cost.recorded((params, state, *first, one_key), {}, axes=((EXAMPLES, n),))
         self.program = recording.program
         shapes = jax.tree.map(lambda y: y.shape, recording.y)
         expect(shapes == (), who, "a loss with one number, of shape (), for each example", str(shapes), "take its sum")
         for step in self.program.walk():
             if isinstance(step, OpStep):
                 _expect_apart(step)
+        if any(map(_over_examples, equations(self.program.traced[0].jaxpr))):
+            raise InputError(cost.name, "mixes the examples of a batch between its ops, so that no example has a "
+                             "gradient of its own; reduce within each example alone")
+        is_complex = any(jnp.iscomplexobj(leaf) for leaf in jax.tree.leaves(params))
+        expect(not is_complex, who, "real params", "complex ones", "split them into real and imaginary parts")
         n_params = len(jax.tree.leaves(params))
         self.smooth = [i for i in range(n_params) if is_inexact(self.program.in_avals[i])]
         self.factored = _factored(self.program, self.smooth)

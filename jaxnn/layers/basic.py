@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from jaxnn.checks import expect
+from jaxnn.checks import expect, is_integer
 from jaxnn.initializers import Initializer, he, zeros
 from jaxnn.layers.layer import Layer, expect_size, shape_of, to_layer
 from jaxnn.ops.dense import dense
@@ -29,7 +29,7 @@ class Dense(Layer):
     random = False
 
     def __post_init__(self) -> None:
-        expect(isinstance(self.n_out, int) and self.n_out > 0, "Dense", "n_out, a positive integer", repr(self.n_out))
+        expect(is_integer(self.n_out, 1), "Dense", "n_out, a positive integer", repr(self.n_out))
 
     def init(self, key: Any, shape: Any) -> tuple[Any, Any]:
         shape = shape_of(self, shape, tree=False).shape

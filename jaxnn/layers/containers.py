@@ -88,7 +88,8 @@ class Sequential(Layer):
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and list(self.parts.items()) == list(other.parts.items())
+        return type(self) is type(other) and bool(vars(self) == vars(other)) and (
+            list(self.parts) == list(vars(other)["parts"]))
 
     def __hash__(self) -> int:
         return hash((type(self), *self.parts.items()))

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from jaxnn.checks import expect
+from jaxnn.checks import expect, is_integer
 from jaxnn.initializers import Initializer, he, zeros
 from jaxnn.layers.layer import Layer, expect_size, output_of, shape_of
 from jaxnn.ops.conv import conv
@@ -33,13 +33,13 @@ class Conv(Layer):
     random = False
 
     def __post_init__(self) -> None:
-        expect(isinstance(self.n_out, int) and self.n_out > 0, "Conv", "n_out, a positive integer",
+        expect(is_integer(self.n_out, 1), "Conv", "n_out, a positive integer",
                repr(self.n_out))
         for name in ("window", "stride", "padding"):  # a list would make the layer unhashable
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, _as_tuple(getattr(self, name)))
         is_window = isinstance(self.window, tuple) and 1 <= len(self.window) <= 3 and all(
-            isinstance(n, int) and n > 0 for n in self.window)
+            is_integer(n, 1) for n in self.window)
         expect(is_window, "Conv", "window to be a tuple of one to three sizes", repr(self.window))
 
     def init(self, key: Any, shape: Any) -> tuple[Any, Any]:

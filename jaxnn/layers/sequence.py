@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxnn.checks import expect
+from jaxnn.checks import expect, is_integer
 from jaxnn.hand_derived import Op
 from jaxnn.initializers import Initializer, orthogonal, random_normal, xavier
 from jaxnn.layers.layer import Layer, expect_size, shape_of
@@ -33,7 +33,7 @@ class Embedding(Layer):
     def __post_init__(self) -> None:
         for name in ("n_rows", "n_dim"):
             size = getattr(self, name)
-            expect(isinstance(size, int) and size > 0, "Embedding", f"{name}, a positive integer", repr(size))
+            expect(is_integer(size, 1), "Embedding", f"{name}, a positive integer", repr(size))
 
     def init(self, key: Any, shape: Any) -> tuple[Any, Any]:
         shape_of(self, shape, tree=False)
@@ -79,7 +79,7 @@ class RNN(Layer):
     blocks = 1
 
     def __post_init__(self) -> None:
-        expect(isinstance(self.n_hidden, int) and self.n_hidden > 0, self.name, "n_hidden, a positive integer",
+        expect(is_integer(self.n_hidden, 1), self.name, "n_hidden, a positive integer",
                repr(self.n_hidden))
 
     @property
