@@ -11,13 +11,13 @@ from jaxnn.gradients.compare import compare_gradients
 from jaxnn.gradients.leaf import Leaf
 from jaxnn.gradients.page import number, place
 from jaxnn.gradients.report import GradientReport
+from jaxnn.gradients.rules.report import RulesReport
 from jaxnn.gradients.selection import MOST_LEAVES
 
 __all__ = ["assert_gradients_match", "failure_message"]
 
 
-def assert_gradients_match(f: Callable, *args: Any, reference: Callable | None = None,
-                           **options: Any) -> GradientReport:
+def assert_gradients_match(f: Callable, *args: Any, reference: Callable | None = None, **options: Any) -> Any:
     """Asserts that the gradient of f is that of its reference, as `jaxnn.compare_gradients` finds it.
 
     Args:
@@ -25,7 +25,7 @@ def assert_gradients_match(f: Callable, *args: Any, reference: Callable | None =
       options: its other keyword arguments (`under`, `dtypes`, `laws`, `every_coordinate`, `seed`, ...), and
         the static ones of f.
     Returns:
-      The report.
+      The report: a GradientReport, or with by="rule" a RulesReport.
     Raises:
       AssertionError: the gradient is wrong; the message shows where and why, and leaves out what is right.
       TypeError, InputError: as `compare_gradients`, which could then compare nothing.
@@ -39,7 +39,11 @@ def assert_gradients_match(f: Callable, *args: Any, reference: Callable | None =
     True
     """
     __tracebackhide__ = True
-    report = compare_gradients(f, *args, reference=reference, **options)
+    report: Any = compare_gradients(f, *args, reference=reference, **options)
+    if isinstance(report, RulesReport):
+        if not report.ok:
+            raise AssertionError(str(report))
+        return report
     if not report.ok:
         raise AssertionError(failure_message(report))
     for words in report.not_run:

@@ -70,9 +70,14 @@ def _under_condition(candidate: Candidate, name: str, dtype: str) -> Attempt:
     f = attempt(lambda: gradient(problem, candidate.programs), f"under {name} in {dtype} f raises", blame)
     if f.remarks:
         return f
+    remarks = []
+    for leaf, a, b in zip(problem.gradient, f.results, reference.results, strict=True):
+        if n := int(np.count_nonzero(np.isfinite(as_wide(a)) & ~np.isfinite(as_wide(b)))):
+            remarks.append(Remark(Kind.NOTE, f"under {name} in {dtype} the reference's gradient of {leaf.path} is not "
+                                  f"finite at {n:,} elements: f is not judged there again"))
     return Attempt(tuple(
         compare_leaf(_with_value(leaf, b), "lifted", a, under=name)
-        for leaf, a, b in zip(problem.gradient, f.results, reference.results, strict=True)))
+        for leaf, a, b in zip(problem.gradient, f.results, reference.results, strict=True)), tuple(remarks))
 
 
 def _cast(problem: Problem, dtype: str) -> Problem:

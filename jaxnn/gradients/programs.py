@@ -91,7 +91,7 @@ class ForwardPrograms(Programs):
                 return slope(1)
             return slope(1) - 1j * slope(1j)  # JAX pairs without conjugating: Re(c t) for each t
 
-        return [lax.map(lambda k, i=i: derivative(i, k), jnp.arange(m.size)).reshape(m.shape).astype(m.dtype)  # type: ignore
+        return [lax.map(lambda k, i=i: derivative(i, k), jnp.arange(m.size)).reshape(m.shape).astype(m.dtype)
                 for i, m in enumerate(moving)]
 
 

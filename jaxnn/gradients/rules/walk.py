@@ -84,7 +84,10 @@ def _run(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], place: Place, f
     values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
 
     def read(atom: Any) -> Any:
-        return jnp.asarray(atom.val, atom.aval.dtype) if isinstance(atom, core.Literal) else values[atom]
+        if not isinstance(atom, core.Literal):
+            return values[atom]
+        aval: Any = atom.aval
+        return jnp.asarray(atom.val, aval.dtype)
 
     for eqn in jaxpr.eqns:
         outs = _equation(eqn, tuple(map(read, eqn.invars)), place.inside(eqn), found)

@@ -96,6 +96,13 @@ def test_nan_on_both_sides_where_the_value_has_slopes():
     assert not compare_gradients(norm, ROWS, reference=norm).ok
 
 
+def test_transformations_do_not_judge_those_elements_again():
+    report = compare_gradients(norm_rule([0.0, 0, 0]), ROWS, reference=norm, under="jit")
+    assert report.ok
+    assert ("under jit in float32 the reference's gradient of x is not finite at 3 elements: f is not judged there "
+            "again") in report.notes
+
+
 def test_zeros_are_moved_too():
     """To the side on which all others lie."""
     (moved,) = Problem(jnp.sum, (jnp.zeros(50),)).elsewhere

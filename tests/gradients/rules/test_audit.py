@@ -12,6 +12,7 @@ from jax import lax
 from jaxnn import compare_gradients, hand_derived, ops
 from jaxnn.checks import InputError
 from jaxnn.layers import Dense, Sequential
+from jaxnn.testing import assert_gradients_match
 from tests.gradients.routes.test_routes import rule
 
 RNG = np.random.default_rng(0)
@@ -124,6 +125,12 @@ def test_the_first_and_the_last_step_of_a_loop():
     reverse = compare_gradients(lambda x: lax.scan(lambda s, t: (s, step(t)), 0.0, x, reverse=True)[1],
                                 jnp.array([2.0, 0, 0]), by="rule")
     assert [rule.ok for rule in reverse.rules] == [True, False]
+
+
+def test_as_an_assertion():
+    assert assert_gradients_match(model(norm_rule(True)), PARAMS, X, by="rule").ok
+    with pytest.raises(AssertionError, match="WRONG: rms_norm at block, block:"):
+        assert_gradients_match(model(norm_rule(False)), PARAMS, X, by="rule")
 
 
 def test_branches_checkpoints_and_uses():
