@@ -2,8 +2,8 @@
 
 Data parallel, each device has all P parameters and the gradient of its share of the batch: one sum over the
 devices, of P numbers and the cost. Fully sharded, each has P / N of them: they are gathered before the
-forward pass, and the gradients summed; of each parameter array that is cut, a share of the norm and a
-flag, whether the update is finite, are summed too.
+forward pass, and the gradients summed; of each parameter array that is cut, a share of the norm is summed
+too, and of each shape among them a flag, whether the update is finite.
 """
 
 import math
@@ -56,7 +56,8 @@ def report(n_devices: int) -> dict[tuple[str, str], tuple[int, int]]:
     for fully in (False, True):
         found, params = of_step(n_devices, fully=fully)
         cut = [leaf for leaf in jax.tree.leaves(params) if not leaf.sharding.is_fully_replicated]
-        formula = {"all-reduce": sum(leaf.nbytes for leaf in jax.tree.leaves(params)) + 4 + (4 + 1) * len(cut),
+        formula = {"all-reduce": sum(leaf.nbytes for leaf in jax.tree.leaves(params)) + 4 + 4 * len(cut)
+                   + len({leaf.shape for leaf in cut}),
                    "all-gather": sum(leaf.nbytes for leaf in cut)}
         for kind in KINDS:
             of_kind = [c.n_bytes for c in found if c.kind == kind]

@@ -24,7 +24,7 @@ from jaxnn.training.freezing import frozen_in, moving_leaves, with_moving_leaves
 from jaxnn.training.functions import batch_size, expect_layer, expect_loss, losses_of, over_batch, plain
 from jaxnn.training.mesh import Layout
 from jaxnn.training.precision import PRECISIONS, LossScaled, adjusted, cast_floats, scale_of
-from jaxnn.training.tracing import Traces, expect_same_tree, is_finite, mixes_examples, path_of, stays_finite
+from jaxnn.training.tracing import Traces, expect_same_tree, mixes_examples, path_of, stays_finite
 from jaxnn.training.train_state import TrainState, expect_optimizer
 
 __all__ = ["Step", "StepInfo", "make_step"]
@@ -181,8 +181,8 @@ class Step:
         # A norm that is finite has no element whose square is not, which would stay in Adam's v for good.
         norm = optax.tree.norm(scaled)
         trial, trial_state = update()
-        applied = is_finite((cost, norm, moving_leaves(trial, frozen))) & stays_finite(
-            (before.state, before.opt_state), (state, trial_state))
+        applied = stays_finite((before.state, before.opt_state), (state, trial_state),
+                               (cost, norm, moving_leaves(trial, frozen)))
         # A branch, and no jnp.where over all arrays, which would keep two of each; the updates it applies are
         # computed anew, for that takes less time than to keep them.
         new, opt_state = jax.lax.cond(applied, moved, lambda: (old, before.opt_state))

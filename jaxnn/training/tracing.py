@@ -72,17 +72,29 @@ def expect_same_tree(who: str, expected: str, before: Any, after: Any) -> None:
 
 def is_finite(tree: Any) -> jax.Array:
     """Whether every floating-point number in the tree is finite."""
-    leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)
-              if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)]
-    return jnp.all(jnp.stack(leaves)) if leaves else jnp.asarray(True)
+    return _all(_finite_leaves(tree))
 
 
-def stays_finite(before: Any, after: Any) -> jax.Array:
-    """Whether no floating-point number that was finite has ceased to be."""
+def stays_finite(before: Any, after: Any, others: Any = ()) -> jax.Array:
+    """Whether no floating-point number that was finite has ceased to be, and those of the other tree are finite."""
     pairs = [(a, b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
              if jnp.issubdtype(jnp.result_type(b), jnp.inexact)]
-    kept = [jnp.all(jnp.isfinite(b) | ~jnp.isfinite(a)) for a, b in pairs]
-    return jnp.all(jnp.stack(kept)) if kept else jnp.asarray(True)
+    return _all([*_finite_leaves(others), *(jnp.isfinite(b) | ~jnp.isfinite(a) for a, b in pairs)])
+
+
+def _finite_leaves(tree: Any) -> list[jax.Array]:
+    return [jnp.isfinite(leaf) for leaf in jax.tree.leaves(tree)
+            if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)]
+
+
+def _all(conditions: list[jax.Array]) -> jax.Array:
+    """Whether all elements of all arrays are true. Those of one shape are joined first: so an optimiser's moments
+    and its update are computed and looked at in one loop."""
+    by_shape: dict[tuple[int, ...], jax.Array] = {}
+    for condition in conditions:
+        shape = condition.shape
+        by_shape[shape] = by_shape[shape] & condition if shape in by_shape else condition
+    return jnp.all(jnp.stack([jnp.all(joined) for joined in by_shape.values()])) if by_shape else jnp.asarray(True)
 
 
 def mixes_examples(layer: Callable, train_state: Any, x: Any) -> bool:
