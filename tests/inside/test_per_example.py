@@ -82,7 +82,7 @@ class Scaled(Layer):
         return scaled(params, x, key), state
 
 
-@hand_derived
+@hand_derived(no_gradient=("x",))
 def rounded(x):
     """Integers from numbers: no gradient flows back through it."""
     return (x > 0).astype(jnp.int32), ()
