@@ -1,5 +1,6 @@
 """Cotangents as a backward pass returns them, checked against the arguments they belong to."""
 
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -10,15 +11,17 @@ from jax import lax
 __all__ = ["checked_cotangents", "is_inexact", "leaf_paths", "zero_tangent"]
 
 
-def checked_cotangents(name: str, arguments: tuple[str, ...], args: tuple, cotangents: Any) -> list[Any]:
+def checked_cotangents(name: str, arguments: tuple[str, ...], args: tuple, cotangents: Any,
+                       no_gradient: Collection[str] = ()) -> list[Any]:
     """One cotangent for each leaf of the arguments, cast to its dtype; None where there is no gradient.
 
     Args:
       name, arguments: of the op, for the messages.
       args: the arguments, or their shapes.
       cotangents: what backward returned.
+      no_gradient: the arguments that the op declares to have none.
     Raises:
-      TypeError: wrong in number, structure, shape or dtype.
+      TypeError: wrong in number, structure, shape or dtype; or None for floating-point numbers.
     """
     who = f"backward of '{name}'"
     is_tuple = isinstance(cotangents, tuple | list)
@@ -36,12 +39,20 @@ def checked_cotangents(name: str, arguments: tuple[str, ...], args: tuple, cotan
             raise TypeError(
                 f"{who}: the cotangent of '{argument}' has structure {jax.tree.structure(cotangent)}; "
                 f"the argument has {tree}") from None
-    return [_checked(who, path, x, cotangent) for path, x, cotangent in zip(
-        leaf_paths(arguments, args), jax.tree.leaves(args), leaves, strict=True)]
+    declared = [argument in no_gradient for argument, arg in zip(arguments, args, strict=True)
+                for _ in jax.tree.leaves(arg)]
+    return [_checked(who, path, x, cotangent, none) for path, x, cotangent, none in zip(
+        leaf_paths(arguments, args), jax.tree.leaves(args), leaves, declared, strict=True)]
 
 
-def _checked(who: str, path: str, x: Any, cotangent: Any) -> Any:
+def _checked(who: str, path: str, x: Any, cotangent: Any, none: bool) -> Any:
     if cotangent is None:
+        if is_inexact(x) and not none:
+            argument = path.partition("[")[0].partition(".")[0]
+            raise TypeError(
+                f"{who}: the cotangent of '{path}' is None; the argument is {x.dtype}, which would never be trained: "
+                f"return its cotangent, zeros if y does not depend on it, or declare that the argument has none: "
+                f'@hand_derived(no_gradient=("{argument}",))')
         return None
     if not hasattr(cotangent, "shape"):
         if not isinstance(cotangent, bool | int | float | complex):

@@ -10,7 +10,7 @@ argument. `jaxnn.lifting` makes it the derivative that every JAX transformation 
 import functools
 import inspect
 import traceback
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
@@ -38,8 +38,11 @@ class Op:
     op.backward(cache, dy)  one cotangent per argument; None where there is no gradient
     op.reference(*args)     the value, with no rule: `jax.grad` of it is what the rule must equal
 
-    `arguments` are the names of the positional arguments, in order.
+    `arguments` are the names of the positional arguments, in order; `no_gradient` those of them for which backward
+    returns None though they are of floating-point numbers.
     """
+
+    no_gradient: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -83,7 +86,8 @@ class Static:
         return f"Static({self.value!r})"
 
 
-def hand_derived(forward: Callable | None = None, *, reverse_only: bool = False) -> Any:
+def hand_derived(forward: Callable | None = None, *, reverse_only: bool = False,
+                 no_gradient: Sequence[str] = ()) -> Any:
     """Makes an op of a forward pass; `@op.defbackward` then adds its backward pass.
 
     Args:
@@ -95,6 +99,8 @@ def hand_derived(forward: Callable | None = None, *, reverse_only: bool = False)
         Pallas kernel, an FFI call, a `while_loop`). What is lost: forward mode (`jvp`, `jacfwd`,
         `linearize`), and under `vmap` one copy of a weight's gradient per example is
         made before they are summed.
+      no_gradient: names of arguments that are held fixed, such as running statistics: backward returns None for
+        them. None for any other argument of floating-point numbers is refused, since it would never be trained.
 
     >>> @hand_derived
     ... def square(x):
@@ -106,8 +112,8 @@ def hand_derived(forward: Callable | None = None, *, reverse_only: bool = False)
     6.0
     """
     if forward is None:
-        return functools.partial(hand_derived, reverse_only=reverse_only)
-    return HandDerived(forward, reverse_only=reverse_only)
+        return functools.partial(hand_derived, reverse_only=reverse_only, no_gradient=no_gradient)
+    return HandDerived(forward, reverse_only=reverse_only, no_gradient=no_gradient)
 
 
 def by_autodiff(f: Callable) -> Op:
@@ -128,9 +134,10 @@ def by_autodiff(f: Callable) -> Op:
 class HandDerived(Op):
     """An op made by `hand_derived`."""
 
-    def __init__(self, forward: Callable, *, reverse_only: bool = False):
+    def __init__(self, forward: Callable, *, reverse_only: bool = False, no_gradient: Sequence[str] = ()):
         functools.update_wrapper(self, forward)
         self.reverse_only = reverse_only
+        self.no_gradient = (no_gradient,) if isinstance(no_gradient, str) else tuple(no_gradient)
         self._forward = forward
         self._backward: Callable | None = None
         self._signature = inspect.signature(forward)
@@ -139,6 +146,10 @@ class HandDerived(Op):
             raise TypeError(
                 f"forward of '{self.name}' takes *args or **kwargs; name each argument, and pass "
                 "several arrays as one tuple")
+        unknown = set(self.no_gradient) - set(self.arguments)
+        if unknown:
+            raise TypeError(f"'{self.name}' declares no_gradient of {sorted(unknown)}; its arguments are "
+                            f"({', '.join(self.arguments)})")
 
     @property
     def name(self) -> str:
@@ -161,7 +172,7 @@ class HandDerived(Op):
         self.__doc__ = (f"{self.name}{self._signature}\n\n{inspect.getdoc(self._forward) or ''}\n\n"
                         f"Backward pass, {getattr(backward, '__name__', 'backward')}(cache, dy):\n\n{derivation}")
         mode = lift_reverse_mode if self.reverse_only else lift_forward_mode
-        lift = mode(self.name, self.arguments, backward)
+        lift = mode(self.name, self.arguments, backward, self.no_gradient)
         # One function for each choice of static arguments: JAX keeps what it traced by function. 1, 1.0 and True
         # are equal, and three choices: what forward refuses of one must not be answered for another.
         self._lifted = functools.lru_cache(maxsize=None, typed=True)(

@@ -10,7 +10,7 @@ is one matrix product over the batch and not one per example.
 there for a backward pass that JAX cannot transpose.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from typing import Any, NamedTuple
 
 import jax
@@ -39,8 +39,11 @@ class _Shapes(NamedTuple):
     moving: tuple[int, ...]  # the leaves of the arguments that have a tangent
 
 
-def lift_forward_mode(name: str, arguments: tuple[str, ...], backward: Callable) -> Lift:
+def lift_forward_mode(name: str, arguments: tuple[str, ...], backward: Callable,
+                      no_gradient: Collection[str] = ()) -> Lift:
     """Makes (run, axes) -> value, differentiated in every mode by the transpose of `backward`.
+
+    no_gradient: the arguments for which backward may return None though they are floating-point.
 
     The transposed pass is jit-compiled, so that a layer that occurs fifty times is traced once. That
     its result is linear in dy is read off while it is traced.
@@ -54,7 +57,7 @@ def lift_forward_mode(name: str, arguments: tuple[str, ...], backward: Callable)
         args = jax.tree.unflatten(shapes.arg_tree, [jax.ShapeDtypeStruct(*x) for x in shapes.args])
 
         def pull_back(dy: Any) -> list[Any]:
-            cotangents = checked_cotangents(name, arguments, args, backward(cache, dy))
+            cotangents = checked_cotangents(name, arguments, args, backward(cache, dy), no_gradient)
             return [cotangents[i] for i in shapes.moving]
 
         paths = leaf_paths(arguments, args)
@@ -87,13 +90,14 @@ def lift_forward_mode(name: str, arguments: tuple[str, ...], backward: Callable)
     return lift
 
 
-def lift_reverse_mode(name: str, arguments: tuple[str, ...], backward: Callable) -> Lift:
+def lift_reverse_mode(name: str, arguments: tuple[str, ...], backward: Callable,
+                      no_gradient: Collection[str] = ()) -> Lift:
     """Makes (run, axes) -> value, differentiated in reverse mode by `backward` as it stands."""
 
     def pull_back(residuals: tuple, dy: Any) -> tuple:
         cache, args = residuals
         dy = jax.tree.map(lambda d: None if d.dtype == jax.dtypes.float0 else d, dy)
-        cotangents = checked_cotangents(name, arguments, args, backward(cache, dy))
+        cotangents = checked_cotangents(name, arguments, args, backward(cache, dy), no_gradient)
         leaves, tree = jax.tree.flatten(args)
         filled = [zero_tangent(x) if c is None else c for c, x in zip(cotangents, leaves, strict=True)]
         return jax.tree.unflatten(tree, filled)

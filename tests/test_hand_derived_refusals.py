@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxnn import hand_derived, ops
+from jaxnn import hand_derived, network, ops
 from jaxnn.hand_derived import Static
 from tests.compare import assert_close
 
@@ -337,7 +337,7 @@ def test_the_largest_integers_that_do_not_wrap():
 
 
 @pytest.mark.parametrize(("args", "static", "words"), [
-    ((), {}, "leaky_relu(x: Any, *, slope: float = 0.01) -> Any: missing a required argument: 'x'"),
+    ((), {}, "leaky_relu expects (x, *, slope=0.01): missing a required argument: 'x'"),
     ((1.0, 2.0), {}, "too many positional arguments"),
     ((1.0,), {"slop": 1}, "got an unexpected keyword argument 'slop'"),
 ])
@@ -345,3 +345,34 @@ def test_a_call_that_does_not_fit(args, static, words):
     for call in (ops.leaky_relu, ops.leaky_relu.forward, ops.leaky_relu.reference):
         with pytest.raises(TypeError, match=re.escape(words)):
             call(*args, **static)
+
+
+@pytest.mark.parametrize("reverse_only", [False, True])
+@pytest.mark.parametrize(("cotangents", "place"), [
+    (lambda d: (None, d), r"params"), (lambda d: ({"w": None, "b": d}, d), r"params\['w'\]"),
+    (lambda d: ({"w": d, "b": d}, None), "x")])
+def test_none_for_floating_point_numbers(cotangents, place, reverse_only):
+    """They would never be trained, and nothing would say so."""
+    def affine(params, x):
+        return params["w"] * x + params["b"], None
+
+    params, x = {"w": jnp.ones(2), "b": jnp.ones(2)}, jnp.ones(2)
+    op = hand_derived(affine, reverse_only=reverse_only)
+    op.defbackward(lambda cache, dy: cotangents(dy))
+    words = rf"backward of 'affine': the cotangent of '{place}.*' is None; the argument is float32, which would never"
+    with pytest.raises(TypeError, match=words):
+        jax.grad(lambda params, x: jnp.sum(op(params, x)), (0, 1))(params, x)
+    with pytest.raises(TypeError, match=words):
+        net = network(lambda params, x: op(params, x))
+        net.backward(net.forward(params, x)[1], x)
+    declared = hand_derived(affine, reverse_only=reverse_only, no_gradient=("params", "x"))
+    declared.defbackward(lambda cache, dy: cotangents(dy))
+    gradient = jax.grad(lambda params, x: jnp.sum(declared(params, x)), (0, 1))(params, x)
+    assert {float(leaf.sum()) for leaf in jax.tree.leaves(gradient)} <= {0.0, 2.0}
+
+
+def test_no_gradient_names_arguments():
+    with pytest.raises(TypeError, match=r"'f' declares no_gradient of \['stat'\]; its arguments are \(x, state\)"):
+        @hand_derived(no_gradient=("stat",))
+        def f(x, state):
+            return x, None

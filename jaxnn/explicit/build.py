@@ -16,7 +16,7 @@ from jaxnn.explicit.program import ForwardOnly, Glue, OpStep, Program, Recompute
 from jaxnn.explicit.recording import is_users, op_primitive
 from jaxnn.linearity import dependence, equations, is_linear
 
-__all__ = ["build"]
+__all__ = ["build", "line_of", "opened", "scopes_of"]
 
 _OPENED = {"pjit", "jit", "closed_call", "core_call"}
 _RECOMPUTED = {"remat", "remat2", "checkpoint"}
@@ -81,10 +81,10 @@ class _Builder:
 
         for eqn in jaxpr.eqns:
             read_slots = tuple(map(read, eqn.invars))
-            scope = "/".join(filter(None, (place, _scopes(eqn))))
+            scope = "/".join(filter(None, (place, scopes_of(eqn))))
             if eqn.primitive.name in _OPENED:
                 inner = eqn.params["jaxpr"] if "jaxpr" in eqn.params else eqn.params["call_jaxpr"]
-                outs = tuple(self.flatten(*_open(inner), read_slots, scope, flat))
+                outs = tuple(self.flatten(*opened(inner), read_slots, scope, flat))
             else:
                 outs = tuple(self.slot(var.aval) for var in eqn.outvars)
                 if self.moving.intersection(read_slots):
@@ -113,11 +113,11 @@ class _Builder:
         name, params = first.eqn.primitive.name, first.eqn.params
         if first.eqn.primitive is op_primitive:
             return OpStep(first.ins, first.outs, first.place, params["line"], params["call"], self.watched)
-        line = _line(first.eqn)
+        line = line_of(first.eqn)
         if not _is_glue(first):
             if name == "while":
                 return ForwardOnly(first.ins, first.outs, first.place, line, first.eqn)
-            inner = _Builder(self.watched, self.axes).program(*_open(params["jaxpr"]))
+            inner = _Builder(self.watched, self.axes).program(*opened(params["jaxpr"]))
             if name in _RECOMPUTED:
                 return Recompute(first.ins, first.outs, first.place, line, inner)
             return _scan(first, inner, line)
@@ -143,7 +143,7 @@ def _is_glue(equation: _Equation) -> bool:
     name = eqn.primitive.name
     if eqn.primitive is op_primitive or name in _RECOMPUTED or name == "while":
         return False
-    return name != "scan" or not any(e.primitive is op_primitive for e in equations(_open(eqn.params["jaxpr"])[0]))
+    return name != "scan" or not any(e.primitive is op_primitive for e in equations(opened(eqn.params["jaxpr"])[0]))
 
 
 def _passes(axes: Axes, run: list[_Equation], ins: Sequence[int], live: Sequence[int], avals: Sequence[Any],
@@ -205,12 +205,12 @@ def _backward_pass(backward: Any, n_kept: int, dy_avals: Sequence[Any], n_ins: i
 
 def _scan(equation: _Equation, inner: Program, line: str) -> Scan:
     eqn = equation.eqn
-    body = _open(eqn.params["jaxpr"])[0]
+    body = opened(eqn.params["jaxpr"])[0]
     # The order is constants, carry, slices; only slices lose an axis on the way in or out.
     n_slices = sum(len(a.aval.shape) > len(b.aval.shape) for a, b in zip(eqn.invars, body.invars, strict=True))
     n_carry = sum(len(a.aval.shape) == len(b.aval.shape) for a, b in zip(eqn.outvars, body.outvars, strict=True))
     n_consts = len(eqn.invars) - n_slices - n_carry
-    jaxpr, consts = _open(inner.traced[0])
+    jaxpr, consts = opened(inner.traced[0])
     is_fixed = dict.fromkeys((*jaxpr.invars[:n_consts], *jaxpr.constvars), True)
     fixed: list[Any] = []
     for e in jaxpr.eqns:
@@ -232,7 +232,7 @@ def _scan(equation: _Equation, inner: Program, line: str) -> Scan:
                 eqn.params["reverse"], is_varying, invariants)
 
 
-def _open(inner: Any) -> tuple[Any, Sequence[Any]]:
+def opened(inner: Any) -> tuple[Any, Sequence[Any]]:
     """A jaxpr and its constants, whether it is closed or not."""
     return getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
 
@@ -245,7 +245,7 @@ def _name(eqn: Any) -> str:
     return f"{name} ({eqn.primitive.name.removesuffix('_call')})" if name else eqn.primitive.name
 
 
-def _scopes(eqn: Any) -> str:
+def scopes_of(eqn: Any) -> str:
     """The named scopes around an equation, without the transformations that JAX writes about them: "vmap(encoder)"."""
     stack, before = str(getattr(eqn.source_info, "name_stack", "")), ""
     while stack != before:
@@ -253,6 +253,6 @@ def _scopes(eqn: Any) -> str:
     return "/".join(filter(None, stack.split("/")))
 
 
-def _line(eqn: Any) -> str:
+def line_of(eqn: Any) -> str:
     frames = getattr(getattr(eqn.source_info, "traceback", None), "frames", ())
     return next((f"{f.function_name.split('.')[-1]}:{f.line_num}" for f in frames if is_users(f.file_name)), "")

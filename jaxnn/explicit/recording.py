@@ -207,7 +207,7 @@ class Call:
         dy_tree = jax.tree.unflatten(self.y_tree, [next(given) if is_inexact(a) else None for a in self.y_avals])
         args = jax.tree.unflatten(self.tree, self.avals)
         cotangents = self.op.backward(self.cache_of(cache), dy_tree)
-        return checked_cotangents(self.op.name, self.op.arguments, args, cotangents)
+        return checked_cotangents(self.op.name, self.op.arguments, args, cotangents, self.op.no_gradient)
 
     def cache_of(self, arrays: Sequence[Any]) -> Any:
         """The op's cache, of one example, from its arrays."""

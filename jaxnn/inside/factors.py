@@ -25,7 +25,8 @@ from jaxnn.explicit.recording import Call, Level
 from jaxnn.hand_derived import Op
 from jaxnn.ops.conv import conv
 
-__all__ = ["Factor", "Outer", "Patches", "Rows", "Whole", "factor_rule", "factors_and_rest", "has_rule", "n_params"]
+__all__ = ["Factor", "Outer", "Patches", "Rows", "Whole", "factor_rule", "factors_and_rest", "has_rule", "n_params", "norm_of",
+           "power_of_two"]
 
 
 class Outer(NamedTuple):
@@ -216,6 +217,38 @@ def _over(inner: Callable, level: Level, values: list[Any], axes: list[Any]) -> 
 
 def _leaves_up_to(tree: Any, values: Any) -> list[Any]:
     return [None] * tree.num_leaves if values is None else tree.flatten_up_to(values)
+
+
+def norm_of(factor: Factor) -> Any:
+    """‖G‖. Each array is measured in units of its own size, a power of two, which rounds nothing: the square of a
+    norm of 2e19 overflows float32, and that of 1e-23 is 0."""
+    units: list[Any] = []
+
+    def in_units(a: Any) -> Any:
+        if not is_inexact(a):
+            return a
+        unit = power_of_two(a)
+        units.append(unit)
+        return a.astype(unit.dtype) / unit
+
+    if isinstance(factor, Rows | Whole):
+        arrays = {"b": in_units(factor.b)} if isinstance(factor, Rows) else {"g": in_units(factor.g)}
+    else:
+        arrays = {name: in_units(getattr(factor, name)) for name in factor._fields[:2]}
+    norm = jnp.sqrt(factor._replace(**arrays).squared())
+    for unit in units:
+        norm = norm * unit
+    return norm
+
+
+def power_of_two(x: Any, axis: int | None = None) -> Any:
+    """The power of two just above the largest |x|, in at least float32; 1 where that is 0, infinite or NaN."""
+    largest = jnp.max(jnp.abs(x.astype(_wide(x))), axis, initial=0)
+    _, exponent = jnp.frexp(largest)
+    usable = (largest > 0) & jnp.isfinite(largest)
+    # Less than the largest exponent, so that the power is a number.
+    power = jnp.ldexp(jnp.ones_like(largest), jnp.minimum(exponent, jnp.finfo(largest.dtype).maxexp - 1))
+    return jnp.where(usable, power, 1)
 
 
 def _wide(x: Any) -> Any:

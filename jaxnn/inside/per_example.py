@@ -25,7 +25,7 @@ from jaxnn.explicit.program import OpStep, Program
 from jaxnn.explicit.recording import typed
 from jaxnn.hand_derived import EXAMPLES
 from jaxnn.inside import factor_rules  # noqa: F401  # registers the rules
-from jaxnn.inside.factors import Factor, Whole, factors_and_rest, has_rule, n_params
+from jaxnn.inside.factors import Factor, Whole, factors_and_rest, has_rule, n_params, norm_of, power_of_two
 from jaxnn.linearity import equations
 from jaxnn.network import Network, network
 
@@ -107,15 +107,18 @@ def per_example(net: Callable, loss: Callable, params: Any, state: Any, x: Any, 
 def _per_example(cost: Network, params: Any, state: Any, x: Any, labels: Any, key: Any) -> PerExample:
     passes = _Passes("per_example", cost, params, state, x, labels, key)
     n = passes.losses.shape[0]
-    squares = passes.squares()
-    total = _total(squares, n)
+    leaf_norms = passes.norms()
+    norms = _joined_norm(leaf_norms, n)
     gradient = passes.weighted_sum(jnp.full(n, 1 / n))
-    mean_square = _total(jax.tree.map(lambda g: jnp.sum(jnp.square(g.astype(total.dtype))), gradient))
+    # In units of the largest norm, of which the square may overflow or vanish where it does not.
+    unit = power_of_two(norms)
+    total = jnp.square(norms / unit)
+    mean_square = _total(jax.tree.map(lambda g: jnp.sum(jnp.square(g.astype(total.dtype) / unit)), gradient))
     # Rounding may leave a variance of 0 a little below it.
     variance = jnp.maximum(jnp.sum(total) - n * mean_square, 0) / (n - 1) if n > 1 else jnp.nan * total[0]
     signal = mean_square - variance / n
     noise_scale = jnp.where(signal <= 0, jnp.inf, variance / signal)
-    return PerExample(passes.losses, jnp.sqrt(total), jax.tree.map(jnp.sqrt, squares), gradient, variance, signal,
+    return PerExample(passes.losses, norms, leaf_norms, gradient, variance * unit * unit, signal * unit * unit,
                       noise_scale)
 
 
@@ -142,10 +145,9 @@ def clipped_gradient_sum(net: Callable, loss: Callable, params: Any, state: Any,
 @functools.partial(jax.jit, static_argnums=0)
 def _clipped(cost: Network, params: Any, state: Any, x: Any, labels: Any, max_norm: Any, key: Any) -> Clipped:
     passes = _Passes("clipped_gradient_sum", cost, params, state, x, labels, key)
-    norms = jnp.sqrt(_total(passes.squares(), passes.losses.shape[0]))
-    scales = jnp.minimum(1, max_norm / jnp.where(norms > 0, norms, max_norm))
+    norms = _joined_norm(passes.norms(), passes.losses.shape[0])
+    scales = jnp.where(norms <= max_norm, 1, max_norm / norms)
     return Clipped(passes.weighted_sum(scales), norms, scales, passes.losses)
-
 
 
 @functools.lru_cache(maxsize=256)
@@ -225,22 +227,22 @@ class _Passes:
                 of_params[n] = whole[n]
         return [*of_params, *rest], factors
 
-    def squares(self) -> Any:
-        """The squared norms (B,) of each example's gradient, in the structure of params, summed in float32 at least.
+    def norms(self) -> Any:
+        """The norms (B,) of each example's gradient, in the structure of params, summed in float32 at least.
 
         Examples are taken in turns where all together would take much memory.
         """
         n = self.losses.shape[0]
 
-        def squared(factors: dict[int, Factor]) -> dict[int, Any]:
-            return {slot: f.squared() for slot, f in factors.items()}
+        def norm(factors: dict[int, Factor]) -> dict[int, Any]:
+            return {slot: norm_of(f) for slot, f in factors.items()}
 
         one = jax.eval_shape(lambda: jax.tree.map(lambda leaf: leaf[0], self.factors))
         turn = TURN_BYTES // max(sum(4 * f.size for f in one.values()), 1)
         if turn >= n:
-            found = jax.vmap(squared)(self.factors)
+            found = jax.vmap(norm)(self.factors)
         else:
-            found = lax.map(squared, self.factors, batch_size=max(turn, 1))
+            found = lax.map(norm, self.factors, batch_size=max(turn, 1))
         return self._tree(lambda slot, leaf: found.get(slot, jnp.zeros(n)))
 
     def weighted_sum(self, weights: Any) -> Any:
@@ -289,6 +291,13 @@ def _over_examples(eqn: Any) -> bool:
     axes = [eqn.params.get(name) for name in ("axes", "axis_name")]
     return eqn.primitive.name != "axis_index" and any(
         EXAMPLES in axis if isinstance(axis, tuple) else axis == EXAMPLES for axis in axes)
+
+
+def _joined_norm(leaf_norms: Any, n: int) -> jax.Array:
+    """√ Σ ‖·‖² over the leaves, (n,), without squares that overflow or vanish."""
+    norms = jnp.stack([*jax.tree.leaves(leaf_norms), jnp.zeros(n)])
+    unit = power_of_two(norms, 0)
+    return unit * jnp.sqrt(jnp.sum(jnp.square(norms / unit), 0))
 
 
 def _total(squares: Any, *shape: int) -> jax.Array:

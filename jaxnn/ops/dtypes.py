@@ -14,9 +14,9 @@ __all__ = ["nothing_of", "promoted", "wide", "wide_over_batch"]
 def promoted(*arrays: Any) -> list[Any]:
     """The arrays of floating-point numbers in the dtype to which they promote; None, integers and booleans as they
     are. A Python number takes the dtype of what it meets, as everywhere in JAX."""
-    if len({a.dtype for a in arrays if a is not None}) == 1:
+    if len({getattr(a, "dtype", None) for a in arrays if a is not None}) == 1:
         return list(arrays)
-    is_float = [a is not None and jnp.issubdtype(jnp.result_type(a), jnp.floating) for a in arrays]
+    is_float = [hasattr(a, "dtype") and jnp.issubdtype(jnp.result_type(a), jnp.floating) for a in arrays]
     dtype = jnp.result_type(*(a for a, f in zip(arrays, is_float, strict=True) if f))
     return [lax.convert_element_type(a, dtype) if f else a for a, f in zip(arrays, is_float, strict=True)]
 

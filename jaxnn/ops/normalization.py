@@ -42,7 +42,7 @@ class BatchNormInferenceCache(NamedTuple):
     """Of params."""
 
 
-@hand_derived
+@hand_derived(no_gradient=("state",))
 def batch_norm(params: Any, state: Any, x: Any, *, momentum: float = 0.9, eps: float = 1e-5) -> Any:
     """y = γ x̂ + β with the statistics of this batch, which also move the running ones. For training.
 
@@ -113,7 +113,7 @@ def batch_norm_backward(cache: Any, dy: Any) -> Any:
     return entries.fill(scale=dscale, bias=dbias), None, dx
 
 
-@hand_derived
+@hand_derived(no_gradient=("state",))
 def batch_norm_inference(params: Any, state: Any, x: Any, *, eps: float = 1e-5) -> Any:
     """y = γ (x - μ) r + β with the running statistics, which are returned as they are.
 

@@ -221,7 +221,7 @@ def in_a_scan(params, x):
 
 
 @pytest.mark.parametrize(("net", "place"), [
-    (lambda p, x: Sequential(ops.relu, Residual(Dense(2)))({"residual1": {"body": p}}, {}, x[0])[0],
+    (lambda p, x: Sequential(ops.relu, Residual(Dense(3)))({"residual1": {"body": p}}, {}, x[0])[0],
      "Dense at 'residual1/body'"),
     (in_a_vmap, "dense at 'encoder:N'"), (in_a_scan, "dense at 'encoder:N'"),
     (jax.jit(in_a_scan), "dense at 'encoder:N'"), (jax.checkpoint(in_a_vmap), "dense at 'encoder:N'"),

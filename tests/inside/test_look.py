@@ -478,7 +478,8 @@ def test_trouble_in_words():
     (lambda: look_inside(ops.tanh, X, vanishing=1.0, exploding=0.5),
      "look_inside expects 0 <= vanishing < exploding; got 1.0 and 0.5"),
     (lambda: look_inside(NET, PARAMS, {}, X),
-     "Dense at 'dense1' expects x of shape (3,); got (5, 3); put Flatten() before it"),
+     "Dense at 'dense1' expects x of shape (3,); got (5, 3); put Flatten() before it, or for a batch use jax.vmap, or "
+     "over_examples around a layer"),
     (lambda: look_inside(Sequential(ops.tanh, Dropout(0.5)), {}, {}, X, train=True),
      "Dropout at 'dropout1' expects a PRNG key; got None; pass key=jax.random.key(seed)"),
 ])

@@ -45,14 +45,14 @@ per_example_module = importlib.import_module("jaxnn.inside.per_example")  # the 
 def scaled(params, x, key):
     """An op without a rule, with an unused parameter, a key in its cache and one weight for all of x."""
     noise = jax.random.uniform(key, x.shape)
-    return jnp.sin(params["scale"] * x) * noise, (params["scale"], x, key)
+    return jnp.sin(params["scale"] * x) * noise, (params["scale"], params["unused"], x, key)
 
 
 @scaled.defbackward
 def scaled_backward(cache, dy):
-    scale, x, key = cache
+    scale, unused, x, key = cache
     slope = dy * jnp.cos(scale * x) * jax.random.uniform(key, x.shape)
-    return {"scale": jnp.sum(slope * x), "unused": None}, slope * scale, None
+    return {"scale": jnp.sum(slope * x), "unused": jnp.zeros_like(unused)}, slope * scale, None
 
 
 @hand_derived
@@ -82,7 +82,7 @@ class Scaled(Layer):
         return scaled(params, x, key), state
 
 
-@hand_derived
+@hand_derived(no_gradient=("x",))
 def rounded(x):
     """Integers from numbers: no gradient flows back through it."""
     return (x > 0).astype(jnp.int32), ()
@@ -592,3 +592,31 @@ def test_errors(call, words):
 def test_one_per_cent_would_be_seen():
     """The comparison above is sharp enough: a norm that is wrong by a thousandth is far outside of it."""
     assert units(jnp.array([1.0, 2.002]), jnp.array([1.0, 2.0])) > 1000
+
+
+@pytest.mark.parametrize("size", [1e20, 1e-30])
+def test_norms_whose_squares_overflow_or_vanish(size):
+    """A gradient of 2e20 has a norm, and is clipped, not dropped; one of 1e-30 is not 0."""
+    params = {"weight": jnp.zeros((1, 2)), "bias": jnp.zeros(1)}
+    x = jnp.asarray([[3.0, 4.0], [0.0, 2.0], [0.0, 0.0]])
+
+    def loss(y, label):
+        return jnp.sum(y) * size
+
+    labels = jnp.zeros(3)
+    wanted = size * np.sqrt([26.0, 5.0, 1.0])
+    found = per_example(ops.dense, loss, params, {}, x, labels)
+    np.testing.assert_allclose(found.norms, wanted, rtol=1e-6)
+    np.testing.assert_allclose(found.leaf_norms["weight"], size * np.asarray([5.0, 2, 0]), rtol=1e-6)
+    of_one = per_example(ops.dense, lambda y, label: jnp.sum(y), params, {}, x, labels)
+    np.testing.assert_allclose(found.noise_scale, of_one.noise_scale, rtol=1e-5)
+    clipped = clipped_gradient_sum(ops.dense, loss, params, {}, x, labels, size)
+    want = sum(np.asarray(xi) * min(1, size / norm) * size for xi, norm in zip(x, wanted))
+    np.testing.assert_allclose(clipped.gradient_sum["weight"][0], want, rtol=1e-5)
+
+
+def test_an_infinite_max_norm_and_a_zero_gradient():
+    params, x = {"weight": jnp.zeros((1, 2))}, jnp.asarray([[3.0, 4.0], [0.0, 0.0]])
+    found = clipped_gradient_sum(ops.dense, ops.squared_error, params, {}, x, jnp.ones((2, 1)), jnp.inf)
+    assert found.scales.tolist() == [1, 1]
+    np.testing.assert_allclose(found.gradient_sum["weight"], [[-6, -8]])

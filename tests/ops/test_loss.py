@@ -504,3 +504,33 @@ def test_labels_with_an_axis_too_many_in_a_batch():
 def test_errors(call, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         call()
+
+
+@pytest.mark.parametrize(("op", "z", "labels", "weights"), [
+    (softmax_cross_entropy, [0.3, -np.inf, 1.2], [0.25, 0.0, 0.75], None),
+    (softmax_cross_entropy, [0.3, -np.inf, 1.2], [0.25, 0.0, 0.75], [1.0, 2.0, 3.0]),
+    (binary_cross_entropy, [-np.inf, np.inf, 1.0], [0.0, 1.0, 0.5], None),
+    (binary_cross_entropy, [-np.inf, np.inf, 1.0], [0.0, 1.0, 0.5], [1.0, 2.0, 3.0])])
+def test_infinite_logits_in_every_mode(op, z, labels, weights):
+    """0 log 0 = 0: value, vjp and jvp are finite, and equal to those without what is ruled out."""
+    args = [jnp.asarray(z), jnp.asarray(labels), *([jnp.asarray(weights)] if weights else [])]
+
+    def f(z, t, *more):
+        return op(z, t, None, *more)
+
+    y, pushed = jax.jvp(f, tuple(args), tuple(jnp.ones_like(a) for a in args))
+    _, pull_back = jax.vjp(f, *args)
+    cotangents = pull_back(jnp.ones_like(y))
+    assert all(np.all(np.isfinite(leaf)) for leaf in (y, pushed, *cotangents))
+    np.testing.assert_allclose(pushed, sum(jnp.sum(leaf) for leaf in cotangents), rtol=1e-5, atol=1e-6)
+    kept = np.isfinite(np.asarray(z))
+    few = [a[kept] for a in args]
+    assert_close(y, f(*few))
+    for ours, theirs in zip(cotangents, jax.grad(f, tuple(range(len(args))))(*few)):
+        assert_close(ours[kept], theirs)
+
+
+def test_an_ignored_element_of_nan_in_forward_mode():
+    z, labels = jnp.asarray([[0.0, 1.0], [jnp.nan, jnp.inf]]), jnp.asarray([1, -1])
+    _, pushed = jax.jvp(lambda z: softmax_cross_entropy(z, labels, ignore_label=-1), (z,), (jnp.ones_like(z),))
+    assert float(abs(pushed)) < 1e-6

@@ -33,6 +33,10 @@ class Mutant(Op):
     def arguments(self) -> tuple[str, ...]:
         return self.op.arguments
 
+    @property
+    def no_gradient(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.op.no_gradient
+
     @functools.cached_property
     def lifted(self) -> HandDerived:
         return with_backward(self.op, dict(self.static), self.backward, name=self.name,
@@ -63,6 +67,6 @@ def with_backward(op: Op, static: dict[str, Any], backward: Callable, *, name: s
         inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD,
                           default=parameters[n].default if n in parameters else inspect.Parameter.empty)
         for n in op.arguments])
-    changed = HandDerived(forward, reverse_only=reverse_only)
+    changed = HandDerived(forward, reverse_only=reverse_only, no_gradient=op.no_gradient)
     changed.defbackward(backward)
     return changed

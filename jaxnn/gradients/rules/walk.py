@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 from jax.extend import core
 
-from jaxnn.explicit.build import _line, _open, _scopes
+from jaxnn.explicit.build import line_of, opened, scopes_of
 from jaxnn.explicit.program import evaluate
 from jaxnn.explicit.recording import op_primitive, record
 from jaxnn.linearity import equations
@@ -40,7 +40,7 @@ class Place(NamedTuple):
 
     def inside(self, eqn: Any, step: str = "") -> "Place":
         """The place of an equation of what stands here."""
-        return Place("/".join(filter(None, (self.scope, _scopes(eqn)))), _line(eqn) or self.line, step or self.step)
+        return Place("/".join(filter(None, (self.scope, scopes_of(eqn)))), line_of(eqn) or self.line, step or self.step)
 
 
 class Use(NamedTuple):
@@ -103,15 +103,15 @@ def _equation(eqn: Any, values: tuple[Any, ...], place: Place, found: list[Use])
     if name in CUSTOM:
         use = Use(CUSTOM[name], eqn, values, place)
         found.append(use)
-        return _run(*_open(use.plain), values, place, found)
+        return _run(*opened(use.plain), values, place, found)
     if not any(map(_has_rule, _inner(eqn))):
         return evaluate(eqn, values)
     if name in OPENED:
         inner = eqn.params["jaxpr"] if "jaxpr" in eqn.params else eqn.params["call_jaxpr"]
-        return _run(*_open(inner), values, place, found)
+        return _run(*opened(inner), values, place, found)
     if name == "cond":
         branch = eqn.params["branches"][int(np.clip(values[0], 0, len(eqn.params["branches"]) - 1))]
-        return _run(*_open(branch), values[1:], place, found)
+        return _run(*opened(branch), values[1:], place, found)
     if name == "scan":
         _steps_of_scan(eqn, values, place, found)
     elif name == "while":
@@ -124,7 +124,7 @@ def _steps_of_scan(eqn: Any, values: tuple[Any, ...], place: Place, found: list[
     params = eqn.params
     body, length = params["jaxpr"], params["length"]
     # The order is constants, carry, slices; only slices lose an axis on the way in.
-    inner = _open(body)[0]
+    inner = opened(body)[0]
     n_slices = sum(len(a.aval.shape) > len(b.aval.shape) for a, b in zip(eqn.invars, inner.invars, strict=True))
     n_carry = sum(len(a.aval.shape) == len(b.aval.shape) for a, b in zip(eqn.outvars, inner.outvars, strict=True))
     n_consts = len(values) - n_slices - n_carry
@@ -134,11 +134,11 @@ def _steps_of_scan(eqn: Any, values: tuple[Any, ...], place: Place, found: list[
     if params["reverse"]:
         xs = [jnp.flip(x, 0) for x in xs]
     step = core.jaxpr_as_fun(body)
-    _run(*_open(body), (*consts, *carry, *(x[0] for x in xs)), place._replace(step="first step"), found)
+    _run(*opened(body), (*consts, *carry, *(x[0] for x in xs)), place._replace(step="first step"), found)
     if length > 1:
         last, _ = lax.scan(lambda carry, x: (step(*consts, *carry, *x)[:n_carry], None), carry, [x[:-1] for x in xs],
                            length - 1)
-        _run(*_open(body), (*consts, *last, *(x[-1] for x in xs)), place._replace(step="last step"), found)
+        _run(*opened(body), (*consts, *last, *(x[-1] for x in xs)), place._replace(step="last step"), found)
 
 
 def _steps_of_while(eqn: Any, values: tuple[Any, ...], place: Place, found: list[Use]) -> None:
@@ -149,7 +149,7 @@ def _steps_of_while(eqn: Any, values: tuple[Any, ...], place: Place, found: list
     goes_on, step = core.jaxpr_as_fun(params["cond_jaxpr"]), core.jaxpr_as_fun(params["body_jaxpr"])
     if not goes_on(*of_cond, *first)[0]:
         return
-    body = _open(params["body_jaxpr"])
+    body = opened(params["body_jaxpr"])
     _run(*body, (*of_body, *first), place._replace(step="first step"), found)
 
     def advance(state: tuple[list[Any], list[Any], Any]) -> tuple[list[Any], list[Any], Any]:
@@ -165,7 +165,7 @@ def _inner(eqn: Any) -> Iterator[Any]:
     """The jaxprs inside of an equation."""
     for value in eqn.params.values():
         for one in value if isinstance(value, tuple | list) else (value,):
-            jaxpr = _open(one)[0]
+            jaxpr = opened(one)[0]
             if isinstance(jaxpr, core.Jaxpr):
                 yield jaxpr
 
