@@ -269,10 +269,10 @@ class ByAutodiff(Op):
 
     by_autodiff = True
 
-    def __init__(self, f: Callable):
+    def __init__(self, f: Callable, n_arguments: int | None = None):
         functools.update_wrapper(self, f, updated=())
         self._f = f
-        self._signature = inspect.signature(f)
+        self._n_arguments = n_arguments
 
     @property
     def name(self) -> str:
@@ -280,17 +280,19 @@ class ByAutodiff(Op):
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        return tuple(name for name, p in self._signature.parameters.items()
-                     if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+        names = [name for name, p in inspect.signature(self._f).parameters.items()
+                 if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        return tuple(names[:self._n_arguments])
 
     def __call__(self, *args: Any, **static: Any) -> Any:
         if (recorded := recorder()) is None:
             return self._f(*args, **static)
-        args, static = bound_arguments(self.name, self._signature, args, static)
+        # Arguments that are left out stay out: a default may be a choice, as the axis of a softmax.
+        args, static = self._given(args, static)
         # Traced values that f closes over become arguments, for they have a gradient too.
         closed, captured = jax.closure_convert(functools.partial(self._f, **static), *args)
         if not captured:
-            return recorded(self, args, static)
+            return recorded(ByAutodiff(self._f, len(args)), args, static)
 
         def converted(args: Any, captured: Any) -> Any:
             return closed(*args, *captured)
@@ -299,8 +301,12 @@ class ByAutodiff(Op):
         return recorded(ByAutodiff(converted), (args, tuple(captured)), {})
 
     def forward(self, *args: Any, **static: Any) -> tuple[Any, Any]:
-        args, static = bound_arguments(self.name, self._signature, args, static)
+        args, static = self._given(args, static)
         return self._f(*args, **static), (args, Static(tuple(sorted(static.items()))))
+
+    def _given(self, args: tuple, static: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        return (jax.tree.map(functools.partial(as_array, self.name, "an argument"), args),
+                {name: as_static(value) for name, value in static.items()})
 
     def backward(self, cache: Any, dy: Any) -> tuple[Any, ...]:
         args, static = cache
