@@ -25,8 +25,8 @@ from jaxnn.explicit.recording import Call, Level
 from jaxnn.hand_derived import Op
 from jaxnn.ops.conv import conv
 
-__all__ = ["Factor", "Outer", "Patches", "Rows", "Whole", "factor_rule", "factors_and_rest", "has_rule", "n_params", "norm_of",
-           "power_of_two"]
+__all__ = ["Factor", "Outer", "Patches", "Rows", "Whole", "factor_rule", "factors_and_rest", "has_rule", "n_params",
+           "norm_of", "power_of_two"]
 
 
 class Outer(NamedTuple):

@@ -229,10 +229,7 @@ class _Passes:
 
         one = jax.eval_shape(lambda: jax.tree.map(lambda leaf: leaf[0], self.factors))
         turn = TURN_BYTES // max(sum(4 * f.size for f in one.values()), 1)
-        if turn >= n:
-            found = jax.vmap(norm)(self.factors)
-        else:
-            found = lax.map(norm, self.factors, batch_size=max(turn, 1))
+        found = jax.vmap(norm)(self.factors) if turn >= n else lax.map(norm, self.factors, batch_size=max(turn, 1))
         return self._tree(lambda slot, leaf: found.get(slot, jnp.zeros(n)))
 
     def weighted_sum(self, weights: Any) -> Any:

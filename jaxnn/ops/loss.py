@@ -10,8 +10,8 @@ w_e and summed over all elements.
     reduction    "sum", or "mean": the sum divided by the number of elements, not by the sum of their weights.
     axes         of ℓ, those to be summed: an integer or several; None for all, () for none.
 
-Labels, targets and weights of floating-point numbers promote with the logits or predictions. A term 0 log 0 is 0, and so
-are its derivatives: a logit of -inf that rules a class out costs nothing unless that class is the target.
+Labels, targets and weights of floating-point numbers promote with the logits or predictions. A term 0 log 0 is 0, and
+so are its derivatives: a logit of -inf that rules a class out costs nothing unless that class is the target.
 """
 
 from collections.abc import Sequence

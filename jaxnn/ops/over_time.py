@@ -155,7 +155,8 @@ def over_time(cell: Cell) -> HandDerived:
     def backward(cache: Any, dy: Any) -> Any:
         factors, dx, dinitial = through_time(cache, dy)
         states = jax.tree.leaves(cache.after)
-        return _in_params(cache, {name: _summed(factor, states) for name, factor in factors.items()}), dx, dinitial, None
+        dparams = {name: _summed(factor, states) for name, factor in factors.items()}
+        return _in_params(cache, dparams), dx, dinitial, None
 
     of_step = inspect.getdoc(cell.backward) or "No derivation is given."
     backward.__doc__ = (f"{inspect.getdoc(through_time)}\n\nA step's own backward pass, of the cell "
