@@ -239,8 +239,7 @@ class _Passes:
 
         one = jax.eval_shape(lambda: jax.tree.map(lambda leaf: leaf[0], self.factors))
         turn = TURN_BYTES // max(sum(4 * f.size for f in one.values()), 1)
-        in_turns = functools.partial(lax.map, norm, batch_size=max(turn, 1))
-        found = (jax.vmap(norm) if turn >= n else in_turns)(self.factors)
+        found = jax.vmap(norm)(self.factors) if turn >= n else lax.map(norm, self.factors, batch_size=max(turn, 1))
         return self._tree(lambda slot, leaf: found.get(slot, jnp.zeros(n)))
 
     def weighted_sum(self, weights: Any) -> Any:

@@ -1,9 +1,9 @@
 """The calculus: each op's forward pass is followed by its backward pass, derived by hand.
 
 One rule of dtypes for all: the value is computed and returned in the dtype to which the floating-point arguments
-promote (`jnp.promote_types`): params, x, an initial state, labels, weights. Integers, booleans and Python's numbers
-do not widen, nor does the state of batch norm, which keeps its own dtype. Each cotangent has its argument's dtype.
-Sums over many terms are kept in float32 at least.
+promote (`jnp.promote_types`): params, x, an initial state, labels, weights. Integers, booleans and Python's numbers do
+not widen, nor does the state of batch norm, which keeps its own dtype. Each cotangent has its argument's dtype. Sums
+over many terms are kept in float32 at least.
 """
 
 from jaxnn.ops.activation import elu, gelu, gelu_tanh, leaky_relu, relu, sigmoid, silu, softplus, tanh

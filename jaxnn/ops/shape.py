@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from jaxnn.checks import expect
@@ -29,7 +30,7 @@ def flatten_backward(shape: Any, dy: Any) -> Any:
 
 @hand_derived
 def add(x: Any) -> Any:
-    """y = Σ_i x_i, for a tuple x of arrays of one shape: joins the branches of `parallel`.
+    """y = Σ_i x_i, for a tuple, list or namedtuple x of arrays of one shape: joins the branches of `parallel`.
 
     >>> add((jnp.array([1, 2]), jnp.array([10, 20]))).tolist()
     [11, 22]
@@ -40,14 +41,15 @@ def add(x: Any) -> Any:
     dtype = jnp.result_type(*parts)
     if len(parts) > 2 and jnp.issubdtype(dtype, jnp.floating):
         parts = [part.astype(jnp.promote_types(dtype, jnp.float32)) for part in parts]
-    return sum(parts[1:], parts[0]).astype(dtype), (nothing_of(*parts), Static(len(x)))
+    return sum(parts[1:], parts[0]).astype(dtype), (nothing_of(*parts), Static(jax.tree.structure(x)))
 
 
 @add.defbackward
 def add_backward(cache: Any, dy: Any) -> Any:
     """∂y/∂x_i is the identity for each i: every branch gets dy."""
-    nothing, n = cache
-    return ((_summable(dy, nothing),) * n.value,)
+    nothing, static = cache
+    container = static.value
+    return (container.unflatten([_summable(dy, nothing)] * container.num_leaves),)
 
 
 @hand_derived
@@ -55,7 +57,7 @@ def concatenate(x: Any, *, axis: int = -1) -> Any:
     """y = the arrays of the tuple x one after another along an axis: joins branches of `parallel`.
 
     Args:
-      x: a tuple of arrays, alike in shape but along the axis.
+      x: a tuple, list or namedtuple of arrays, alike in shape but along the axis.
       axis: counted from 0, or from the end by negative numbers.
 
     >>> concatenate((jnp.array([1, 2]), jnp.array([3]))).tolist()
@@ -65,16 +67,17 @@ def concatenate(x: Any, *, axis: int = -1) -> Any:
     fits = len(shapes) > 0 and len({len(s) for s in shapes}) == 1 and -len(shapes[0]) <= axis < len(shapes[0])
     others = {tuple(n for i, n in enumerate(s) if i != axis % len(s)) for s in shapes} if fits else set()
     expect(len(others) == 1, concatenate.name, f"a tuple of arrays alike but along axis {axis}", str(shapes))
-    return jnp.concatenate(x, axis), (nothing_of(*x), Static((axis, tuple(s[axis] for s in shapes))))
+    static = Static((axis, tuple(s[axis] for s in shapes), jax.tree.structure(x)))
+    return jnp.concatenate(tuple(x), axis), (nothing_of(*x), static)
 
 
 @concatenate.defbackward
 def concatenate_backward(cache: Any, dy: Any) -> Any:
     """Each branch gets back the stretch of dy that it filled."""
     nothing, static = cache
-    axis, sizes = static.value
+    axis, sizes, container = static.value
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
-    return (tuple(jnp.split(_summable(dy, nothing), ends, axis)),)
+    return (container.unflatten(jnp.split(_summable(dy, nothing), ends, axis)),)
 
 
 def _summable(dy: Any, nothing: Any) -> Any:

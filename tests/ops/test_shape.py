@@ -1,5 +1,6 @@
 """flatten, add, concatenate: numbers move and stay the same, and so do their cotangents."""
 
+import collections
 import re
 
 import jax
@@ -77,3 +78,17 @@ def test_errors(call, words):
 def test_errors_under_jit():
     with pytest.raises(ValueError, match="add expects"):
         jax.jit(add)((jnp.ones(2), jnp.ones(3)))
+
+
+@pytest.mark.parametrize("op", [add, concatenate], ids=lambda op: op.name)
+@pytest.mark.parametrize("container", [tuple, list, collections.namedtuple("Pair", "a b")._make])
+def test_the_gradient_has_the_container_of_the_argument(op, container):
+    x = container([jnp.ones(2), jnp.zeros(2)])
+    gradient = jax.grad(lambda x: jnp.sum(op(x)))(x)
+    assert type(gradient) is type(x)
+    assert_close(gradient, jax.tree.map(jnp.ones_like, x))
+    assert type(op.backward(op.forward(x)[1], op(x))[0]) is type(x)
+
+
+def test_many_branches_in_bfloat16():
+    assert float(add((jnp.ones((), jnp.bfloat16),) * 600)) == 600  # in bfloat16 it would stop at 256
