@@ -201,7 +201,7 @@ def test_the_readmes_test_file_passes_and_fails_as_it_says(tmp_path):
     text = README.read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(# test_rms_norm.py\n.*?)```", text, re.DOTALL)
     (changed, failure) = re.search(
-        r"Were the last line of the backward pass `([^`]+)`.*?```text\n(.*?)```", text, re.DOTALL).groups()
+        r"If the last line of the backward pass were `([^`]+)`.*?```text\n(.*?)```", text, re.DOTALL).groups()
     (tmp_path / "test_rms_norm.py").write_text(example)
     right = "    return dy * n, r * (dn - n * jnp.mean(dn * n))\n"
     assert right in example
