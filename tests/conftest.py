@@ -21,6 +21,11 @@ from tests.compare import PLAIN_EMITTERS
 
 HERE = Path(__file__).parent
 
+# The C library would keep a heap for each of XLA's threads, half a gigabyte in the end.
+if sys.platform == "linux":
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").mallopt(-8, 2)  # M_ARENA_MAX
+
 # Eight virtual devices, for sharded jit and shard_map; before anything touches a device. (chex.set_n_cpu_devices
 # would do so by XLA_FLAGS, which the processes that a test starts inherit.)
 jax.config.update("jax_num_cpu_devices", 8)
@@ -76,6 +81,8 @@ def drop_programs(module: Any) -> None:
                 value._lifted.cache_clear()
             elif isinstance(value, functools._lru_cache_wrapper) and holder is not ops:
                 value.cache_clear()
+    for case in getattr(sys.modules.get("experiments.catalogue"), "CASES", ()):
+        getattr(case.op, "_recordings", {}).clear()
     jax.clear_caches()
     gc.collect()
     if sys.platform == "linux":  # what the C library has been given back it keeps, unless asked
