@@ -55,8 +55,8 @@ def dense_backward(cache: Any, dy: Any) -> Any:
     Source: Rumelhart, Hinton & Williams (1986), eq. 5-7.
     """
     weight, x, entries = cache
-    # Over a batch the first is a sum over the examples.
-    dtype = jnp.promote_types(dy.dtype, jnp.float32)
-    dweight = jnp.einsum("o,i->oi", dy, x, preferred_element_type=dtype)
+    # Over a batch dW is one matrix product, of factors in their own dtype: the units that multiply matrices add up in
+    # float32. The bias's sum over the examples has no such unit.
+    dweight = jnp.einsum("o,i->oi", dy, x)
     dx = jnp.einsum("oi,o->i", weight, dy)
     return entries.fill(weight=dweight, bias=wide_over_batch(dy, weight, x)), dx
