@@ -73,6 +73,29 @@ def _programs_of_one_file(request):
     drop_programs(request.module)
 
 
+MUCH, MORE = 1.1, 0.1  # GB: what a worker holds when it drops its programs within a file, and what it has gained
+_HELD = {"after dropping": 0.0}
+
+
+@pytest.fixture(autouse=True)
+def _programs_of_one_test(request):
+    """Within a file the tests share programs, until the worker holds much."""
+    yield
+    held = resident_memory()
+    if held > max(MUCH, _HELD["after dropping"] + MORE):
+        drop_programs(request.module)
+        _HELD["after dropping"] = resident_memory()
+
+
+def resident_memory() -> float:
+    """What this process holds, in GB; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e9
+
+
 def drop_programs(module: Any) -> None:
     """Everything that JAX, the ops and a test file's own caches hold."""
     for holder in (ops, recording, *map(sys.modules.get, ("jaxnn.inside.look", "jaxnn.inside.per_example")), module):
