@@ -73,7 +73,7 @@ def _programs_of_one_file(request):
     drop_programs(request.module)
 
 
-MUCH, MORE = 1.1, 0.1  # GB: what a worker holds when it drops its programs within a file, and what it has gained
+MUCH, MORE = 1.2, 0.15  # GB: what a worker holds when it drops its programs within a file, and what it has gained
 _HELD = {"after dropping": 0.0}
 
 
