@@ -78,12 +78,12 @@ _HELD = {"after dropping": 0.0}
 
 
 @pytest.fixture(autouse=True)
-def _programs_of_one_test(request):
+def _programs_of_one_test():
     """Within a file the tests share programs, until the worker holds much."""
     yield
     held = resident_memory()
     if held > max(MUCH, _HELD["after dropping"] + MORE):
-        drop_programs(request.module)
+        drop_programs()  # and not what the file itself keeps: the results of a training, say
         _HELD["after dropping"] = resident_memory()
 
 
@@ -96,8 +96,8 @@ def resident_memory() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e9
 
 
-def drop_programs(module: Any) -> None:
-    """Everything that JAX, the ops and a test file's own caches hold."""
+def drop_programs(module: Any = None) -> None:
+    """Everything that JAX, the ops and, if it is given, a test file's own caches hold."""
     for holder in (ops, recording, *map(sys.modules.get, ("jaxnn.inside.look", "jaxnn.inside.per_example")), module):
         for value in () if holder is None else vars(holder).values():
             if isinstance(value, HandDerived) and hasattr(value, "_lifted"):
