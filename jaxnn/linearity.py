@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from jax.extend import core
 
-__all__ = ["dependence", "equations", "is_linear", "why_not_linear"]
+__all__ = ["dependence", "equations", "is_linear", "opened", "why_not_linear"]
 
 ZERO, LINEAR, FIXED = "zero", "linear", "fixed"
 
@@ -120,10 +120,10 @@ def _is_inexact(var: Any) -> bool:
 
 
 def _inner(eqn: Any) -> tuple[Any, Sequence[Any]]:
-    return _open(next(eqn.params[k] for k in ("jaxpr", "call_jaxpr") if k in eqn.params))
+    return opened(next(eqn.params[k] for k in ("jaxpr", "call_jaxpr") if k in eqn.params))
 
 
-def _open(inner: Any) -> tuple[Any, Sequence[Any]]:
+def opened(inner: Any) -> tuple[Any, Sequence[Any]]:
     """A jaxpr and its constants, whether it is closed or not."""
     return getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
 
@@ -175,7 +175,7 @@ def _scan(eqn: Any, kinds: list[str]) -> list[str]:
 def _cond(eqn: Any, kinds: list[str]) -> list[str]:
     if kinds[0] not in (FIXED, ZERO):
         return ["it branches on dy (cond)"] * len(eqn.outvars)
-    branches = [_walk(*_open(b), kinds[1:]) for b in eqn.params["branches"]]
+    branches = [_walk(*opened(b), kinds[1:]) for b in eqn.params["branches"]]
     return [_join(list(out), "cond") for out in zip(*branches, strict=True)]
 
 

@@ -14,9 +14,9 @@ from jaxnn.axes import Axes, unbound
 from jaxnn.cotangents import is_inexact
 from jaxnn.explicit.program import ForwardOnly, Glue, OpStep, Program, Recompute, Scan, Step, evaluate
 from jaxnn.explicit.recording import is_users, op_primitive
-from jaxnn.linearity import dependence, equations, is_linear
+from jaxnn.linearity import dependence, equations, is_linear, opened
 
-__all__ = ["build", "line_of", "opened", "scopes_of"]
+__all__ = ["build", "line_of", "scopes_of"]
 
 _OPENED = {"pjit", "jit", "closed_call", "core_call"}
 _RECOMPUTED = {"remat", "remat2", "checkpoint"}
@@ -223,18 +223,16 @@ def _scan(equation: _Equation, inner: Program, line: str) -> Scan:
 
     def invariants(given: Sequence[Any]) -> list[Any]:
         values = dict(zip((*jaxpr.invars[:n_consts], *jaxpr.constvars), (*given, *consts), strict=True))
-        read = lambda atom: jnp.asarray(atom.val) if isinstance(atom, core.Literal) else values[atom]  # noqa: E731
+
+        def read(atom: Any) -> Any:
+            return jnp.asarray(atom.val) if isinstance(atom, core.Literal) else values[atom]
+
         for e in fixed:
             values.update(zip(e.outvars, evaluate(e, list(map(read, e.invars))), strict=True))
         return [read(atom) for atom, varies in zip(kept, is_varying, strict=True) if not varies]
 
     return Scan(equation.ins, equation.outs, equation.place, line, inner, n_consts, n_carry, eqn.params["length"],
                 eqn.params["reverse"], is_varying, invariants)
-
-
-def opened(inner: Any) -> tuple[Any, Sequence[Any]]:
-    """A jaxpr and its constants, whether it is closed or not."""
-    return getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
 
 
 def _name(eqn: Any) -> str:

@@ -14,10 +14,10 @@ import numpy as np
 from jax import lax
 from jax.extend import core
 
-from jaxnn.explicit.build import line_of, opened, scopes_of
+from jaxnn.explicit.build import line_of, scopes_of
 from jaxnn.explicit.program import evaluate
 from jaxnn.explicit.recording import op_primitive, record
-from jaxnn.linearity import equations
+from jaxnn.linearity import equations, opened
 
 __all__ = ["Place", "Use", "uses_of_rules"]
 
