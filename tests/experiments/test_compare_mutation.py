@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from experiments.catalogue import find
-from experiments.compare import checkers, mutation
+from experiments.compare import campaign, checkers, mutant_table, mutation
 from experiments.compare.checkers import ACCEPTED, CHECKERS, FOUND
 from experiments.compare.point import Point
 from jaxnn.gradients.mutants import mutants
@@ -67,17 +67,17 @@ def test_the_tables(written, record):
     assert [point["op"] for point in record["points"]] == SMALL
 
 
-def test_without_pytorch_it_says_so(monkeypatch, capsys):
-    monkeypatch.setattr(mutation, "has_torch", lambda: False)
-    monkeypatch.setattr(mutation, "outcome_of", lambda op, size, names: mutation.Outcome(
-        op, size, {}, [], [], {n: {} for n in names}, {}, {}))
-    (outcome,) = mutation.campaign(["dense"], ["small"])
-    assert not any(name.startswith("gradcheck") for name in outcome.verdicts)
+def test_without_pytorch_its_checkers_are_left_out(monkeypatch, capsys):
+    monkeypatch.setattr(campaign, "has_torch", lambda: False)
+    names = campaign.checkers_at_hand()
+    assert "jaxnn" in names and not any(name.startswith("gradcheck") for name in names)
     assert "PyTorch is not installed: torch.autograd.gradcheck is left out" in capsys.readouterr().out
+    assert campaign.checkers_at_hand(["chex", "jaxnn"]) == ["jaxnn", "chex"] and capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(("argv", "message"), [
     (["--sizes", "tiny"], "--sizes expects names among small, medium, large; got 'tiny'"),
+    (["--sizes", ","], "--sizes expects at least one name among small, medium, large; got none"),
     (["--ops", "dens"], "expects the name of an op; got 'dens'; did you mean 'dense'?"),
     (["--checkers", "jax"], "--checkers expects names among jaxnn, jaxnn-function, check_grads"),
     (["--jobs", "0"], "--jobs expects at least one process; got 0"),
@@ -117,18 +117,16 @@ def test_a_whole_jacobian_is_left_out_where_it_is_large(torch):
     assert checkers.by_gradcheck(point, point.unchanged, fast_mode=True) == ACCEPTED
 
 
-def test_what_is_done_is_written_before_the_end(tmp_path):
-    """An interrupted campaign leaves its tables behind."""
+def test_the_tables_of_an_unfinished_campaign():
     kinds = {"x: zero": "gradient: zero", "x: half": "gradient: half"}
     verdicts = {"chex": {"x: zero": FOUND, "x: half": ACCEPTED}}
-    done = mutation.Outcome("relu", "small", kinds, [], [], verdicts, {"chex": FOUND}, {"chex": 1.0})
-    mutation.write(tmp_path, [done], 3, 1.0)
-    text = (tmp_path / "mutants.txt").read_text()
+    outcome = campaign.Outcome("relu", "small", kinds, [], [], verdicts, {"chex": FOUND}, {"chex": 1.0})
+    text, _, record = mutant_table.report([outcome], 3)
     assert "2 wrong backward passes of 1 ops and networks, float32; 1 of 3 done" in text
     assert "false alarms of chex: relu, small" in text
     row = next(line for line in text.splitlines() if line.startswith("chex "))
     assert row.split()[:4] == ["chex", "1", "of", "2"]  # found
-    checker = json.loads((tmp_path / "mutants.json").read_text())["checkers"]["chex"]
+    checker = record["checkers"]["chex"]
     assert checker["found_beside_a_false_alarm"] == checker["accepted"] == 1
     assert checker["accepted_mutants"] == [
         {"op": "relu", "size": "small", "mutant": "x: half", "kind": "gradient: half"}]
