@@ -3,10 +3,10 @@
     python -m experiments list
     python -m experiments run NAME [--out DIR] [--data-dir DIR] [knobs ...]
     python -m experiments compare [NAME] [--size SIZE] [--batch N] [--under ...] [--dtypes ...] [--cost]
-    python -m experiments compare --mutants ...
+    python -m experiments compare --mutants [--ops A,B] [--sizes A,B] [--checkers A,B] [--jobs N] [--anew] [--out DIR]
     python -m experiments faults kill|corrupt|failing [-n N]
     python -m experiments scale curves|collectives|measure|predict
-    python -m experiments bench [NAME ...] [--rounds N] [--out DIR]
+    python -m experiments bench [NAME ...] [--op NAME | --all-ops] [--size SIZE] [--batch N] [--rounds N] [--out DIR]
 """
 
 import argparse

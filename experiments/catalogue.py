@@ -6,7 +6,7 @@ Tests, mutants, `compare` and benchmarks draw from this table; a new op is one m
 import difflib
 import inspect
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -61,27 +61,36 @@ class Case(NamedTuple):
           seed: an integer, or a PRNG key.
           dtype: f16, bf16 or f64, in place of f32 in the description.
           sizes: numbers by name, in place of those of `size`.
+        Raises:
+          InputError: a size, or the name of a number, that is not known.
         """
+        return parse(re.sub(r"\bf32\b", dtype, self.arguments), seed, self.numbers(size, sizes))
+
+    def numbers(self, size: str, sizes: Mapping[str, int]) -> dict[str, int]:
+        """What the size names in `arguments` stand for at a size, those of `sizes` replaced."""
         expect(size in SIZES, self.name, f"a size, one of {', '.join(SIZES)}", repr(size))
         numbers = {name: of[SIZES.index(size)] for name, of in self.sizes.items()}
-        return parse(re.sub(r"\bf32\b", dtype, self.arguments), seed, numbers | sizes)
+        for name in sizes:
+            expect(name in numbers, self.name, f"sizes named {', '.join(numbers)}", repr(name))
+        return numbers | dict(sizes)
 
-    def batch(self, n: int, size: str = "small", seed: int = 0,
-              dtype: str = "f32") -> tuple[tuple[Any, ...], tuple[int | None, ...]]:
+    def batch(self, n: int, size: str = "small", seed: int = 0, dtype: str = "f32",
+              **sizes: Any) -> tuple[tuple[Any, ...], tuple[int | None, ...]]:
         """(arguments, in_axes) of n examples: what is shared stands once, the rest is stacked along axis 0."""
-        examples = [self.args(size, seed + 1_000_003 * i, dtype) for i in range(n)]  # a seed far from its neighbours
+        # A seed far from its neighbours.
+        examples = [self.args(size, seed + 1_000_003 * i, dtype, **sizes) for i in range(n)]
         columns = list(zip(*examples, strict=True))
         axes = tuple(None if name in self.shared else 0 for name, _ in zip(self.op.arguments, columns, strict=False))
         args = tuple(column[0] if axis is None else jax.tree.map(lambda *leaves: jnp.stack(leaves), *column)
                      for column, axis in zip(columns, axes, strict=True))
         return args, axes
 
-    def over_batch(self, n: int, size: str = "small", seed: int = 0) -> tuple[Op, tuple[Any, ...]]:
+    def over_batch(self, n: int, size: str = "small", seed: int = 0, **sizes: Any) -> tuple[Op, tuple[Any, ...]]:
         """The op over n examples, and arguments for it; its keywords are those of the op."""
         expect(n >= 1, "--batch", "at least one example", str(n))
         if "examples" in self.sizes:
-            return self.op, self.args(size, seed, examples=n)
-        return over_batch(self.op, self.shared), self.batch(n, size, seed)[0]
+            return self.op, self.args(size, seed, **{**sizes, "examples": n})
+        return over_batch(self.op, self.shared), self.batch(n, size, seed, **sizes)[0]
 
 
 def over_batch(op: Op, shared: tuple[str, ...] = ("params", "state")) -> Network:

@@ -1,5 +1,7 @@
 """All benchmarks by name: what is measured, and the most that the last side may take, in times of the first."""
 
+from functools import partial
+
 from experiments.bench import networks, ops, overheads
 from experiments.bench.measure import Case
 
@@ -13,12 +15,16 @@ CASES = [
     Case("step", "MLP 784-1024-1024-10, batch 256: training step, Adam", overheads.training_step),
     Case("step-overhead", f"MLP 8-8-4, batch 16: {overheads.CALLS} training steps", overheads.step_overhead, 1.5),
     Case("dispatch", f"dense 16 -> 16, not compiled: {overheads.CALLS} calls", overheads.dispatch, 5.0),
-    Case("max-pool", "max pool 2x2, 64x32x32x64: backward", ops.pool, 0.2),
-    Case("batch-norm", "batch norm, 256x32x32x64: backward", ops.normalization, 0.5),
-    *(Case(f"attention-{t}", f"causal attention, 8 heads, d = 64, T = {t}: gradient", ops.attention_of(t))
-      for t in (512, 1024, 2048, 4096)),
-    Case("embedding", "1,024 rows of a 1,000,000 x 64 table: one step", ops.embedding_step),
-    Case("lstm", "LSTM, batch 64, 40 steps, 100 -> 100: gradient", ops.recurrent),
+    Case("max-pool", "max pool 2x2, 64x32x32x64: backward",
+         partial(ops.sides, "max_pool", batch=64, backward=True, height=32, width=32, c=64), 0.2),
+    Case("batch-norm", "batch norm, 256x32x32x64: backward",
+         partial(ops.sides, "batch_norm", batch=256, backward=True, s=32, c=64), 0.5),
+    *(Case(f"attention-{t}", f"causal attention, 8 heads, d = 64, T = {t}: gradient",
+           partial(ops.sides, "attention", batch=8, t=t, d=64, v=64)) for t in (512, 1024, 2048, 4096)),
+    Case("embedding", "1,024 rows of a 1,000,000 x 64 table: one step",
+         partial(ops.embedding_step, rows=1_000_000, d=64, t=1024)),
+    Case("lstm", "LSTM, batch 64, 40 steps, 100 -> 100: gradient",
+         partial(ops.lstm_beside_torch, batch=64, t=40, i=100, h=100)),
     Case("resnet-18", "ResNet-18, batch 32 of 32x32x3: Adam step", networks.resnet),
     Case("compilation", "50 dense layers: trace and compile", overheads.compilation, 1.1),
 ]

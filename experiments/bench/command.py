@@ -1,4 +1,4 @@
-"""bench: the table of the benchmarks, and bench.json beside it."""
+"""bench: the tables of the benchmarks, and bench.json beside them."""
 
 import argparse
 import json
@@ -6,48 +6,111 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from experiments import catalogue
+from experiments.bench import ops
 from experiments.bench.cases import CASES
 from experiments.bench.measure import Case, Row, measure
-from experiments.shared.run import prepare, say, table
+from experiments.catalogue import SIZES
+from experiments.shared.run import prepare, progress, say, table
+from jaxnn.checks import InputError
 
 __all__ = ["bench"]
 
 
 def bench(argv: Sequence[str]) -> int:
-    """bench [NAME ...]: times and memory beside autodiff's, as ratios."""
-    names = [case.name for case in CASES]
-    parser = argparse.ArgumentParser("python -m experiments bench", description=(
-        "Measures each op beside what autodiff makes of the same equation. The sides take turns; "
-        "ratios are medians over the rounds, to the first side."))
-    parser.add_argument("name", nargs="*", metavar="NAME",
-                        help=f"which (default: all): {', '.join(names)}")
-    parser.add_argument("--rounds", type=int, default=9, metavar="N", help="how often (default: 9)")
-    parser.add_argument("--out", type=Path, default=Path("runs/bench"), metavar="DIR",
-                        help="where bench.json goes (default: runs/bench)")
+    """bench [NAME ...] [--op NAME] [--all-ops]: times and memory beside autodiff's, as ratios."""
+    parser = _parser()
     options = parser.parse_args(argv)
+    names = [case.name for case in CASES]
     unknown = [name for name in options.name if name not in names]
     if unknown:
         parser.error(f"unknown benchmark {unknown[0]!r}; choose from {', '.join(names)}")
     if options.rounds < 1:
         parser.error(f"--rounds expects at least 1; got {options.rounds}")
-    out = prepare(options.out)
+    try:
+        of_ops = _cases_of_ops(options)
+        out = prepare(options.out)
+    except InputError as error:
+        parser.error(str(error))
+    chosen = options.name or ([] if of_ops else names)
     rows: list[Row] = []
     for case in CASES:
-        if case.name in (options.name or names):
+        if case.name in chosen:
             rows += (measured := measure(case, options.rounds))
             say(f"{case.what}{_verdict(case, measured)}\n{_table(measured)}\n")
-    if not options.name:
+    if of_ops:
+        measured_ops = [measure(case, options.rounds) for case in progress(of_ops, "op")]
+        rows += [row for of_op in measured_ops for row in of_op]
+        say(f"{of_ops[0].what}\n{_table_of_ops(measured_ops)}\n")
+    if chosen == names:
         say(f"import: {_import_ratio(options.rounds)}")
     record = {"device": jax.devices()[0].device_kind, "python": platform.python_version(),
               "jax": metadata.version("jax"), "rounds": options.rounds, "rows": [r._asdict() for r in rows]}
     (out / "bench.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m experiments bench", allow_abbrev=False, description=(
+        "Measures each op beside what autodiff makes of the same equation. The sides take turns; "
+        "ratios are medians over the rounds, to the first side."))
+    parser.add_argument("name", nargs="*", metavar="NAME",
+                        help="which (default: all of these, unless ops are named): "
+                        f"{', '.join(case.name for case in CASES)}")
+    parser.add_argument("--op", action="append", default=[], metavar="NAME",
+                        help="the gradient of an op or a network of the catalogue (compare --list names all); "
+                        "may be given several times")
+    parser.add_argument("--all-ops", action="store_true", help="of all of the catalogue, one row each")
+    parser.add_argument("--size", default="large", metavar="SIZE",
+                        help=f"of the ops' arguments: {', '.join(SIZES)} (default: large)")
+    parser.add_argument("--sizes", default="", metavar="NAME=N,...",
+                        help="numbers by name in place of those of SIZE, for --op: t=1024,d=64")
+    parser.add_argument("--batch", metavar="N", help="the ops over so many examples, the parameters shared")
+    parser.add_argument("--rounds", type=int, default=9, metavar="N", help="how often (default: 9)")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench"), metavar="DIR",
+                        help="where bench.json goes (default: runs/bench)")
+    return parser
+
+
+def _cases_of_ops(options: argparse.Namespace) -> list[Case]:
+    """A benchmark of each op that is asked for.
+
+    Raises:
+      InputError: what the catalogue does not know, or options that do not fit together.
+    """
+    if options.all_ops and (options.op or options.sizes):
+        raise InputError("--all-ops", "expects no --op and no --sizes; got one; leave it out, or name the ops")
+    chosen = [catalogue.find(name) for name in dict.fromkeys(options.op)]
+    if options.all_ops:
+        chosen = list(catalogue.CASES)
+    if not chosen and (options.sizes or options.batch):
+        raise InputError("--sizes and --batch", "expect the ops that they are for; got none; add --op NAME")
+    batch = None if options.batch is None else _integer("--batch", options.batch)
+    sizes: dict[str, Any] = {}
+    for word in filter(None, options.sizes.split(",")):
+        name, equals, number = word.partition("=")
+        if not equals:
+            raise InputError("--sizes", f"expects NAME=N, as in t=1024,d=64; got {word!r}")
+        sizes[name] = _integer(f"--sizes {name}", number)
+    for case in chosen:
+        case.numbers(options.size, sizes)  # refuses a size before the first op is measured
+    over = "" if batch is None else f", batch {batch}"
+    by_name = "".join(f", {name} = {number}" for name, number in sizes.items())
+    what = f"ops of the catalogue, {options.size}{by_name}{over}: gradient"
+    return [Case(case.name, what, partial(ops.sides, case.name, options.size, batch, **sizes)) for case in chosen]
+
+
+def _integer(option: str, text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(option, f"expects an integer at least 1; got {text!r}")
+    return int(text)
 
 
 def _verdict(case: Case, rows: list[Row]) -> str:
@@ -64,6 +127,18 @@ def _table(rows: list[Row]) -> str:
 
 def _mega(n_bytes: int | None) -> str:
     return "" if n_bytes is None else f"{n_bytes / 1e6:.1f}"
+
+
+def _table_of_ops(measured: list[list[Row]]) -> str:
+    """One row for each op: its first side and its last, autodiff and jaxnn."""
+    head = ("op", "autodiff ms", "jaxnn ms", "ratio", "temporary kB, autodiff", "jaxnn", "kept kB, autodiff", "jaxnn")
+    return table(head, [
+        (a.case, f"{a.milliseconds:.3f}", f"{b.milliseconds:.3f}", f"{b.ratio:.2f}", _kilo(a.temporary),
+         _kilo(b.temporary), _kilo(a.kept), _kilo(b.kept)) for a, *_, b in measured])
+
+
+def _kilo(n_bytes: int | None) -> str:
+    return "" if n_bytes is None else f"{n_bytes / 1e3:,.1f}"
 
 
 def _import_ratio(rounds: int) -> str:

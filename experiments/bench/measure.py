@@ -1,9 +1,11 @@
 """Times and memory of two or more programs that should do the same, side by side in one run.
 
 Milliseconds differ from machine to machine and minute to minute; ratios carry over if the programs
-take turns. So each round runs every side once, and a side is its median over the rounds.
+take turns. So each round runs every side, and a side is its median over the rounds. What takes microseconds is run many
+times in a round.
 """
 
+import math
 import statistics
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,7 +14,10 @@ import jax
 
 from jaxnn.gradients.cost import take_turns, temporaries
 
-__all__ = ["Case", "Row", "Side", "classes", "measure", "normal", "of_gradient", "of_pull_back"]
+__all__ = ["Case", "Row", "Side", "classes", "measure", "normal", "of_gradient"]
+
+SHORTEST = 2e-3  # seconds of a round: a thousand times what the clock tells apart
+MOST_CALLS = 200
 
 
 class Side(NamedTuple):
@@ -45,7 +50,8 @@ class Row(NamedTuple):
 def measure(case: Case, rounds: int) -> list[Row]:
     """One row for each side, after a round that is not counted."""
     sides = case.sides()
-    times = take_turns([side.call for side in sides], rounds)
+    n = calls_in_a_round(sides)
+    times = [[s / n for s in seconds] for seconds in take_turns([_repeated(side.call, n) for side in sides], rounds)]
     medians = [1e3 * statistics.median(seconds) for seconds in times]
     # Each round has its own ratio: what slows a whole round down slows both sides.
     ratios = [statistics.median(b / a for a, b in zip(times[0], seconds, strict=True)) for seconds in times]
@@ -53,18 +59,25 @@ def measure(case: Case, rounds: int) -> list[Row]:
             for side, ms, ratio in zip(sides, medians, ratios, strict=True)]
 
 
+def calls_in_a_round(sides: list[Side]) -> int:
+    """So many that the quickest side takes SHORTEST; at most MOST_CALLS, at least one."""
+    first = take_turns([side.call for side in sides], 1)
+    return min(MOST_CALLS, max(1, math.ceil(SHORTEST / max(min(seconds for seconds, in first), 1e-9))))
+
+
+def _repeated(call: Callable[[], Any], n: int) -> Callable[[], Any]:
+    def calls() -> Any:
+        for _ in range(n):
+            y = call()
+        return y
+
+    return call if n == 1 else calls
+
+
 def of_gradient(name: str, cost: Callable, *args: Any, argnums: Any = 0) -> Side:
     """The gradient of a cost, forward and backward pass together."""
     compiled = jax.jit(jax.grad(cost, argnums)).lower(*args).compile()
     return Side(name, lambda: compiled(*args), temporaries(compiled))
-
-
-def of_pull_back(name: str, f: Callable, dy: Any, *args: Any) -> Side:
-    """The backward pass alone, from what the forward pass kept."""
-    pull_back = jax.jit(lambda *args: jax.vjp(f, *args)[1])(*args)
-    compiled = jax.jit(lambda pull_back, dy: pull_back(dy)).lower(pull_back, dy).compile()
-    kept = sum(leaf.nbytes for leaf in jax.tree.leaves(pull_back))
-    return Side(name, lambda: compiled(pull_back, dy), temporaries(compiled), kept)
 
 
 def normal(seed: int, *shape: int) -> jax.Array:

@@ -1,7 +1,7 @@
-"""Ops, each beside what autodiff makes of the same equation.
+"""Ops of the catalogue, each beside what autodiff makes of the same equation.
 
-"autodiff" is the equation as one writes it in JAX, and what JAX makes of it; "reference" is the op's own forward pass
-without its rule, where that differs; "jaxnn" is the op.
+"autodiff" is the equation of `experiments.bench.equations`, and what JAX makes of it; "reference" is the op's own
+forward pass without its rule; "jaxnn" is the op. Where there is no equation of its own, "autodiff" is the reference.
 """
 
 import functools
@@ -9,75 +9,90 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax import lax
 
-from experiments.bench.measure import Side, classes, normal, of_gradient, of_pull_back
-from jaxnn.gradients.cost import temporaries
-from jaxnn.ops import attention, batch_norm, embedding, lstm, max_pool
+from experiments import catalogue
+from experiments.bench.equations import EQUATIONS
+from experiments.bench.measure import Side, normal
+from experiments.catalogue import find
+from jaxnn.gradients.cost import kept, temporaries
+from jaxnn.gradients.problem import Problem
+from jaxnn.gradients.programs import Programs
+from jaxnn.ops import embedding
 
-__all__ = ["attention_of", "embedding_step", "normalization", "pool", "recurrent"]
-
-
-def pool() -> list[Side]:
-    x, dy = normal(0, 64, 32, 32, 64), normal(1, 64, 16, 16, 64)
-
-    def plain(x: Any) -> Any:
-        return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
-
-    return [of_pull_back("autodiff", plain, dy, x), of_pull_back("jaxnn", jax.vmap(max_pool), dy, x)]
+__all__ = ["embedding_step", "lstm_beside_torch", "sides"]
 
 
-def normalization() -> list[Side]:
-    x, dy = normal(0, 256, 32, 32, 64), normal(1, 256, 32, 32, 64)
-    params = {"scale": jnp.ones(64), "bias": jnp.zeros(64)}
-    state = {"mean": jnp.zeros(64), "variance": jnp.ones(64)}
+def sides(name: str, size: str = "large", batch: int | None = None, *, backward: bool = False,
+          **sizes: Any) -> list[Side]:
+    """The gradient with respect to all arguments, at a random cotangent.
 
-    def plain(params: Any, x: Any) -> Any:
-        mean = jnp.mean(x, (0, 1, 2))
-        variance = jnp.mean((x - mean) ** 2, (0, 1, 2))
-        return params["scale"] * (x - mean) / jnp.sqrt(variance + 1e-5) + params["bias"]
-
-    def over_batch(op: Callable) -> Callable:
-        return lambda p, x: jax.vmap(lambda x: op(p, state, x)[0], axis_name="examples")(x)
-
-    return [of_pull_back("autodiff", plain, dy, params, x),
-            of_pull_back("reference", over_batch(batch_norm.reference), dy, params, x),
-            of_pull_back("jaxnn", over_batch(batch_norm), dy, params, x)]
-
-
-def attention_of(length: int) -> Callable[[], list[Side]]:
-    def sides() -> list[Side]:
-        q, k, v = (normal(i, 8, length, 64) for i in range(3))
-
-        def plain(q: Any, k: Any, v: Any) -> Any:
-            scores = q @ k.T / 8
-            visible = jnp.tril(jnp.ones(scores.shape, bool))
-            return jax.nn.softmax(jnp.where(visible, scores, -jnp.inf), -1) @ v
-
-        def cost(f: Callable) -> Callable:
-            return lambda q, k, v: jnp.sum(jax.vmap(f)(q, k, v) ** 2)
-
-        return [of_gradient(name, cost(f), q, k, v, argnums=(0, 1, 2))
-                for name, f in (("autodiff", plain), ("jaxnn", functools.partial(attention, causal=True)))]
-
-    return sides
+    Args:
+      name: of the op in the catalogue.
+      size: of its arguments, one of the catalogue's.
+      batch: over so many examples, the parameters shared; None for one example.
+      backward: the backward pass alone, from what the forward pass kept; else both passes together.
+      sizes: numbers by name, in place of those of `size`.
+    Raises:
+      InputError: a name, a size or a number that the catalogue refuses.
+    """
+    case = find(name)
+    # The catalogue's chunks are small, so that small arguments have several; the op's own default is meant for speed.
+    static = {option: value for option, value in case.static.items() if option != "chunk"}
+    if batch is None:
+        op, args = case.op, case.args(size, **sizes)
+    else:
+        op, args = case.over_batch(batch, size, **sizes)
+    equation = EQUATIONS.get(name)
+    if equation is not None and batch is not None and "examples" not in case.sizes:
+        equation = _over_batch(equation, case)
+    reference = functools.partial(op.reference, **static)
+    named: dict[str, Callable] = {"autodiff": reference}
+    if equation is not None:
+        named = {"autodiff": equation, "reference": reference}
+    problem = Problem(reference, args, names=op.arguments)
+    named["jaxnn"] = functools.partial(op, **static)
+    measured = _backward if backward else _gradient
+    return [measured(side, f, problem) for side, f in named.items()]
 
 
-def embedding_step() -> list[Side]:
-    """One gradient-descent step on 1,024 rows: the dense gradient, and the rows alone from the cache."""
-    rows, dy = classes(0, 1024, 1_000_000), normal(1, 1024, 64)
+def _over_batch(equation: Callable, case: catalogue.Case) -> Callable:
+    def batch(*args: Any) -> Any:
+        axes = [None if name in case.shared else 0 for name, _ in zip(case.op.arguments, args, strict=False)]
+        return jax.vmap(equation, axes)(*args)
+
+    return batch
+
+
+def _gradient(name: str, f: Callable, problem: Problem) -> Side:
+    programs = Programs(problem.function_of(f))
+    compiled = programs.pull_back.lower(problem.moving, problem.dy).compile()
+    return Side(name, lambda: compiled(problem.moving, problem.dy), temporaries(compiled),
+                kept(programs, problem.moving))
+
+
+def _backward(name: str, f: Callable, problem: Problem) -> Side:
+    programs = Programs(problem.function_of(f))
+    pull_back = jax.jit(lambda moving: jax.vjp(programs.outputs, moving)[1])(problem.moving)
+    compiled = jax.jit(lambda pull_back, dy: pull_back(dy)).lower(pull_back, problem.dy).compile()
+    return Side(name, lambda: compiled(pull_back, problem.dy), temporaries(compiled),
+                kept(programs, problem.moving))
+
+
+def embedding_step(**sizes: Any) -> list[Side]:
+    """One gradient-descent step on the rows that occur: by the dense gradient, and the rows alone, from the cache."""
+    params, rows = find("embedding").args(**sizes)
+    dy = normal(1, len(rows), params["table"].shape[1])
 
     def by_gradient(table: Any) -> Any:
-        grad = jax.grad(lambda t: jnp.sum(embedding({"table": t}, rows) * dy))(table)
-        return table - 0.1 * grad
+        _, pull_back = jax.vjp(lambda table: embedding({"table": table}, rows), table)
+        return table - 0.1 * pull_back(dy)[0]
 
     def by_rows(table: Any) -> Any:
         _, (ids, *_) = embedding.forward({"table": table}, rows)
         return table.at[ids].add(-0.1 * dy)
 
     def stepping(name: str, step: Callable) -> Side:
-        table = normal(2, 1_000_000, 64)
+        table = params["table"] + 0  # each side's own, for a step is given its table away
         compiled = jax.jit(step, donate_argnums=0).lower(table).compile()
         latest = [table]
 
@@ -90,41 +105,20 @@ def embedding_step() -> list[Side]:
     return [stepping("dense gradient", by_gradient), stepping("rows in place", by_rows)]
 
 
-def recurrent() -> list[Side]:
-    n, n_in = 100, 100
-    params = {"weight_x": normal(0, 4 * n, n_in) / 10, "weight_h": normal(1, 4 * n, n) / 10,
-              "bias": jnp.zeros(4 * n)}
-    x = normal(2, 64, 40, n_in)
-
-    def plain(params: Any, x: Any) -> Any:
-        def step(carry: Any, x_t: Any) -> Any:
-            h, c = carry
-            z = params["weight_x"] @ x_t + params["weight_h"] @ h + params["bias"]
-            i, f, g, o = jnp.split(z, 4)
-            c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-            h = jax.nn.sigmoid(o) * jnp.tanh(c)
-            return (h, c), h
-
-        return lax.scan(step, (jnp.zeros(n), jnp.zeros(n)), x)[1]
-
-    def cost(f: Callable) -> Callable:
-        return lambda params, x: jnp.sum(jax.vmap(lambda x: f(params, x))(x) ** 2)
-
-    sides = [of_gradient(name, cost(f), params, x, argnums=(0, 1)) for name, f in (
-        ("autodiff", plain), ("reference", lambda p, x: lstm.reference(p, x)[0]),
-        ("jaxnn", lambda p, x: lstm(p, x)[0]))]
-    return [*sides[:1], *_torch_lstm(x), *sides[1:]]
+def lstm_beside_torch(*, batch: int, t: int, i: int, h: int) -> list[Side]:
+    first, *others = sides("lstm-from-zeros", batch=batch, t=t, i=i, h=h)
+    return [first, *_torch_lstm(batch, t, i, h), *others]
 
 
-def _torch_lstm(x: Any) -> list[Side]:
+def _torch_lstm(batch: int, t: int, i: int, h: int) -> list[Side]:
     try:
         import torch
     except ImportError:
         return []
-    net = torch.nn.LSTM(100, 100, batch_first=True)
-    x_torch = torch.tensor(x.tolist(), requires_grad=True)
+    net = torch.nn.LSTM(i, h, batch_first=True)
+    x = torch.randn(batch, t, i, requires_grad=True)
 
     def call() -> Any:
-        return torch.autograd.grad((net(x_torch)[0] ** 2).sum(), [x_torch, *net.parameters()])[0].numpy()
+        return torch.autograd.grad((net(x)[0] ** 2).sum(), [x, *net.parameters()])[0].numpy()
 
     return [Side("PyTorch", call)]

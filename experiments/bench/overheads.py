@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from experiments.bench.measure import Side, classes, normal
+from experiments.catalogue import find
 from jaxnn.gradients.cost import temporaries
 from jaxnn.layers import Dense, Sequential
 from jaxnn.ops import dense, relu, softmax_cross_entropy
@@ -29,7 +30,7 @@ def repeated(name: str, call: Callable[[], Any]) -> Side:
 
 def dispatch() -> list[Side]:
     """Calls of a small dense layer, one operation after another as Python reaches them."""
-    params, x = {"weight": normal(0, 16, 16), "bias": jnp.zeros(16)}, normal(1, 16)
+    params, x = find("dense").args(o=16, i=16)
 
     def plain(params: Any, x: Any) -> Any:
         return params["weight"] @ x + params["bias"]

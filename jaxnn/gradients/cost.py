@@ -16,7 +16,7 @@ from jaxnn.gradients.candidate import Candidate
 from jaxnn.gradients.programs import Programs
 from jaxnn.gradients.report import Cost
 
-__all__ = ["gradient_costs", "take_turns", "temporaries"]
+__all__ = ["gradient_costs", "kept", "take_turns", "temporaries"]
 
 
 def take_turns(programs: Sequence[Callable[[], Any]], rounds: int) -> list[list[float]]:
@@ -74,11 +74,11 @@ def _measure(programs: Programs, moving: list[Any], dy: list[Any]) -> _Measured:
     end = time.perf_counter()
     operations = (compiled.cost_analysis() or {}).get("flops")
     return _Measured(compiled, middle - begin, end - middle, temporaries(compiled), operations,
-                     _kept(programs, moving))
+                     kept(programs, moving))
 
 
-def _kept(programs: Programs, moving: list[Any]) -> int:
+def kept(programs: Programs, moving: list[Any]) -> int:
     """Bytes that the compiled forward pass hands to the backward pass, beside the arguments themselves."""
     jaxpr = jax.make_jaxpr(lambda moving: jax.vjp(programs.outputs, moving)[1])(moving).jaxpr
-    kept = {v for v in jaxpr.outvars if not isinstance(v, core.Literal)} - set(jaxpr.invars)
-    return sum(v.aval.size * v.aval.dtype.itemsize for v in kept)
+    residuals = {v for v in jaxpr.outvars if not isinstance(v, core.Literal)} - set(jaxpr.invars)
+    return sum(v.aval.size * v.aval.dtype.itemsize for v in residuals)

@@ -1,14 +1,18 @@
 """The benchmark: the command's table, and that the sides of a row compute the same."""
 
 import json
+import time
+from functools import partial
 
 import jax
 import numpy as np
 import pytest
 
+from experiments import catalogue
 from experiments.__main__ import main
-from experiments.bench import measure, networks, overheads
+from experiments.bench import measure, networks, ops, overheads
 from experiments.bench.cases import CASES
+from experiments.bench.equations import EQUATIONS
 from experiments.bench.measure import Case, Side
 
 
@@ -33,16 +37,118 @@ def test_the_names_are_unique():
     assert len({case.name for case in CASES}) == len(CASES)
 
 
-@pytest.mark.parametrize("sides", [networks.explicit_passes, networks.mlp_gradient, overheads.dispatch])
-def test_the_sides_of_a_row_compute_the_same(sides):
-    first, *others = [jax.tree.leaves(side.call()) for side in sides()]
+def assert_the_same(sides):
+    first, *others = [jax.tree.leaves(side.call()) for side in sides]
+    assert others
     for leaves in others:
         for a, b in zip(leaves, first, strict=True):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * float(np.abs(b).max()))
 
 
+@pytest.mark.parametrize("sides", [
+    networks.explicit_passes, networks.mlp_gradient, overheads.dispatch,
+    partial(ops.embedding_step, rows=7, d=3, t=5)], ids=["explicit", "mlp", "dispatch", "embedding"])
+def test_the_sides_of_a_row_compute_the_same(sides):
+    assert_the_same(sides())
+
+
+ONE_OF_EACH_KIND = {case.kind: case.name for case in reversed(catalogue.CASES)}.values()
+
+
+@pytest.mark.parametrize("name", sorted({*ONE_OF_EACH_KIND, *EQUATIONS}))
+def test_an_op_and_its_equation_have_one_gradient(name):
+    sides = ops.sides(name, "small", 3)
+    assert [side.name for side in sides] == ["autodiff", *["reference"] * (name in EQUATIONS), "jaxnn"]
+    assert all(side.kept is not None for side in sides)
+    assert_the_same(sides)
+
+
+@pytest.mark.parametrize("name", EQUATIONS)
+def test_an_op_and_its_equation_have_one_value(name):
+    case = catalogue.find(name)
+    args = case.args(seed=1)
+    values = [jax.tree.leaves(f(*args)) for f in (EQUATIONS[name], partial(case.op, **case.static))]
+    for a, b in zip(*values, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_the_backward_pass_alone():
+    args = {"batch": 2, "height": 4, "width": 4, "c": 3}
+    whole, alone = (ops.sides("max_pool", "small", backward=backward, **args) for backward in (False, True))
+    assert_the_same([*whole, *alone])
+    assert alone[0].kept == 0 < alone[-1].kept  # XLA's own rule keeps x alone; ours where the maxima are
+
+
+def test_the_catalogue_s_sizes_and_options_reach_the_op(monkeypatch):
+    """But for its chunks, which are small for tests: how an array is cut is the op's own choice."""
+    monkeypatch.setattr(ops, "_gradient", lambda name, f, problem: (name, f, [m.shape for m in problem.moving]))
+    *_, (name, op, shapes) = ops.sides("attention", "small", 3, t=9, v=5)
+    assert name == "jaxnn" and op.keywords == {"causal": True}
+    assert shapes == [(3, 9, 2), (3, 9, 2), (3, 9, 5)]
+    (_, reference, _), (_, op, _) = ops.sides("huber")
+    assert reference.keywords == op.keywords == {"delta": 0.7}
+
+
+def test_ops_at_the_command_line(tmp_path, capsys):
+    argv = ["--op", "dense", "--op", "lstm-from-zeros", "--size", "small", "--sizes", "i=5", "--batch", "2"]
+    assert main(["bench", *argv, "--rounds", "1", "--out", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "ops of the catalogue, small, i = 5, batch 2: gradient"
+    assert lines[1].split()[:3] == ["op", "autodiff", "ms"]
+    assert [line.split()[0] for line in lines[3:5]] == ["dense", "lstm-from-zeros"]
+    rows = json.loads((tmp_path / "bench.json").read_text())["rows"]
+    assert [(row["case"], row["side"]) for row in rows] == [
+        ("dense", "autodiff"), ("dense", "jaxnn"),
+        *(("lstm-from-zeros", side) for side in ("autodiff", "reference", "jaxnn"))]
+    assert all(row["milliseconds"] > 0 and row["temporary"] >= 0 and row["kept"] >= 0 for row in rows)
+
+
+def test_all_ops_have_a_row_each(tmp_path, capsys, monkeypatch):
+    asked = []
+
+    def sides(name, size, batch):
+        asked.append((name, size, batch))
+        return [Side("autodiff", list, 2_000, 4_000), Side("jaxnn", list, 1_000, None)]
+
+    monkeypatch.setattr(ops, "sides", sides)
+    assert main(["bench", "--all-ops", "--batch", "64", "--rounds", "1", "--out", str(tmp_path)]) == 0
+    assert asked == [(case.name, "large", 64) for case in catalogue.CASES]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[3:-1]] == [case.name for case in catalogue.CASES]
+    assert lines[3].split()[-3:] == ["2.0", "1.0", "4.0"]
+
+
+@pytest.mark.parametrize(("argv", "message"), [
+    (["--op", "dens"], "the catalogue expects the name of an op; got 'dens'; did you mean 'dense'?"),
+    (["--op", "dense", "--size", "huge"], "dense expects a size, one of small, medium, large; got 'huge'"),
+    (["--op", "dense", "--sizes", "t=4"], "dense expects sizes named o, i; got 't'"),
+    (["--op", "dense", "--sizes", "seed=4"], "dense expects sizes named o, i; got 'seed'"),
+    (["--op", "dense", "--sizes", "i"], "--sizes expects NAME=N, as in t=1024,d=64; got 'i'"),
+    (["--op", "dense", "--sizes", "i=0"], "--sizes i expects an integer at least 1; got '0'"),
+    (["--op", "dense", "--batch", "0"], "--batch expects an integer at least 1; got '0'"),
+    (["--all-ops", "--op", "dense"], "--all-ops expects no --op and no --sizes; got one"),
+    (["mlp", "--batch", "3"], "--sizes and --batch expect the ops that they are for; got none; add --op NAME"),
+    (["--rounds", "0"], "--rounds expects at least 1; got 0"),
+])
+def test_what_is_refused(argv, message, capsys, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        main(["bench", *argv, "--out", str(tmp_path)])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_short_program_is_run_many_times_in_a_round(monkeypatch):
+    calls = []
+    (row,) = measure.measure(Case("name", "what", lambda: [Side("a", lambda: calls.append(0))]), 2)
+    assert len(calls) == 2 + 3 * measure.MOST_CALLS  # two to see how long it takes, then three rounds, one uncounted
+    assert row.milliseconds < 0.1
+    slow = Side("slow", lambda: time.sleep(2 * measure.SHORTEST))
+    assert measure.calls_in_a_round([slow, slow]) == 1
+
+
 def test_a_ratio_is_the_median_of_the_rounds_ratios_to_the_first_side(monkeypatch):
     """And not the ratio of the medians, 5 to 2: a round that is slow for both sides does not move the ratio."""
+    monkeypatch.setattr(measure, "calls_in_a_round", lambda sides: 1)
     monkeypatch.setattr(measure, "take_turns", lambda programs, rounds: [[0.001, 0.002, 0.01], [0.005, 0.002, 0.02]])
     first, second = measure.measure(Case("name", "what", lambda: [Side("a", list), Side("b", list)]), 3)
     assert (first.milliseconds, first.ratio) == (2.0, 1.0)

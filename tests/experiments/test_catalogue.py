@@ -56,8 +56,19 @@ def test_a_name_that_is_not_there_is_refused_with_the_nearest():
         find("dens")
     with pytest.raises(InputError, match="dense expects a size, one of small, medium, large; got 'huge'"):
         find("dense").args("huge")
+    with pytest.raises(InputError, match="dense expects sizes named o, i; got 't'"):
+        find("dense").args(t=4)
     with pytest.raises(InputError, match="--batch expects at least one example; got 0"):
         find("dense").over_batch(0)
+
+
+def test_sizes_by_name():
+    params, x = find("dense").args("large", i=5)
+    assert params["weight"].shape == (48, 5) and x.shape == (5,)
+    _, (params, x) = find("dense").over_batch(7, i=5, o=2)
+    assert params["weight"].shape == (2, 5) and x.shape == (7, 5)
+    _, (*_, x) = find("batch_norm").over_batch(7, c=3, examples=2)
+    assert x.shape == (7, 2, 2, 3)
 
 
 def test_another_dtype_gets_the_same_numbers():
