@@ -7,10 +7,12 @@ any of them and go on later (`experiments.compare.finished`).
 import concurrent.futures
 import contextlib
 import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -115,7 +117,7 @@ def _in_turn(tasks: Sequence[Task], checkers: Sequence[str]) -> Results:
 def _side_by_side(tasks: Sequence[Task], checkers: Sequence[str], jobs: int) -> Results:
     others = set(multiprocessing.active_children())
     # Not by fork: JAX has threads.
-    pool = concurrent.futures.ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _ignore_interrupts)
+    pool = concurrent.futures.ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _follow_the_first)
     try:
         for done in concurrent.futures.as_completed([pool.submit(_attempt, task, checkers) for task in tasks]):
             yield done.result()
@@ -129,9 +131,15 @@ def _side_by_side(tasks: Sequence[Task], checkers: Sequence[str], jobs: int) -> 
             process.join()
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches every process of a terminal; the first process alone decides what is done about it."""
+def _follow_the_first() -> None:
+    """In each process of the pool: Ctrl-C reaches every process of a terminal, and the first alone decides what is done
+    about it; when the first is killed, there is nobody left to judge for."""
+    def end_with(first: Any) -> None:
+        first.join()
+        os._exit(1)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
 
 
 def _attempt(task: Task, checkers: Sequence[str]) -> Outcome | Failure:
