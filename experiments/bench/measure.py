@@ -1,8 +1,7 @@
 """Times and memory of two or more programs that should do the same, side by side in one run.
 
-Milliseconds differ from machine to machine and minute to minute; ratios carry over if the programs
-take turns. So each round runs every side, and a side is its median over the rounds. What takes microseconds is run many
-times in a round.
+Milliseconds differ from machine to machine and minute to minute; ratios carry over if the programs take turns. So each
+round runs every side, and a side is its median over the rounds. What takes microseconds is run many times in a round.
 """
 
 import math
@@ -16,7 +15,7 @@ from jaxnn.gradients.cost import take_turns, temporaries
 
 __all__ = ["Case", "Row", "Side", "classes", "measure", "normal", "of_gradient"]
 
-SHORTEST = 2e-3  # seconds of a round: a thousand times what the clock tells apart
+SHORTEST = 1e-3  # seconds of a round: a thousand times what the clock tells apart
 MOST_CALLS = 200
 
 
@@ -61,8 +60,8 @@ def measure(case: Case, rounds: int) -> list[Row]:
 
 def calls_in_a_round(sides: list[Side]) -> int:
     """So many that the quickest side takes SHORTEST; at most MOST_CALLS, at least one."""
-    first = take_turns([side.call for side in sides], 1)
-    return min(MOST_CALLS, max(1, math.ceil(SHORTEST / max(min(seconds for seconds, in first), 1e-9))))
+    quickest = min(seconds[0] for seconds in take_turns([side.call for side in sides], 1))
+    return min(MOST_CALLS, max(1, math.ceil(SHORTEST / max(quickest, 1e-9))))
 
 
 def _repeated(call: Callable[[], Any], n: int) -> Callable[[], Any]:
