@@ -53,7 +53,7 @@ def audit(f: Callable, args: tuple, static: dict[str, Any], compare: Comparison,
     distinct: dict[Any, list[Use]] = {}
     key = functools.lru_cache(maxsize=None)(_key)  # a rule in a loop stands there once for each step
     for use in uses:
-        distinct.setdefault(key(use.eqn, use.kind), []).append(use)
+        distinct.setdefault((key(use.eqn, use.kind), use.moving, use.asked, bool(use.place.rule)), []).append(use)
     groups = [_Group(same, compare, seed, in_whole) for same in distinct.values()]
     _compile(group.pair for group in groups if group.pair is not None)
     wrong: set[int] = set()
@@ -117,8 +117,7 @@ class _Group:
         first = self.first = uses[0]
         self.pair: Pair | None = None
         self.problem = ""  # why there is no pair
-        self.is_compared = self.reached and first.kind == kind_of(first.eqn) and any(
-            map(is_inexact, first.values)) and any(is_inexact(var.aval) for var in first.eqn.outvars)
+        self.is_compared = bool(self.reached and first.kind == kind_of(first.eqn) and first.moving and first.asked)
         if self.is_compared:
             self._pair(plain_of(first.eqn))
 
@@ -146,14 +145,15 @@ class _Group:
         function of this one say, and are replaced by their own plain functions there."""
         inputs, kind = _described(atom.aval for atom in self.first.eqn.invars), self.first.kind
         rule = Rule(name_of(self.first.eqn) if kind == kind_of(self.first.eqn) else kind, kind, inputs,
-                    sum(use.stands_for for use in self.reached or self.uses), 0, tuple(map(str, self.uses)), None)
+                    sum(use.stands_for for use in self.reached or self.uses), 0, tuple(map(str, self.uses)), None,
+                    inside=self.first.place.rule)
         if kind != kind_of(self.first.eqn):
             return rule._replace(note="what stands inside of it is not opened, and the rules there are judged by "
                                  "nothing: compare them by themselves", failed=True)
         if not self.reached:
             return rule._replace(note="it stands in a branch that is not taken at these arguments")
         if not self.is_compared:
-            return rule._replace(note="neither its inputs nor its value have floating-point numbers that move together")
+            return rule._replace(note="no gradient passes through it")
         if any(id(eqn) in wrong for eqn in equations(opened(plain_of(self.first.eqn))[0])):
             self._pair(without_rules(plain_of(self.first.eqn), wrong))
             if self.pair is not None:
@@ -207,29 +207,36 @@ class _Group:
                     if leaf.path.partition("/")[0] == "value" and not leaf.ok]
         return report._replace(remarks=(*report.remarks, *failures))
 
+    def _compared(self, use: Use, rule: Callable, plain: Callable) -> GradientReport:
+        """Functions of all inputs compared along those that move, and the outputs that are asked for."""
+        values = list(use.values)
+
+        def of_moving(function: Callable) -> Callable:
+            def value(*moving: Any) -> tuple[Any, ...]:
+                filled = list(values)
+                for i, x in zip(use.moving, moving, strict=True):
+                    filled[i] = x
+                out = function(*filled)
+                return tuple(out[i] for i in use.asked)
+
+            return _named(value, name_of(use.eqn), tuple(self.names[i] for i in use.moving))
+
+        return self.compare(of_moving(rule), *(values[i] for i in use.moving), reference=of_moving(plain))
+
     def _of_op(self, use: Use) -> GradientReport:
-        """An op beside its reference, both over the `vmap`s around them."""
+        """An op beside its reference: as it stands where that is possible, so that its own backward is called."""
         call = use.eqn.params["call"]
-        args = jax.tree.unflatten(call.tree, use.values)
-        is_own = self.plain is plain_of(use.eqn)
-        if not call.levels and is_own:
+        smooth = [i for i, value in enumerate(use.values) if is_inexact(value)]
+        outputs = [i for i, var in enumerate(use.eqn.outvars) if is_inexact(var.aval)]
+        is_whole = list(use.moving) == smooth and list(use.asked) == outputs
+        if is_whole and not call.levels and self.plain is plain_of(use.eqn):
+            args = jax.tree.unflatten(call.tree, use.values)
             return self.compare(call.op, *args, reference=call.op.reference, **dict(call.static))
-
-        def of_leaves(function: Callable) -> Callable:
-            def value(*args: Any) -> Any:
-                return jax.tree.unflatten(call.y_tree, function(*jax.tree.leaves(args)))
-
-            return _named(value, call.op.name, tuple(call.op.arguments))
-
-        reference = over_levels(call, call.op.reference) if is_own else core.jaxpr_as_fun(self.plain)
-        return self.compare(of_leaves(over_levels(call, call.op)), *args, reference=of_leaves(reference))
+        return self._compared(use, over_levels(call, call.op), core.jaxpr_as_fun(self.plain))
 
     def _of_custom(self, use: Use) -> GradientReport:
         """A custom rule beside the plain function that it carries."""
-        name = name_of(use.eqn)
-        rule = _named(lambda *values: tuple(evaluate(use.eqn, values)), name, self.names)
-        plain = _named(lambda *values: tuple(core.jaxpr_as_fun(self.plain)(*values)), name, self.names)
-        return self.compare(rule, *use.values, reference=plain)
+        return self._compared(use, lambda *values: evaluate(use.eqn, values), core.jaxpr_as_fun(self.plain))
 
 
 def _described(avals: Iterable[Any]) -> str:

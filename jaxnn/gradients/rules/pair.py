@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-from jaxnn.cotangents import is_inexact
 from jaxnn.explicit.program import evaluate
 from jaxnn.gradients.leaf import Leaf, as_wide, compare_leaf
 from jaxnn.gradients.noise import with_noise
@@ -39,11 +38,10 @@ class Pair:
 
     def __init__(self, use: Use, plain: Any, names: tuple[str, ...], seed: int):
         self.eqn, self.plain = use.eqn, plain
-        self.inputs = [i for i, value in enumerate(use.values) if is_inexact(value)]
-        self.outputs = [i for i, var in enumerate(use.eqn.outvars) if is_inexact(var.aval)]
+        self.inputs, self.outputs = use.moving, use.asked
         rng = np.random.default_rng(seed)
         self.dy = [normal(rng, use.eqn.outvars[i].aval.shape, use.eqn.outvars[i].aval.dtype) for i in self.outputs]
-        ys = ["value"] if len(self.outputs) == 1 else [f"value/{i}" for i in self.outputs]
+        ys = ["value"] if len(use.eqn.outvars) == 1 else [f"value/{i}" for i in self.outputs]
         self.paths, self.n_values = [*ys, *(names[i] for i in self.inputs)], len(ys)
         self.lowered = jax.jit(self._both).lower(use.values, self.dy)
         self.program: Any = None
@@ -77,7 +75,8 @@ class Pair:
         whole = max(sizes[self.n_values:], default=0.0)
         eps = np.asarray([float(jnp.finfo(leaf.dtype).eps) for leaf in leaves[1]])
         scales = np.where((sizes > eps * whole) | (np.arange(len(sizes)) < self.n_values), sizes, whole)
-        units = errors / (eps * np.where(scales > 0, scales, 1.0))
+        with np.errstate(invalid="ignore", over="ignore"):
+            units = errors / (eps * np.where(scales > 0, scales, 1.0))
         return Compared(float(np.max(np.nan_to_num(units, nan=np.inf), initial=0.0)), leaves)
 
     def leaves(self, compared: Compared, values: list[Any] | None = None) -> tuple[Leaf, ...]:

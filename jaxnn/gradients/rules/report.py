@@ -10,6 +10,7 @@ from jaxnn.gradients.report import GradientReport
 __all__ = ["Rule", "RulesReport"]
 
 MOST_ROWS = 15  # of right rules; more are gathered by name
+MOST_LETTERS = 48  # of a rule's inputs in the table
 MOST_PLACES = 5  # of a wrong rule that are named
 
 
@@ -35,6 +36,9 @@ class Rule(NamedTuple):
     """Whether nothing judges it: comparing raised, or it stands in what is not opened."""
     wrong_places: tuple[str, ...] = ()
     """Where it is wrong, that of the report first."""
+    inside: str = ""
+    """The rule in whose plain function it stands. f's gradient passes through that one, and not through this one: so
+    this one, if it is wrong, does not make f's gradient wrong."""
 
     @property
     def ok(self) -> bool:
@@ -56,12 +60,17 @@ class RulesReport(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        return all(rule.ok for rule in self.rules)
+        return not self.wrong
 
     @property
     def wrong(self) -> tuple[Rule, ...]:
-        """Those that are wrong, or could not be judged."""
-        return tuple(rule for rule in self.rules if not rule.ok)
+        """Those that are wrong, or could not be judged, and through which f's gradient passes."""
+        return tuple(rule for rule in self.rules if not rule.ok and not rule.inside)
+
+    @property
+    def wrong_inside(self) -> tuple[Rule, ...]:
+        """The same of those that stand in the plain functions of other rules."""
+        return tuple(rule for rule in self.rules if not rule.ok and rule.inside)
 
     @property
     def uses(self) -> int:
@@ -82,6 +91,10 @@ class RulesReport(NamedTuple):
             return "WRONG: " + "; ".join(f"{rule.name} at {_first(rule)}{_more(rule)}" for rule in self.wrong)
         if not self.compared:
             return f"right: none of the {len(self.rules)} rules inside is used where there is something to compare"
+        if self.wrong_inside:
+            names = ", ".join(dict.fromkeys(rule.name for rule in self.wrong_inside))
+            return (f"right: each rule through which the gradient passes has its plain function's gradient; {names}, in "
+                    "the plain functions of others, has not")
         return (f"right: each of the {len(self.rules)} rules inside has its plain function's gradient, at "
                 f"{self.compared:,} of {self.uses:,} uses")
 
@@ -89,7 +102,7 @@ class RulesReport(NamedTuple):
         lines = [self._title]
         if self.rules:
             lines += ["", *page.aligned(self._rows)]
-        for rule in self.wrong:
+        for rule in (*self.wrong, *self.wrong_inside):
             lines += ["", f"{rule.name} ({rule.kind}), at {_first(rule)}"]
             lines += [f"    {words}" for words in (rule.verdict, *_details(rule))]
         return "\n".join([*lines, "", self.verdict])
@@ -97,7 +110,7 @@ class RulesReport(NamedTuple):
     def to_markdown(self) -> str:
         """The same as a document: the table, and the whole report of each rule that is wrong."""
         lines = [f"## {self._title}", "", *(page.table_in_markdown(self._rows) if self.rules else [])]
-        for rule in self.wrong:
+        for rule in (*self.wrong, *self.wrong_inside):
             lines += ["", f"### {rule.name} ({rule.kind}), at {_first(rule)}", ""]
             lines += [f"- {words}" for words in _details(rule)]
             lines += ["", rule.report.to_markdown() if rule.report else rule.verdict]
@@ -123,7 +136,7 @@ class RulesReport(NamedTuple):
         for n, rule in enumerate(right):
             key = (rule.name, rule.kind, rule.verdict) if len(right) > MOST_ROWS else n
             groups.setdefault(key, []).append(rule)
-        for rules in ([rule] for rule in self.wrong):
+        for rules in ([rule] for rule in (*self.wrong, *self.wrong_inside)):
             rows.append(_row(rules, f"✗ {rules[0].verdict.partition(':')[0]}"))
         return [*rows, *(_row(rules, rules[0].verdict) for rules in groups.values())]
 
@@ -133,7 +146,10 @@ def _row(rules: list[Rule], verdict: str) -> list[str]:
     worst = max((rule.report.worst for rule in rules if rule.report is not None and rule.report.leaves),
                 key=lambda leaf: leaf.error, default=None)
     noise = "" if worst is None or worst.noise < 2 else f", noise {page.units(worst.noise)}"
-    return [first.name, first.kind, first.inputs if len(rules) == 1 else f"{len(rules)} kinds of inputs",
+    inputs = first.inputs
+    if len(inputs) > MOST_LETTERS:
+        inputs = inputs[:MOST_LETTERS].rpartition(" ")[0] + " ..."
+    return [first.name, first.kind, inputs if len(rules) == 1 else f"{len(rules)} kinds of inputs",
             f"{sum(rule.uses for rule in rules):,}", f"{sum(rule.compared for rule in rules):,}",
             "" if worst is None else page.units(worst.error) + noise, _first(first), verdict]
 

@@ -18,7 +18,8 @@ from jax.extend import core
 from jaxnn.explicit.build import scopes_of
 from jaxnn.explicit.program import evaluate
 from jaxnn.explicit.recording import record
-from jaxnn.gradients.rules.plain import OPENED, has_rule, inner_jaxprs, kind_of, line_of, plain_of, steps_of
+from jaxnn.gradients.rules.flow import asked, asked_of_scan, moving, moving_of_scan, moving_of_while
+from jaxnn.gradients.rules.plain import OPENED, has_rule, inner_jaxprs, kind_of, line_of, name_of, plain_of, steps_of
 from jaxnn.linearity import opened
 
 __all__ = ["Place", "Use", "uses_of_rules"]
@@ -31,13 +32,16 @@ class Place(NamedTuple):
     """The named scopes around it: "encoder/norm"."""
     line: str = ""
     """The file, line and function that it was called from: "model.py:12 in block"."""
+    rule: str = ""
+    """The rule in whose plain function it stands: f's gradient passes through that rule and not through this one."""
 
     def __str__(self) -> str:
-        return ", ".join(filter(None, self)) or "-"
+        return ", ".join(filter(None, (self.scope, self.line, self.rule and f"inside of {self.rule}"))) or "-"
 
     def inside(self, eqn: Any) -> "Place":
         """The place of an equation of what stands here."""
-        return Place("/".join(filter(None, (self.scope, scopes_of(eqn)))), line_of(eqn) or self.line)
+        scope = "/".join(filter(None, (self.scope, scopes_of(eqn))))
+        return self._replace(scope=scope, line=line_of(eqn) or self.line)
 
 
 class Use(NamedTuple):
@@ -48,6 +52,10 @@ class Use(NamedTuple):
     eqn: Any
     place: Place
     values: list[Any]
+    moving: tuple[int, ...] = ()
+    """The inputs that a gradient is asked of: those that depend on f's floating-point arguments."""
+    asked: tuple[int, ...] = ()
+    """The outputs that a gradient comes from: those that f's value depends on."""
     is_reached: Any = True
     """Whether f comes to it at all: False in a branch that is not taken."""
     stands_for: Any = 1
@@ -87,9 +95,11 @@ def uses_of_rules(f: Callable, args: tuple, static: dict[str, Any]) -> list[Use]
     closed, _ = record(function, values)
     found: list[Use] = []
 
+    flow = [True] * len(closed.jaxpr.invars), [True] * len(closed.jaxpr.outvars)
+
     def inputs(consts: Sequence[Any], values: Sequence[Any]) -> list[Any]:
         found.clear()
-        _run(closed.jaxpr, consts, values, Place(), found)
+        _run(closed.jaxpr, consts, values, flow, Place(), found)
         return [use.arrays for use in found]
 
     each = jax.jit(inputs)(list(opened(closed)[1]), values)
@@ -97,9 +107,14 @@ def uses_of_rules(f: Callable, args: tuple, static: dict[str, Any]) -> list[Use]
     return [use._replace(is_reached=bool(use.is_reached), stands_for=int(use.stands_for)) for use in uses]
 
 
-def _run(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], place: Place, found: list[Use]) -> list[Any]:
+Flow = tuple[Sequence[bool], Sequence[bool]]  # of the arguments whether they move, of the values whether they are asked
+
+
+def _run(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], flow: Flow, place: Place,
+         found: list[Use]) -> list[Any]:
     """The values of a jaxpr's outputs; the rules that are used on the way are added to found."""
     values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
+    moves, is_asked = moving(jaxpr, flow[0]), asked(jaxpr, flow[1])
 
     def read(atom: Any) -> Any:
         if not isinstance(atom, core.Literal):
@@ -108,48 +123,56 @@ def _run(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], place: Place, f
         return jnp.asarray(atom.val, aval.dtype)
 
     for eqn in jaxpr.eqns:
-        outs = _equation(eqn, tuple(map(read, eqn.invars)), place.inside(eqn), found)
+        of_eqn = ([not isinstance(atom, core.Literal) and moves[atom] for atom in eqn.invars],
+                  [is_asked.get(var, False) for var in eqn.outvars])
+        outs = _equation(eqn, tuple(map(read, eqn.invars)), of_eqn, place.inside(eqn), found)
         values.update(zip(eqn.outvars, outs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _equation(eqn: Any, values: tuple[Any, ...], place: Place, found: list[Use]) -> Sequence[Any]:
+def _equation(eqn: Any, values: tuple[Any, ...], flow: Flow, place: Place, found: list[Use]) -> Sequence[Any]:
     name = eqn.primitive.name
     if kind := kind_of(eqn):
         if not all(isinstance(atom.aval, jax.core.ShapedArray) for atom in (*eqn.invars, *eqn.outvars)):
             found.append(Use(f"{kind} of other things than arrays", eqn, place, []))
             return evaluate(eqn, values)
-        found.append(Use(kind, eqn, place, list(values)))
+        inputs, outputs = (tuple(i for i, flag in enumerate(flags) if flag) for flags in flow)
+        held = eqn.params.get("num_consts", 0)  # JAX has no gradient of what a rule's function closes over
+        found.append(Use(kind, eqn, place, list(values), tuple(i for i in inputs if i >= held), outputs))
         plain = plain_of(eqn)
-        if kind not in ("op", "hijax") or has_rule(plain.jaxpr):
-            outs = _run(*opened(plain), values, place, found)
-            return outs if kind not in ("op", "hijax") else evaluate(eqn, values)
-        return evaluate(eqn, values)
+        if kind != "op" or not getattr(eqn.params["call"].op, "by_autodiff", False):
+            place = place._replace(rule=place.rule or name_of(eqn))
+        if kind in ("op", "hijax"):
+            if has_rule(plain.jaxpr):
+                _run(*opened(plain), values, flow, place, found)
+            return evaluate(eqn, values)
+        return _run(*opened(plain), values, flow, place, found)
     if not any(map(has_rule, inner_jaxprs(eqn))):
         return evaluate(eqn, values)
     if name in OPENED:
-        return _run(*opened(next(eqn.params[key] for key in OPENED[name] if key in eqn.params)), values, place, found)
+        inner = next(eqn.params[key] for key in OPENED[name] if key in eqn.params)
+        return _run(*opened(inner), values, flow, place, found)
     if name == "cond":
         for k, branch in enumerate(eqn.params["branches"]):
             is_taken = jnp.clip(values[0], 0, len(eqn.params["branches"]) - 1) == k
-            _run_if(is_taken, opened(branch), values[1:], place, found)
+            _run_if(is_taken, opened(branch), values[1:], (flow[0][1:], flow[1]), place, found)
     elif name == "scan":
-        _steps_of_scan(eqn, values, place, found)
+        _steps_of_scan(eqn, values, flow, place, found)
     elif name == "while":
-        _steps_of_while(eqn, values, place, found)
+        _steps_of_while(eqn, values, flow, place, found)
     else:
         found.append(Use(name, eqn, place, []))
     return evaluate(eqn, values)
 
 
-def _run_if(is_taken: Any, jaxpr: tuple[Any, Sequence[Any]], values: Sequence[Any], place: Place, found: list[Use],
-            stands_for: Any = 1, step: tuple[tuple[Any, Any], ...] = ()) -> None:
+def _run_if(is_taken: Any, jaxpr: tuple[Any, Sequence[Any]], values: Sequence[Any], flow: Flow, place: Place,
+            found: list[Use], stands_for: Any = 1, step: tuple[tuple[Any, Any], ...] = ()) -> None:
     """Adds the uses inside of a jaxpr, which is run only if it is taken: it may not end at other values."""
     inside: list[Use] = []
 
     def inputs() -> list[Any]:
         inside.clear()
-        _run(*jaxpr, values, place, inside)
+        _run(*jaxpr, values, flow, place, inside)
         return [use.arrays for use in inside]
 
     shapes = jax.eval_shape(inputs)
@@ -171,7 +194,7 @@ def _zeros(shape: Any) -> Any:
     return jnp.zeros(shape.shape, shape.dtype)
 
 
-def _steps_of_scan(eqn: Any, values: tuple[Any, ...], place: Place, found: list[Use]) -> None:
+def _steps_of_scan(eqn: Any, values: tuple[Any, ...], flow: Flow, place: Place, found: list[Use]) -> None:
     """The first, the middle and the last step of a scan, in the order of time."""
     body, n = eqn.params["jaxpr"], eqn.params["length"]
     n_consts, n_carry = steps_of(eqn)
@@ -179,6 +202,7 @@ def _steps_of_scan(eqn: Any, values: tuple[Any, ...], place: Place, found: list[
     if eqn.params["reverse"]:
         xs = tuple(jnp.flip(x, 0) for x in xs)
     step, at = core.jaxpr_as_fun(body), 0
+    flow = moving_of_scan(eqn, list(flow[0])), asked_of_scan(eqn, list(flow[1]))
 
     def advance(carry: list[Any], x: list[Any]) -> tuple[list[Any], None]:
         return step(*consts, *carry, *x)[:n_carry], None
@@ -188,17 +212,19 @@ def _steps_of_scan(eqn: Any, values: tuple[Any, ...], place: Place, found: list[
         if t > at:
             carry, _ = lax.scan(advance, carry, [x[at:t] for x in xs], t - at)
         inside: list[Use] = []
-        _run(*opened(body), (*consts, *carry, *(x[t] for x in xs)), place, inside)
+        _run(*opened(body), (*consts, *carry, *(x[t] for x in xs)), flow, place, inside)
         _add(inside, [use.arrays for use in inside], found, True, following - t, ((t, n),))
         at = t
 
 
-def _steps_of_while(eqn: Any, values: tuple[Any, ...], place: Place, found: list[Use]) -> None:
+def _steps_of_while(eqn: Any, values: tuple[Any, ...], flow: Flow, place: Place, found: list[Use]) -> None:
     """The first, the middle and the last step of a while loop, whose number is found by running it."""
     params = eqn.params
     n_cond, n_body = params["cond_nconsts"], params["body_nconsts"]
     of_cond, of_body, first = values[:n_cond], values[n_cond:n_cond + n_body], list(values[n_cond + n_body:])
     goes_on, step = core.jaxpr_as_fun(params["cond_jaxpr"]), core.jaxpr_as_fun(params["body_jaxpr"])
+
+    flow = moving_of_while(eqn, list(flow[0])), [True] * len(first)
 
     def advance(state: list[Any]) -> list[Any]:
         return list(step(*of_body, *state))
@@ -212,4 +238,5 @@ def _steps_of_while(eqn: Any, values: tuple[Any, ...], place: Place, found: list
         t = jnp.maximum(t, at)
         current = lax.fori_loop(0, jnp.where(is_due, t - at, 0), lambda _, state: advance(state), current)
         at = jnp.where(is_due, t, at)
-        _run_if(is_due, opened(params["body_jaxpr"]), (*of_body, *current), place, found, until - t, ((t, n),))
+        _run_if(is_due, opened(params["body_jaxpr"]), (*of_body, *current), flow, place, found, until - t,
+                ((t, n),))
