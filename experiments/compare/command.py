@@ -13,10 +13,17 @@ __all__ = ["compare"]
 
 
 def compare(argv: Sequence[str]) -> int:
-    """compare [NAME]: gradients beside autodiff's; --list names all, --mutants tests the checkers."""
+    """compare [NAME]: gradients beside autodiff's; --list names all. --mutants tests the checkers, --resnet50 and
+    --published compare rule by rule."""
     if "--mutants" in argv:
         from experiments.compare.mutation import mutation  # it may want PyTorch
         return mutation([word for word in argv if word != "--mutants"])
+    if "--resnet50" in argv:
+        from experiments.compare.resnet50 import resnet50
+        return resnet50([word for word in argv if word != "--resnet50"])
+    if "--published" in argv:
+        from experiments.compare.published import published
+        return published([word for word in argv if word != "--published"])
     options = _parser().parse_args(argv)
     if options.list or not argv:
         return _list()
@@ -48,6 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--mutants", action="store_true",
                         help="deliberately wrong backward passes: which of them each gradient checker sees; "
                         "compare --mutants --help shows its options")
+    parser.add_argument("--resnet50", action="store_true",
+                        help="each rule inside ResNet-50, with a mistake planted in one layer, about a minute; compare "
+                        "--resnet50 --help shows its options")
+    parser.add_argument("--published", action="store_true",
+                        help="each rule inside published models and layers, those that are installed; compare "
+                        "--published --help shows its options")
     parser.add_argument("--size", default="small", metavar="SIZE",
                         help=f"of the arguments: {', '.join(SIZES)} (default: small)")
     parser.add_argument("--batch", metavar="N", help="over so many examples, the parameters shared")

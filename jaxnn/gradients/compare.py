@@ -56,8 +56,9 @@ def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None
       seed: of the cotangent and the directions.
       by: "rule" compares no gradient of f itself, but each rule inside f with the plain function that it stands for,
         at the inputs that it gets there: ops with their references, each `jax.custom_vjp` and `jax.custom_jvp` with
-        the function that it was made of; inside `jit`, `vmap`, `checkpoint`, and loops (the first and the last step)
-        too. f needs no reference then, and only the routes `ROUTES_OF_A_RULE` are run unless `routes` names others.
+        the function that it was made of; inside `jit`, `vmap`, `checkpoint`, `cond` and loops (the first, the middle
+        and the last step) too. f needs no reference then. A rule that differs at one of its uses is compared there in
+        whole, by the routes `ROUTES_OF_A_RULE` unless `routes` names others; with one of these options every rule is.
       static: keyword arguments of f and of its reference. One with a name of those above: bind it first.
     Returns:
       The report, a GradientReport: `print(report)`, `report.ok`, `.leaves`, `.worst`, `.to_json()`, `.plot()`. With
@@ -85,7 +86,8 @@ def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None
                              "with its own plain function; got one")
         options = {"routes": ROUTES_OF_A_RULE if routes == ROUTES else routes, "under": under, "dtypes": dtypes,
                    "cost": cost, "every_coordinate": every_coordinate, "directions": directions, "seed": seed}
-        return audit(f, args, static, functools.partial(_compare_one_rule, options))
+        in_whole = bool(routes != ROUTES or under or dtypes or cost or every_coordinate)
+        return audit(f, args, static, functools.partial(_compare_one_rule, options), seed=seed, in_whole=in_whole)
     f, reference = with_reference(f, reference, args, static)
     names = argument_names(f) or argument_names(reference)
     problem = Problem(reference, args, static, names=names, seed=seed, hold=arguments_without_gradient(f))

@@ -204,7 +204,7 @@ def test_an_audit(capsys):
     shown = capsys.readouterr().out
     assert shown.startswith("swish_model:model: each rule inside beside its plain function")
     assert "exactly half the reference" in shown
-    assert "WRONG: <lambda> at model:4" in shown
+    assert "WRONG: <lambda> at swish_model.py:4 in model" in shown
     assert json.loads(Path("a.json").read_text(encoding="utf-8"))["ok"] is False
     assert Path("a.md").read_text(encoding="utf-8").startswith("## swish_model:model")
     assert main(["audit", "swish_rules:right", "--args", "f32[5]"]) == 0

@@ -1,6 +1,14 @@
-"""Compares each rule inside a function, by itself, with its plain function."""
+"""Compares each rule inside a function, by itself, with its plain function, at every one of its uses.
 
-from collections.abc import Callable, Sequence
+At first one compiled program for each rule compares the two gradients at all uses. Where they differ, or where the
+plain function's gradient is not finite, the whole comparison (`compare_gradients`) decides, and says why.
+"""
+
+import concurrent.futures
+import functools
+import itertools
+import os
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -8,122 +16,235 @@ import numpy as np
 from jax.extend import core
 
 from jaxnn.checks import InputError
-from jaxnn.cotangents import is_inexact
+from jaxnn.cotangents import is_inexact, leaf_paths
 from jaxnn.explicit.program import evaluate
-from jaxnn.gradients.remark import one_line
+from jaxnn.gradients.leaf import THRESHOLD
+from jaxnn.gradients.remark import Kind, Remark, one_line
 from jaxnn.gradients.report import GradientReport
+from jaxnn.gradients.rules.pair import Compared, Pair
+from jaxnn.gradients.rules.plain import kind_of, name_of, over_levels, plain_of, without_rules
 from jaxnn.gradients.rules.report import Rule, RulesReport
 from jaxnn.gradients.rules.walk import Use, uses_of_rules
+from jaxnn.linearity import equations, opened
 
 __all__ = ["ROUTES_OF_A_RULE", "audit"]
 
 ROUTES_OF_A_RULE = ("explicit", "lifted", "forward", "finite differences")
-"""There may be many rules: those of the routes that cost least and compare all that a rule is asked for."""
+"""Of the whole comparison of a rule: those that cost least and compare all that a rule is asked for."""
+MOST_WHOLE = 4  # uses of one rule at which it is compared in whole, while it turns out right there
 
 Comparison = Callable[..., GradientReport]
 
 
-def audit(f: Callable, args: tuple, static: dict[str, Any], compare: Comparison) -> RulesReport:
-    """The rules inside f at these arguments, each distinct one compared once.
+def audit(f: Callable, args: tuple, static: dict[str, Any], compare: Comparison, *, seed: int = 0,
+          in_whole: bool = False) -> RulesReport:
+    """The rules inside f at these arguments, each distinct one compared at all of its uses.
 
-    compare: (rule, *inputs, reference=..., **static) -> the comparison of one rule.
+    compare: (rule, *inputs, reference=..., **static) -> the whole comparison of one rule.
+    in_whole: whether each rule is compared in whole, at its first use, though it looks right.
     Raises:
       InputError: f cannot be called with these arguments.
     """
     try:
-        uses = list(uses_of_rules(f, args, static))
+        uses = uses_of_rules(f, args, static)
     except Exception as error:
         raise InputError("compare_gradients", "expects a function that can be traced and run at these arguments; it "
                          f"raised {one_line(error)}") from error
     distinct: dict[Any, list[Use]] = {}
+    key = functools.lru_cache(maxsize=None)(_key)  # a rule in a loop stands there once for each step
     for use in uses:
-        distinct.setdefault(_key(use), []).append(use)
+        distinct.setdefault((key(use.eqn, use.kind), use.moving, use.asked, bool(use.place.rule)), []).append(use)
+    groups = [_Group(same, compare, seed, in_whole) for same in distinct.values()]
+    _compile(group.pair for group in groups if group.pair is not None)
+    wrong: set[int] = set()
+    rules = {}
+    for n, group in reversed(list(enumerate(groups))):  # a rule before the one whose plain function uses it
+        rules[n] = group.rule(wrong)
+        if not rules[n].ok:
+            wrong.update(id(use.eqn) for use in group.uses)
     name = getattr(f, "name", None) or getattr(f, "__name__", None) or type(f).__name__
-    return RulesReport(name, tuple(_compared(same, compare) for same in distinct.values()))
+    return RulesReport(name, tuple(rules[n] for n in range(len(groups))))
 
 
-def _key(use: Use) -> Any:
-    """What two uses of one rule have in common: the rule, shapes and dtypes; the steps of a loop are kept apart."""
-    if use.kind == "op":
-        return use.eqn.params["call"], use.place.step
-    avals = tuple((value.shape, str(value.dtype)) for value in use.values)
-    return use.kind, _name(use), str(use.plain), _traced_rule(use), avals, use.place.step
+def _compile(pairs: Iterable[Pair]) -> None:
+    """Compiles the programs, as many at a time as there are cores."""
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(Pair.compile, pairs))
 
 
-def _traced_rule(use: Use) -> Any:
+def _key(eqn: Any, kind: str) -> Any:
+    """What two uses of one rule have in common: the rule, its static arguments, shapes and dtypes."""
+    if kind == "op":
+        return eqn.params["call"]
+    if kind != kind_of(eqn):
+        return kind, id(eqn)  # not opened
+    avals = tuple(str(atom.aval) for atom in eqn.invars)
+    return kind, name_of(eqn), _text(plain_of(eqn)), _traced_rule(eqn), avals
+
+
+def _text(closed: Any) -> Any:
+    jaxpr, consts = opened(closed)
+    return str(jaxpr), tuple(hash(np.asarray(const).tobytes()) for const in consts)
+
+
+def _traced_rule(eqn: Any) -> Any:
     """What a custom rule does, as a trace with its constants: two rules may have one name and one plain function."""
-    smooth = [i for i, value in enumerate(use.values) if is_inexact(value)]
+    smooth = [i for i, atom in enumerate(eqn.invars) if is_inexact(atom.aval)]
 
     def gradient(*values: Any) -> Any:
         def value(moving: list[Any]) -> list[Any]:
             filled = list(values)
             for i, x in zip(smooth, moving, strict=True):
                 filled[i] = x
-            return [y for y in evaluate(use.eqn, filled) if is_inexact(y)]
+            return [y for y in evaluate(eqn, filled) if is_inexact(y)]
 
         y, pull_back = jax.vjp(value, [values[i] for i in smooth])
         return pull_back(y)
 
     try:
-        closed = jax.make_jaxpr(gradient)(*use.values)
-        return str(closed.jaxpr), tuple(hash(np.asarray(const).tobytes()) for const in closed.consts)
+        return _text(jax.make_jaxpr(gradient)(*(jax.ShapeDtypeStruct(atom.aval.shape, atom.aval.dtype)
+                                                for atom in eqn.invars)))
     except Exception:  # no reverse mode, or a rule that fails, which the comparison shows
-        return id(use.eqn)
+        return id(eqn)
 
 
-def _name(use: Use) -> str:
-    if use.kind == "op":
-        return use.eqn.params["call"].op.name
-    info = use.plain.jaxpr.debug_info
-    return (getattr(info, "func_name", None) or use.kind) if info is not None else use.kind
+class _Group:
+    """One rule, and all of its uses with the same shapes."""
+
+    def __init__(self, uses: Sequence[Use], compare: Comparison, seed: int, in_whole: bool):
+        self.compare, self.seed, self.in_whole = compare, seed, in_whole
+        self.uses, self.reached = uses, [use for use in uses if use.is_reached]
+        first = self.first = uses[0]
+        self.pair: Pair | None = None
+        self.problem = ""  # why there is no pair
+        self.is_compared = bool(self.reached and first.kind == kind_of(first.eqn) and first.moving and first.asked)
+        if self.is_compared:
+            self._pair(plain_of(first.eqn))
+
+    def _pair(self, plain: Any) -> None:
+        self.plain, self.pair = plain, None
+        try:
+            self.pair = Pair(self.first, plain, self.names, self.seed)
+        except Exception as error:  # one of the two has no reverse mode, or fails: the whole comparison says which
+            self.problem = one_line(error)
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """Of the inputs."""
+        if self.first.kind == "op":
+            call = self.first.eqn.params["call"]
+            args = jax.tree.unflatten(call.tree, call.avals)
+            return tuple(leaf_paths(tuple(call.op.arguments)[:len(args)], args))
+        given = getattr(opened(plain_of(self.first.eqn))[0].debug_info, "arg_names", None) or ()
+        names = tuple(name or f"args[{i}]" for i, name in enumerate(given))
+        n = len(self.first.values)
+        return names if len(names) == n == len(set(names)) else tuple(f"args[{i}]" for i in range(n))
+
+    def rule(self, wrong: set[int]) -> Rule:
+        """The rule with its verdict. wrong: ids of equations whose own rules are wrong, which stand in the plain
+        function of this one say, and are replaced by their own plain functions there."""
+        inputs, kind = _described(atom.aval for atom in self.first.eqn.invars), self.first.kind
+        rule = Rule(name_of(self.first.eqn) if kind == kind_of(self.first.eqn) else kind, kind, inputs,
+                    sum(use.stands_for for use in self.reached or self.uses), 0, tuple(map(str, self.uses)), None,
+                    inside=self.first.place.rule)
+        if kind != kind_of(self.first.eqn):
+            return rule._replace(note="what stands inside of it is not opened, and the rules there are judged by "
+                                 "nothing: compare them by themselves", failed=True)
+        if not self.reached:
+            return rule._replace(note="it stands in a branch that is not taken at these arguments")
+        if not self.is_compared:
+            return rule._replace(note="no gradient passes through it")
+        if any(id(eqn) in wrong for eqn in equations(opened(plain_of(self.first.eqn))[0])):
+            self._pair(without_rules(plain_of(self.first.eqn), wrong))
+            if self.pair is not None:
+                self.pair.compile()
+        rule = rule._replace(compared=len(self.reached), places=tuple(map(str, self.reached)))
+        try:
+            return self._judged(rule)
+        except Exception as error:
+            return rule._replace(note=one_line(error), failed=True)
+
+    def _judged(self, rule: Rule) -> Rule:
+        if self.pair is None:
+            report = self._in_whole(self.reached[0])
+            return rule._replace(report=report, compared=1, wrong_places=() if report.ok else rule.places[:1],
+                                 note=self.problem if report.ok else "")
+        compared = [self.pair.at(use.values) for use in self.reached]
+        worst = max(range(len(compared)), key=lambda n: compared[n].error)
+        doubtful = sorted((n for n, one in enumerate(compared) if one.error > THRESHOLD),
+                          key=lambda n: -compared[n].error)
+        doubtful = [n for n in doubtful if not self._in_brief(compared[n], self.reached[n].values).ok]
+        if not doubtful:
+            report = self._in_whole(self.reached[0]) if self.in_whole else self._in_brief(
+                compared[worst], self.reached[worst].values if compared[worst].error > THRESHOLD else None)
+            return rule._replace(report=report, wrong_places=() if report.ok else rule.places[:1])
+        right: list[GradientReport] = []
+        for n in doubtful[:MOST_WHOLE]:
+            report = self._in_whole(self.reached[n])
+            if not report.ok:
+                others = tuple(rule.places[k] for k in sorted(doubtful) if k != n)
+                return rule._replace(report=report, wrong_places=(rule.places[n], *others))
+            right.append(report)
+        if (rest := len(doubtful) - MOST_WHOLE) > 0:
+            words = (f"at {rest} more uses, first at {rule.places[doubtful[MOST_WHOLE]]}, the gradients differ as they "
+                     "do where the whole comparison calls them right, and were not compared in whole")
+            right[0] = right[0]._replace(remarks=(*right[0].remarks, Remark(Kind.UNJUDGED, words)))
+        return rule._replace(report=right[0])
+
+    def _in_brief(self, compared: Compared, values: list[Any] | None) -> GradientReport:
+        """The report of the pair's program at one use; with its values the noise is measured too."""
+        assert self.pair is not None
+        return GradientReport(name_of(self.first.eqn), self.pair.leaves(compared, values))
+
+    def _in_whole(self, use: Use) -> GradientReport:
+        """The whole comparison at one use; its report with the value under differentiation, if that is wrong."""
+        report = self._of_op(use) if use.kind == "op" else self._of_custom(use)
+        if self.pair is None:
+            return report
+        leaves = self.pair.leaves(self.pair.at(use.values), use.values)
+        failures = [Remark(Kind.FAILURE, f"under differentiation {leaf.path}{list(leaf.element)} is {leaf.value:.6g}, "
+                           f"and {leaf.reference:.6g} by the plain function") for leaf in leaves
+                    if leaf.path.partition("/")[0] == "value" and not leaf.ok]
+        return report._replace(remarks=(*report.remarks, *failures))
+
+    def _compared(self, use: Use, rule: Callable, plain: Callable) -> GradientReport:
+        """Functions of all inputs compared along those that move, and the outputs that are asked for."""
+        values = list(use.values)
+
+        def of_moving(function: Callable) -> Callable:
+            def value(*moving: Any) -> tuple[Any, ...]:
+                filled = list(values)
+                for i, x in zip(use.moving, moving, strict=True):
+                    filled[i] = x
+                out = function(*filled)
+                return tuple(out[i] for i in use.asked)
+
+            return _named(value, name_of(use.eqn), tuple(self.names[i] for i in use.moving))
+
+        return self.compare(of_moving(rule), *(values[i] for i in use.moving), reference=of_moving(plain))
+
+    def _of_op(self, use: Use) -> GradientReport:
+        """An op beside its reference: as it stands where that is possible, so that its own backward is called."""
+        call = use.eqn.params["call"]
+        smooth = [i for i, value in enumerate(use.values) if is_inexact(value)]
+        outputs = [i for i, var in enumerate(use.eqn.outvars) if is_inexact(var.aval)]
+        is_whole = list(use.moving) == smooth and list(use.asked) == outputs
+        if is_whole and not call.levels and self.plain is plain_of(use.eqn):
+            args = jax.tree.unflatten(call.tree, use.values)
+            return self.compare(call.op, *args, reference=call.op.reference, **dict(call.static))
+        return self._compared(use, over_levels(call, call.op), core.jaxpr_as_fun(self.plain))
+
+    def _of_custom(self, use: Use) -> GradientReport:
+        """A custom rule beside the plain function that it carries."""
+        return self._compared(use, lambda *values: evaluate(use.eqn, values), core.jaxpr_as_fun(self.plain))
 
 
-def _compared(uses: Sequence[Use], compare: Comparison) -> Rule:
-    """One rule, at the inputs of its first use."""
-    use = uses[0]
-    inputs = " ".join(f"{value.dtype}{list(value.shape)}".replace(" ", "") for value in use.values)
-    places = tuple(str(other.place) for other in uses)
-    rule = Rule(_name(use), use.kind, inputs, places, None)
-    if not any(map(is_inexact, use.values)) or not any(is_inexact(var.aval) for var in use.eqn.outvars):
-        return rule._replace(note="neither its inputs nor its value have floating-point numbers that move together")
-    try:
-        return rule._replace(report=_of_op(use, compare) if use.kind == "op" else _of_custom(use, compare))
-    except Exception as error:
-        return rule._replace(note=one_line(error), failed=True)
-
-
-def _of_op(use: Use, compare: Comparison) -> GradientReport:
-    """An op beside its reference, both over the `vmap`s around them."""
-    call = use.eqn.params["call"]
-    args = jax.tree.unflatten(call.tree, use.values)
-    if not call.levels:
-        return compare(call.op, *args, reference=call.op.reference, **dict(call.static))
-
-    def of_examples(function: Callable) -> Callable:
-        def one(*leaves: Any) -> list[Any]:
-            return jax.tree.leaves(function(*jax.tree.unflatten(call.tree, leaves), **dict(call.static)))
-
-        for level in call.levels:
-            one = level.map(one, level.args, list(level.value))
-
-        def value(*args: Any) -> Any:
-            return jax.tree.unflatten(call.y_tree, one(*jax.tree.leaves(args)))
-
-        return _named(value, call.op.name, tuple(call.op.arguments))
-
-    return compare(of_examples(call.op), *args, reference=of_examples(call.op.reference))
-
-
-def _of_custom(use: Use, compare: Comparison) -> GradientReport:
-    """A `custom_vjp` or `custom_jvp` beside the plain function that it carries."""
-    given = getattr(use.plain.jaxpr.debug_info, "arg_names", None) or ()
-    names = tuple(name or f"args[{i}]" for i, name in enumerate(given))
-    if len(names) != len(use.values) or len(set(names)) != len(names):
-        names = tuple(f"args[{i}]" for i in range(len(use.values)))
-    name = _name(use)
-    rule = _named(lambda *values: tuple(evaluate(use.eqn, values)), name, names)
-    plain = _named(lambda *values: tuple(core.jaxpr_as_fun(use.plain)(*values)), name, names)
-    return compare(rule, *use.values, reference=plain)
+def _described(avals: Iterable[Any]) -> str:
+    """Dtypes and shapes; of what repeats the number: "float32[8,4] 2 x float32[4]"."""
+    texts = [f"{aval.dtype}{list(aval.shape)}".replace(" ", "") if hasattr(aval, "dtype") else str(aval)
+             for aval in avals]
+    runs = ((text, len(list(same))) for text, same in itertools.groupby(texts))
+    return " ".join(f"{n} x {text}" if n > 1 else text for text, n in runs)
 
 
 def _named(function: Any, name: str, arguments: tuple[str, ...]) -> Callable:

@@ -1,6 +1,7 @@
 """The rules inside a function, each with its own comparison, and the verdict on them all."""
 
 import json
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from jaxnn.gradients import page
@@ -8,23 +9,36 @@ from jaxnn.gradients.report import GradientReport
 
 __all__ = ["Rule", "RulesReport"]
 
+MOST_ROWS = 15  # of right rules; more are gathered by name
+MOST_LETTERS = 48  # of a rule's inputs in the table
+MOST_PLACES = 5  # of a wrong rule that are named
+
 
 class Rule(NamedTuple):
     """A rule inside a function, at the shapes and dtypes that it gets there."""
 
     name: str
     kind: str
-    """"op", "custom_vjp" or "custom_jvp"."""
+    """"op", "custom_vjp", "custom_jvp" or "hijax"; or the name of a primitive that is not opened."""
     inputs: str
     """Their dtypes and shapes."""
+    uses: int
+    """How often f uses it at these shapes: in a loop at every step."""
+    compared: int
+    """At how many of those it was compared: at all, but in a loop at the first, the middle and the last step."""
     places: tuple[str, ...]
-    """Scope, line, and step of a loop, of each use; compared at the first."""
+    """Scope, line, and steps of loops, of each use that was compared."""
     report: GradientReport | None
-    """None where there is nothing to compare, or comparing raised."""
+    """At the use where it is worst. None where there is nothing to compare, or comparing raised."""
     note: str = ""
     """Why there is no report."""
     failed: bool = False
-    """Whether comparing raised."""
+    """Whether nothing judges it: comparing raised, or it stands in what is not opened."""
+    wrong_places: tuple[str, ...] = ()
+    """Where it is wrong, that of the report first."""
+    inside: str = ""
+    """The rule in whose plain function it stands. f's gradient passes through that one, and not through this one: so
+    this one, if it is wrong, does not make f's gradient wrong."""
 
     @property
     def ok(self) -> bool:
@@ -46,44 +60,68 @@ class RulesReport(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        return all(rule.ok for rule in self.rules)
+        return not self.wrong
 
     @property
     def wrong(self) -> tuple[Rule, ...]:
-        """Those that are wrong, or could not be judged."""
-        return tuple(rule for rule in self.rules if not rule.ok)
+        """Those that are wrong, or could not be judged, and through which f's gradient passes."""
+        return tuple(rule for rule in self.rules if not rule.ok and not rule.inside)
+
+    @property
+    def wrong_inside(self) -> tuple[Rule, ...]:
+        """The same of those that stand in the plain functions of other rules."""
+        return tuple(rule for rule in self.rules if not rule.ok and rule.inside)
+
+    @property
+    def uses(self) -> int:
+        """How often f uses a rule, over all rules and steps."""
+        return sum(rule.uses for rule in self.rules)
+
+    @property
+    def compared(self) -> int:
+        """At how many of those a rule was compared."""
+        return sum(rule.compared for rule in self.rules)
 
     @property
     def verdict(self) -> str:
         """One line."""
         if not self.rules:
             return "right: there is no rule inside, JAX itself differentiates all of it"
-        if self.ok:
-            return f"right: each of the {len(self.rules)} rules inside has its plain function's gradient"
-        return "WRONG: " + "; ".join(f"{rule.name} at {rule.places[0]}" for rule in self.wrong)
+        if not self.ok:
+            return "WRONG: " + "; ".join(f"{rule.name} at {_first(rule)}{_more(rule)}" for rule in self.wrong)
+        if not self.compared:
+            return f"right: none of the {len(self.rules)} rules inside is used where there is something to compare"
+        if self.wrong_inside:
+            names = ", ".join(dict.fromkeys(rule.name for rule in self.wrong_inside))
+            return (f"right: each rule through which the gradient passes has its plain function's gradient; {names}, in "
+                    "the plain functions of others, has not")
+        return (f"right: each of the {len(self.rules)} rules inside has its plain function's gradient, at "
+                f"{self.compared:,} of {self.uses:,} uses")
 
     def __str__(self) -> str:
         lines = [self._title]
         if self.rules:
             lines += ["", *page.aligned(self._rows)]
-        for rule in self.wrong:
-            lines += ["", f"{rule.name} ({rule.kind}), at {'; '.join(rule.places[:5])}"]
-            lines += [f"    {words}" for words in (rule.verdict, *self._reasons(rule))]
+        for rule in (*self.wrong, *self.wrong_inside):
+            lines += ["", f"{rule.name} ({rule.kind}), at {_first(rule)}"]
+            lines += [f"    {words}" for words in (rule.verdict, *_details(rule))]
         return "\n".join([*lines, "", self.verdict])
 
     def to_markdown(self) -> str:
         """The same as a document: the table, and the whole report of each rule that is wrong."""
-        lines = [f"## {self._title}", "", *(page.table_in_markdown(self._rows) if self.rules else []), ""]
-        for rule in self.wrong:
-            lines += [rule.report.to_markdown() if rule.report else f"{rule.name}: {rule.verdict}", ""]
-        return "\n".join([*lines, self.verdict])
+        lines = [f"## {self._title}", "", *(page.table_in_markdown(self._rows) if self.rules else [])]
+        for rule in (*self.wrong, *self.wrong_inside):
+            lines += ["", f"### {rule.name} ({rule.kind}), at {_first(rule)}", ""]
+            lines += [f"- {words}" for words in _details(rule)]
+            lines += ["", rule.report.to_markdown() if rule.report else rule.verdict]
+        return "\n".join([*lines, "", self.verdict])
 
     def to_json(self) -> str:
         """All numbers; what is not finite as a string."""
         rules = [rule._asdict() | {"ok": rule.ok, "verdict": rule.verdict, "report": None if rule.report is None
                                    else json.loads(rule.report.to_json())} for rule in self.rules]
-        return json.dumps({"ok": self.ok, "verdict": self.verdict, "name": self.name, "rules": rules}, indent=1,
-                          ensure_ascii=False)
+        return json.dumps({"ok": self.ok, "verdict": self.verdict, "name": self.name, "uses": self.uses,
+                           "compared": self.compared, "rules": rules}, indent=1, ensure_ascii=False)
 
     @property
     def _title(self) -> str:
@@ -91,15 +129,50 @@ class RulesReport(NamedTuple):
 
     @property
     def _rows(self) -> list[list[str]]:
-        rows = [["rule", "kind", "inputs", "uses", "first at", "verdict"]]
-        for rule in sorted(self.rules, key=lambda rule: rule.ok):
-            verdict = rule.verdict.partition(":")[0] if not rule.ok else rule.verdict
-            rows.append([rule.name, rule.kind, rule.inputs, str(len(rule.places)), rule.places[0],
-                         verdict if rule.ok else f"✗ {verdict}"])
-        return rows
+        """The wrong rules, then the others; many right ones of one name in one row."""
+        rows = [["rule", "kind", "inputs", "uses", "compared", "worst", "first at", "verdict"]]
+        right = [rule for rule in self.rules if rule.ok]
+        groups: dict[Any, list[Rule]] = {}
+        for n, rule in enumerate(right):
+            key = (rule.name, rule.kind, rule.verdict) if len(right) > MOST_ROWS else n
+            groups.setdefault(key, []).append(rule)
+        for rules in ([rule] for rule in (*self.wrong, *self.wrong_inside)):
+            rows.append(_row(rules, f"✗ {rules[0].verdict.partition(':')[0]}"))
+        return [*rows, *(_row(rules, rules[0].verdict) for rules in groups.values())]
 
-    @staticmethod
-    def _reasons(rule: Rule) -> list[Any]:
-        if rule.report is None:
-            return []
-        return [f"{finding.path}: {finding.words}" for finding in rule.report.findings]
+
+def _row(rules: list[Rule], verdict: str) -> list[str]:
+    first = rules[0]
+    worst = max((rule.report.worst for rule in rules if rule.report is not None and rule.report.leaves),
+                key=lambda leaf: leaf.error, default=None)
+    noise = "" if worst is None or worst.noise < 2 else f", noise {page.units(worst.noise)}"
+    inputs = first.inputs
+    if len(inputs) > MOST_LETTERS:
+        inputs = inputs[:MOST_LETTERS].rpartition(" ")[0] + " ..."
+    return [first.name, first.kind, inputs if len(rules) == 1 else f"{len(rules)} kinds of inputs",
+            f"{sum(rule.uses for rule in rules):,}", f"{sum(rule.compared for rule in rules):,}",
+            "" if worst is None else page.units(worst.error) + noise, _first(first), verdict]
+
+
+def _first(rule: Rule) -> str:
+    """The place of the report, or else the first."""
+    return (*rule.wrong_places, *rule.places)[0]
+
+
+def _more(rule: Rule) -> str:
+    n = len(rule.wrong_places) - 1
+    return f" and at {n:,} more of its uses" if n > 0 else ""
+
+
+def _details(rule: Rule) -> Iterator[str]:
+    """Why a rule is wrong, and at which of its uses."""
+    if rule.report is None:
+        return
+    yield from (f"{finding.path}: {finding.words}" for finding in rule.report.findings)
+    is_verdict = not rule.report.wrong and len(rule.report.failures) == 1
+    yield from () if is_verdict else rule.report.failures
+    if (n := len(rule.wrong_places)) and rule.compared > 1:
+        others = rule.wrong_places[1:]
+        yield (f"wrong at {n:,} of the {rule.compared:,} uses that were compared"
+               + (f", also at {'; '.join(others[:MOST_PLACES])}" if others else "")
+               + ("; ..." if len(others) > MOST_PLACES else ""))

@@ -66,13 +66,14 @@ def test_a_model_in_plain_jax():
     report = compare_gradients(model(norm_rule(True)), PARAMS, X, by="rule")
     assert report.ok, str(report)
     assert {"rms_norm", "relu"} <= set(by_name(report))
-    assert report.verdict == f"right: each of the {len(report.rules)} rules inside has its plain function's gradient"
+    assert report.verdict == (f"right: each of the {len(report.rules)} rules inside has its plain function's gradient, "
+                              "at 2 of 2 uses")
 
     report = compare_gradients(model(norm_rule(False)), PARAMS, X, by="rule")
     assert not report.ok
     (wrong,) = report.wrong
     assert (wrong.name, wrong.kind) == ("rms_norm", "custom_vjp")
-    assert re.fullmatch(r"block, (block|backward|model):\d+", wrong.places[0]), wrong.places
+    assert re.fullmatch(r"block, test_audit\.py:\d+ in block", wrong.places[0]), wrong.places
     assert {leaf.path for leaf in wrong.report.wrong} == {"args[0]"}
     assert wrong.report.findings
     assert report.verdict == f"WRONG: rms_norm at {wrong.places[0]}"
@@ -108,8 +109,8 @@ def test_an_op_of_ours_that_is_wrong():
     assert by_name(report)["swish"].inputs == "float32[4,6]"
 
 
-def test_the_first_and_the_last_step_of_a_loop():
-    """A rule that is wrong beyond 1 only, which the state reaches in the last step."""
+def test_steps_of_a_loop():
+    """The first, the middle and the last step. The rule is wrong where x is above 1 only, at the last of four steps."""
     step = rule(lambda x: x + 0.5, lambda a, dy: (jnp.where(a[0] > 1, 2 * dy, dy),))
 
     def scanned(x):
@@ -118,18 +119,59 @@ def test_the_first_and_the_last_step_of_a_loop():
     def looped(x):
         return lax.while_loop(lambda s: s[0] < 4, lambda s: (s[0] + 1, step(s[1])), (0, x))[1]
 
-    for f in (scanned, looped, jax.jit(scanned), jax.checkpoint(scanned)):
-        report = compare_gradients(f, jnp.zeros(2), by="rule")
-        assert [rule.ok for rule in report.rules] == [True, False]
-        assert report.wrong[0].places[0].endswith("last step")
+    for f in (scanned, looped, jax.jit(scanned), jax.checkpoint(scanned), jax.vmap(scanned)):
+        (found,) = compare_gradients(f, jnp.zeros(2), by="rule").rules
+        assert not found.ok
+        assert (found.uses, found.compared) == (4, 3)
+        assert [place.rpartition(", ")[2] for place in found.places] == ["step 1 of 4", "step 3 of 4", "step 4 of 4"]
+        assert [place.rpartition(", ")[2] for place in found.wrong_places] == ["step 4 of 4"]
     reverse = compare_gradients(lambda x: lax.scan(lambda s, t: (s, step(t)), 0.0, x, reverse=True)[1],
                                 jnp.array([2.0, 0, 0]), by="rule")
-    assert [rule.ok for rule in reverse.rules] == [True, False]
+    assert [place.rpartition(", ")[2] for place in reverse.wrong[0].wrong_places] == ["step 3 of 3"]
+
+
+def test_loops_in_loops_and_their_lengths():
+    square = rule(lambda x: x * x, lambda a, dy: (2 * a[0] * dy,))
+
+    def f(x, n):
+        def inner(n):
+            return lambda s, _: (lax.fori_loop(0, n, lambda _, s: 0.5 * square(s) + 0.1, s), None)
+
+        return lax.scan(inner(n), lax.scan(inner(3), x, None, 2)[0], None, 5)[0]
+
+    report = compare_gradients(f, X[0], jnp.asarray(7), by="rule")
+    (found,) = report.rules
+    assert (found.uses, found.compared) == (2 * 3 + 5 * 7, 2 * 3 + 3 * 3)
+    assert found.places[0].endswith("step 1 of 2, step 1 of 3")
+    assert found.places[-1].endswith("step 5 of 5, step 7 of 7")
+    for n, compared in ((0, 6), (1, 9), (2, 12)):
+        (found,) = compare_gradients(f, X[0], jnp.asarray(n), by="rule").rules
+        assert (found.uses, found.compared) == (6 + 5 * n, compared)
+    (none,) = compare_gradients(lambda x: lax.fori_loop(0, jnp.int32(x.size - 6), lambda _, s: square(s), x), X[0],
+                                by="rule").rules
+    assert none.ok and none.compared == 0 and "a branch that is not taken" in none.verdict
+
+
+def test_every_use():
+    """Wrong for negative numbers only, which the last of many uses has."""
+    half = rule(jnp.tanh, lambda a, dy: (dy * (1 - jnp.tanh(a[0]) ** 2) * jnp.where(a[0] < 0, 1.01, 1),))
+
+    def f(x):
+        for _ in range(5):
+            x = half(x) + 0.5
+        return half(-x)
+
+    (found,) = compare_gradients(f, jnp.abs(X[0]), by="rule").rules
+    assert (found.uses, found.compared, len(found.wrong_places)) == (6, 6, 1)
+    assert found.wrong_places[0] == found.places[-1]
+    report = compare_gradients(lambda x: half(f(-x)), jnp.abs(X[0]), by="rule")
+    assert "wrong at 4 of the 7 uses that were compared, also at test_audit.py:" in str(report)
+    assert report.verdict.endswith("and at 3 more of its uses")
 
 
 def test_as_an_assertion():
     assert assert_gradients_match(model(norm_rule(True)), PARAMS, X, by="rule").ok
-    with pytest.raises(AssertionError, match="WRONG: rms_norm at block, block:"):
+    with pytest.raises(AssertionError, match=r"WRONG: rms_norm at block, test_audit.py:\d+ in block"):
         assert_gradients_match(model(norm_rule(False)), PARAMS, X, by="rule")
 
 
@@ -142,7 +184,8 @@ def test_branches_checkpoints_and_uses():
 
     report = compare_gradients(f, X[0], jnp.asarray(3), by="rule")
     assert report.ok
-    assert [len(rule.places) for rule in report.rules] == [3]
+    assert [(rule.uses, rule.compared) for rule in report.rules] == [(3, 3), (0, 0)]
+    assert report.rules[1].verdict == "nothing to compare: it stands in a branch that is not taken at these arguments"
     assert not compare_gradients(f, X[0], jnp.asarray(1), by="rule").ok
 
 
