@@ -9,3 +9,4 @@ from jaxnn.gradients.report import Cost, Finding, GradientReport, Law
 from jaxnn.gradients.routes import ROUTES
 from jaxnn.gradients.rules.audit import ROUTES_OF_A_RULE
 from jaxnn.gradients.rules.report import Rule, RulesReport
+from jaxnn.gradients.timing import Time

@@ -1,7 +1,8 @@
 """What is compared at a problem: a function, its compiled programs, and all of its gradient in three ways."""
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -9,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn.gradients.problem import Problem
-from jaxnn.gradients.programs import Programs
+from jaxnn.gradients.programs import Programs, precision
+from jaxnn.gradients.widths import Widths
 from jaxnn.hand_derived import Op
 
 __all__ = ["Candidate"]
@@ -20,7 +22,7 @@ class Candidate:
 
     def __init__(self, f: Callable, problem: Problem):
         self.f, self.problem = f, problem
-        self.programs = Programs(problem.function_of(f))
+        self.programs = Programs(problem.function_of(f), self._explicit_pull_back if self.has_passes else None)
 
     def at(self, problem: Problem) -> "Candidate":
         """f at another problem, with the same programs where they serve."""
@@ -36,10 +38,36 @@ class Candidate:
         return isinstance(f, Op) or (isinstance(f, jax.custom_vjp) and not f.nondiff_argnums and callable(
             getattr(f, "fwd", None)) and callable(getattr(f, "bwd", None)) and not f.symbolic_zeros)
 
+    def prepare(self, routes: Sequence[str], *, in_float64: bool = True) -> None:
+        """Has the programs compiled that the routes will run: beside one another, while others are traced.
+
+        in_float64: whether the reference runs so.
+        """
+        problem = self.problem
+        own = [route for route in ("lifted", "explicit", "forward", "second order") if route in routes]
+        self.programs.prepare(own, problem.moving, problem.dy, problem.moving)
+        if in_float64 and {"float64", "finite differences", "taylor"} & set(routes):
+            with contextlib.suppress(Exception), precision():  # whoever runs the programs gets the errors
+                moving, dy = problem.wide
+                self.programs.prepare(["lifted"], moving, dy, moving)
+
     @functools.cached_property
     def lifted(self) -> list[Any]:
         """J_fᵀ dy by jax.vjp."""
-        return self.programs.pull_back(self.problem.moving, self.problem.dy)
+        return self._first[1]
+
+    @functools.cached_property
+    def _first(self) -> Any:
+        """f's value and gradient."""
+        return self.programs.run("lifted", self.problem.moving, self.problem.dy, self.problem.direction(0))
+
+    @functools.cached_property
+    def value(self) -> list[Any]:
+        """f's value at the arguments."""
+        try:
+            return self._first[0]
+        except Exception:  # no rule that JAX can apply
+            return self.programs.value(self.problem.moving)
 
     @functools.cached_property
     def lifted64(self) -> list[np.ndarray] | None:
@@ -47,19 +75,14 @@ class Candidate:
         return self.problem.in_float64(self.programs.pull_back)
 
     @functools.cached_property
-    def is_wide(self) -> bool:
-        """Whether f computes in float64 throughout when it is given float64."""
-        return self.lifted64 is not None and self.programs.is_wide(*self.problem.wide)
+    def widths(self) -> Widths:
+        """Whether f computes in float64 when it is given float64."""
+        return Widths(False, False) if self.lifted64 is None else self.programs.widths(*self.problem.wide)
 
     @functools.cached_property
     def explicit(self) -> list[Any]:
         """backward(cache, dy) as it comes, for the leaves that move."""
-        return self.explicit_pull_back(self.problem.moving, self.problem.dy)
-
-    @functools.cached_property
-    def explicit_pull_back(self) -> Callable[[list[Any], list[Any]], list[Any]]:
-        """forward, then backward, compiled."""
-        return jax.jit(self._explicit_pull_back)
+        return self.programs.run("explicit", self.problem.moving, self.problem.dy, self.problem.direction(0))
 
     def gradient(self, route: str) -> list[Any]:
         """All of the gradient by one of the routes "explicit", "lifted" and "float64"."""

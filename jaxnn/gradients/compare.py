@@ -24,6 +24,7 @@ from jaxnn.gradients.routes import ROUTES
 from jaxnn.gradients.routes.run import compare_by_routes
 from jaxnn.gradients.rules.audit import ROUTES_OF_A_RULE, audit
 from jaxnn.gradients.rules.report import RulesReport
+from jaxnn.gradients.timing import Time, route, timed
 from jaxnn.gradients.trees import argument_names, describe, outputs_of
 
 __all__ = ["compare_at", "compare_gradients"]
@@ -109,21 +110,40 @@ def compare_at(f: Callable, problem: Problem, *, routes: str | Sequence[str] = R
     """`compare_gradients` at a problem that is there already: what is known of a reference serves many f."""
     routes = chosen("routes", routes, ROUTES)
     under, dtypes = chosen("under", under, CONDITIONS), chosen("dtypes", dtypes, DTYPES)
-    with contextlib.redirect_stdout(io.StringIO()) as printed_by_reference:
-        problem.gradient  # noqa: B018  # all that is asked of the reference, before f has its turn
-    with contextlib.redirect_stdout(io.StringIO()) as printed_by_f:
+    times: list[Time] = []
+    with timed(times):
+        report = _compared(f, problem, routes, under, dtypes, laws, cost, every_coordinate, directions)
+    return report._replace(times=tuple(times))
+
+
+def _compared(f: Callable, problem: Problem, routes: tuple[str, ...], under: tuple[str, ...], dtypes: tuple[str, ...],
+              laws: bool, cost: bool, every_coordinate: bool, directions: int) -> GradientReport:
+    printed_by_f, printed_by_reference = io.StringIO(), io.StringIO()
+    by_f, by_reference = (functools.partial(contextlib.redirect_stdout, text)
+                          for text in (printed_by_f, printed_by_reference))
+    with by_reference(), route("reference"):
+        problem.prepare()
+    with by_f(), route("lifted"):
         problem, differences = common_outputs(f, problem)
         candidate = Candidate(f, problem)
+        candidate.prepare(("lifted", *routes))
+    with by_reference(), route("reference"):
+        problem.gradient  # noqa: B018  # all that is asked of the reference, before f has its turn
+    with by_f():
         by_routes = compare_by_routes(candidate, routes, directions, every_coordinate)
-        findings = tuple(diagnose_all(candidate, by_routes.results))
+        with route("reasons"):
+            findings = tuple(diagnose_all(candidate, by_routes.results))
         by_laws, by_conditions, costs = Attempt(), Attempt(), Attempt()
         if laws and not _has_failure((*differences, *by_routes.remarks)):
-            by_laws = attempt(lambda: gradient_laws(candidate), "laws: f raised")
+            with route("laws"):
+                by_laws = attempt(lambda: gradient_laws(candidate), "laws: f raised")
         if under or dtypes:
-            by_conditions = compare_under_conditions(
-                candidate, under or ("jit",), dtypes or (str(problem.dy[0].dtype),))
+            with route("other transformations and dtypes"):
+                by_conditions = compare_under_conditions(
+                    candidate, under or ("jit",), dtypes or (str(problem.dy[0].dtype),))
         if cost:
-            costs = attempt(lambda: gradient_costs(candidate), "cost: f raised")
+            with route("cost"):
+                costs = attempt(lambda: gradient_costs(candidate), "cost: f raised")
     under_conditions = tuple(
         leaf._replace(excuse=Excuse.REFERENCE, note="f's own value contradicts the reference's gradient")
         if not leaf.ok and leaf.path in _contradicted(by_routes.results) else leaf for leaf in by_conditions.results)

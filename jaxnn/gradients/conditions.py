@@ -19,6 +19,7 @@ from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxnn.gradients.candidate import Candidate
+from jaxnn.gradients.compiling import compiled_quickly
 from jaxnn.gradients.leaf import ReferenceLeaf, as_wide, compare_leaf, largest
 from jaxnn.gradients.problem import Problem
 from jaxnn.gradients.programs import Programs, pair, precision
@@ -106,12 +107,6 @@ def _with_value(leaf: ReferenceLeaf, value: Any) -> ReferenceLeaf:
 EXAMPLES = 4  # of those batches that are made up here
 
 
-def _compiled(f: Callable) -> Callable:
-    """f compiled without XLA's expensive passes: these programs are compiled to be run once."""
-    quickly = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-    return jax.jit(f, compiler_options=quickly if jax.default_backend() == "cpu" else None)
-
-
 def _eager(problem: Problem, programs: Programs) -> list[Any]:
     return programs.pulled_back(problem.moving, problem.dy)
 
@@ -122,12 +117,12 @@ def _jit(problem: Problem, programs: Programs) -> list[Any]:
 
 def _checkpoint(problem: Problem, programs: Programs) -> list[Any]:
     recomputed = type(programs)(jax.checkpoint(programs.outputs))
-    return _compiled(recomputed.pulled_back)(problem.moving, problem.dy)
+    return compiled_quickly(recomputed.pulled_back)(problem.moving, problem.dy)
 
 
 def _vmap(problem: Problem, programs: Programs) -> list[Any]:
     moving, dy = _batch(problem, [0] * len(problem.moving), EXAMPLES)
-    return _compiled(jax.vmap(programs.pulled_back))(moving, dy)
+    return compiled_quickly(jax.vmap(programs.pulled_back))(moving, dy)
 
 
 def _grad_of_vmap(problem: Problem, programs: Programs) -> list[Any]:
@@ -150,7 +145,7 @@ def _scan(problem: Problem, programs: Programs) -> list[Any]:
 
         return lax.scan(step, jnp.zeros(()), (slices, dy))[0]
 
-    return _compiled(jax.grad(total))(moving)
+    return compiled_quickly(jax.grad(total))(moving)
 
 
 def _sharded(problem: Problem, programs: Programs) -> list[Any]:
@@ -174,7 +169,7 @@ def _gradient_of_batch(programs: Programs, axes: list[int | None]) -> Callable:
         y = jax.vmap(programs.outputs, in_axes=(axes,))(moving)
         return _paired(dy, y)
 
-    return _compiled(jax.grad(total))
+    return compiled_quickly(jax.grad(total))
 
 
 def _paired(dy: list[Any], y: list[Any]) -> Any:

@@ -9,16 +9,22 @@
 Those of a function of a batch are in `batch_laws`.
 """
 
+import functools
+import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.extend import core
 
 from jaxnn.gradients.batch_laws import laws_of_a_batch
 from jaxnn.gradients.candidate import Candidate
 from jaxnn.gradients.leaf import as_wide, difference, largest
+from jaxnn.gradients.programs import hides_something
 from jaxnn.gradients.report import Law
+from jaxnn.gradients.timing import note
+from jaxnn.gradients.trees import to_device
 from jaxnn.hand_derived import Op
 
 __all__ = ["gradient_laws"]
@@ -34,18 +40,19 @@ def gradient_laws(candidate: Candidate) -> tuple[Law, ...]:
 
 def same_value(candidate: Candidate) -> Law:
     name, problem = "f(x) is the reference's value", candidate.problem
-    values = [leaf.finite for leaf in problem.value]
-    broken = _differing_value(candidate, problem.moving, values, 1)
-    if broken is None and problem.gradient_elsewhere is not None:
-        values = list(map(as_wide, problem.programs.value(problem.elsewhere)))
-        broken = _differing_value(candidate, problem.elsewhere, values, SLACK)
-        broken = broken and f"{broken} at other arguments"
+    broken = _differing_value(candidate, candidate.value, [leaf.finite for leaf in problem.value], 1)
+    if broken is None and problem.both_elsewhere is not None:
+        values = list(map(as_wide, problem.both_elsewhere[0]))
+        of_f = candidate.programs.both(problem.elsewhere, problem.dy)[0]
+        broken = _differing_value(candidate, of_f, values, SLACK)
+        if broken is not None:
+            broken = None if problem.is_refused_elsewhere else f"{broken} at other arguments"
     return Law(name, broken is None, broken or "")
 
 
-def _differing_value(candidate: Candidate, moving: list, values: list[np.ndarray], slack: float) -> str | None:
-    """By how much f's value differs from the reference's values there; None if by no more than rounding."""
-    for leaf, a, b in zip(candidate.problem.value, candidate.programs.value(moving), values, strict=True):
+def _differing_value(candidate: Candidate, of_f: list, values: list[np.ndarray], slack: float) -> str | None:
+    """By how much f's value differs from the reference's values; None if by no more than rounding."""
+    for leaf, a, b in zip(candidate.problem.value, of_f, values, strict=True):
         errors = np.where(np.isfinite(b), difference(as_wide(a), b), 0)
         error = float(errors.max(initial=0)) / (leaf.eps * max(leaf.scale, largest(b)) or 1.0)
         if error > slack * leaf.limit:
@@ -55,7 +62,7 @@ def _differing_value(candidate: Candidate, moving: list, values: list[np.ndarray
 
 def same_twice(candidate: Candidate) -> Law:
     problem = candidate.problem
-    again = candidate.programs.pull_back(problem.moving, problem.dy)
+    _, again = candidate.programs.run("lifted", problem.moving, problem.dy, anew=True)
     return _bitwise("twice the same result", problem.paths, candidate.lifted, again)
 
 
@@ -63,7 +70,7 @@ def linear(candidate: Candidate) -> Law:
     """g(a dy + b dy') = a g(dy) + b g(dy'), also where dy is large; of an explicit backward as well."""
     programs: list[tuple[str, Callable]] = [("lifted", candidate.programs.pull_back)]
     if isinstance(candidate.f, Op):
-        programs.append(("explicit", candidate.explicit_pull_back))
+        programs.append(("explicit", functools.partial(candidate.programs.run, "explicit")))
     broken = next((f"{route} {words}" for route, program in programs
                    if (words := _not_linear(candidate, program)) is not None), None)
     return Law("linear in dy", broken is None, broken or "")
@@ -72,11 +79,11 @@ def linear(candidate: Candidate) -> Law:
 def _not_linear(candidate: Candidate, pull_back: Callable) -> str | None:
     problem = candidate.problem
     rng = np.random.default_rng((problem.seed, 3))
-    other = [jnp.asarray(d * rng.standard_normal(d.shape), d.dtype) for d in problem.dy]
+    other = [to_device(as_wide(d) * rng.standard_normal(d.shape), d.dtype) for d in problem.dy]
     of_dy, of_other = (list(map(as_wide, pull_back(problem.moving, dy))) for dy in (problem.dy, other))
     # Not larger: float16 ends at 65,504, and a loop that stops at an absolute error would not stop.
     for p, q, sum_ in ((1, 2, "dy + 2 dy'"), (8, -3, "8 dy - 3 dy'")):
-        dy = [(p * d + q * o).astype(d.dtype) for d, o in zip(problem.dy, other, strict=True)]
+        dy = [to_device(p * as_wide(d) + q * as_wide(o), d.dtype) for d, o in zip(problem.dy, other, strict=True)]
         of_sum = list(map(as_wide, pull_back(problem.moving, dy)))
         for leaf, a, b, c in zip(problem.gradient, of_sum, of_dy, of_other, strict=True):
             if not a.size or not np.isfinite(b).all():
@@ -89,27 +96,51 @@ def _not_linear(candidate: Candidate, pull_back: Callable) -> str | None:
 
 
 def reads_only_its_cache(candidate: Candidate) -> Law:
-    """A pull-back is used, f is run and differentiated at other arguments, and the pull-back is used again.
+    """A pull-back is made, f is run and differentiated at other arguments, and then the pull-back is used.
 
-    Op by op: compiled, f would run but once.
+    Read off the trace: of those other arguments the result may not depend. What JAX does not see into may keep numbers
+    of its own, and is run, op by op.
     """
-    name, problem = "reads only its cache", candidate.problem
-    y, pull = jax.vjp(candidate.programs.outputs, problem.moving)
+    name, problem, outputs = "reads only its cache", candidate.problem, candidate.programs.outputs
+    if problem.both_elsewhere is None:
+        return Law(name, None, "the reference does not run at other arguments")
+
+    def pulled_back_later(elsewhere: list, moving: list, dy: list) -> list:
+        y, pull = jax.vjp(outputs, moving)
+        jax.vjp(outputs, elsewhere)[1]([d.astype(leaf.dtype) for d, leaf in zip(dy, y, strict=True)])
+        return pull([d.astype(leaf.dtype) for d, leaf in zip(dy, y, strict=True)])[0]
+
+    begin = time.perf_counter()
+    jaxpr = jax.make_jaxpr(pulled_back_later)(problem.elsewhere, problem.moving, problem.dy).jaxpr
+    read = _read_by_each(jaxpr)
+    note(tracing=time.perf_counter() - begin)
+    if not hides_something(jaxpr):
+        others = set(jaxpr.invars[:len(problem.elsewhere)])
+        broken = next((path for path, inputs in zip(problem.paths, read, strict=True) if inputs & others), None)
+        return Law(name, broken is None, broken and f"{broken} depends on the arguments of a later call" or "")
+    y, pull = jax.vjp(outputs, problem.moving)
     dy = [d.astype(leaf.dtype) for d, leaf in zip(problem.dy, y, strict=True)]
     (before,) = pull(dy)
-    if problem.gradient_elsewhere is None:
-        return Law(name, None, "the reference does not run at other arguments")
-    jax.vjp(candidate.programs.outputs, problem.elsewhere)[1](dy)
+    jax.vjp(outputs, problem.elsewhere)[1](dy)
     (after,) = pull(dy)
     return _bitwise(name, problem.paths, before, after)
+
+
+def _read_by_each(jaxpr: Any) -> list[set]:
+    """The inputs of a jaxpr that each of its outputs is computed from."""
+    reads: dict[Any, frozenset] = {var: frozenset([var]) for var in jaxpr.invars}
+    for eqn in jaxpr.eqns:
+        inputs = frozenset().union(*(reads.get(v, frozenset()) for v in eqn.invars if not isinstance(v, core.Literal)))
+        reads |= dict.fromkeys(eqn.outvars, inputs)
+    return [set() if isinstance(v, core.Literal) else set(reads.get(v, ())) for v in jaxpr.outvars]
 
 
 def right_elsewhere(candidate: Candidate) -> Law:
     """A backward that closes over an array is right for that array alone."""
     name, problem = "right at other arguments", candidate.problem
-    references = problem.gradient_elsewhere
-    if references is None:
+    if problem.both_elsewhere is None:
         return Law(name, None, "the reference does not run there")
+    references = problem.both_elsewhere[1]
     values = candidate.programs.pull_back(problem.elsewhere, problem.dy)
     for leaf, value, reference, first in zip(problem.gradient, values, references, candidate.lifted, strict=True):
         a, b = as_wide(value), as_wide(reference)
@@ -118,6 +149,8 @@ def right_elsewhere(candidate: Candidate) -> Law:
         errors = np.where(np.isfinite(leaf.finite), difference(as_wide(first), leaf.finite), 0)
         is_right_first = errors.max(initial=0) <= leaf.limit * leaf.unit
         if error > SLACK * leaf.limit and is_right_first:
+            if problem.is_refused_elsewhere:
+                return Law(name, None, "the reference does not run there")
             why = ("does backward hold an array that is not in its cache?" if np.isfinite(leaf.finite).any() else
                    "at the arguments themselves the reference has no gradient")
             return Law(name, False, f"{leaf.path} is off by {error:.3g} units there: {why}")

@@ -7,6 +7,7 @@ in units of eps · max|leaf|.
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -49,20 +50,20 @@ def with_noise(paths: list[str], values: list[np.ndarray], exact: list[np.ndarra
 
 
 def one_rounding_away(program: Callable, moving: list[Any], dy: list[Any], rng: np.random.Generator, *,
-                      in_float64: bool, eps: float | None = None) -> list[np.ndarray] | None:
-    """program(moving, dy) with each number moved by up to one unit in its last place; None where that fails.
+                      in_float64: bool, eps: float | None = None) -> Any:
+    """program(moving, dy), a tree of arrays, with each number moved by up to one unit in its last place; None where that fails.
 
     eps: by which each number is moved, relative to itself; that of its own dtype, if not given.
     """
     def nudge(x: Any) -> Any:
         factor = 1 + (eps or float(jnp.finfo(x.dtype).eps)) * rng.uniform(-1, 1, x.shape)
-        with precision():
-            nudged = jnp.asarray(as_wide(x) * factor)
-        return nudged if in_float64 else jnp.asarray(np.asarray(nudged), x.dtype)
+        nudged = as_wide(x) * factor
+        with precision(in_float64):
+            return jax.device_put(nudged if in_float64 else nudged.astype(x.dtype))
 
     moving, dy = ([nudge(x) for x in leaves] for leaves in (moving, dy))
     try:
         with precision(in_float64):
-            return [as_wide(leaf) for leaf in program(moving, dy)]
+            return jax.tree.map(as_wide, program(moving, dy))
     except Exception:
         return None

@@ -6,7 +6,7 @@ arguments. All that is known from the reference alone is found here, once for an
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -19,14 +19,18 @@ from jaxnn.gradients.leaf import ReferenceLeaf, as_wide, difference, largest
 from jaxnn.gradients.noise import JUMP, ZERO, one_rounding_away, with_noise
 from jaxnn.gradients.programs import ForwardPrograms, NoPrograms, Programs, precision, widen
 from jaxnn.gradients.remark import one_line
-from jaxnn.gradients.trees import Output, argument_names, as_array, describe, normal, outputs_of, path_of
+from jaxnn.gradients.trees import Output, argument_names, as_array, describe, normal, outputs_of, path_of, to_device
+from jaxnn.gradients.widths import Widths
 
 __all__ = ["Problem"]
 
 # What series and iterations leave over in float64, in units of its eps: some 1e-12.
 SERIES = 1e4
+MOST_ALONE = 8  # leaves that each move by themselves along random directions; more move together
 MOST_FORWARD = 4_096  # coordinates of the arguments for which forward mode takes the place of reverse mode
 EPS64 = float(np.finfo(np.float64).eps)
+
+Both = tuple[list[Any], list[Any]]  # a value and its gradient
 
 
 class Problem:
@@ -65,6 +69,7 @@ class Problem:
                              f"{', '.join(map(describe, self.leaves)) or 'none'}; pass floats where a gradient is "
                              "due")
         self.outputs = self._outputs(args)
+        self._directions: dict[int, list[Any]] = {}
         self.without_reverse = ""  # why the reference's gradient was not found by reverse mode, in words
         self.programs = Programs(self.function_of(reference))
         rng = np.random.default_rng(seed)
@@ -155,14 +160,53 @@ class Problem:
             direction = np.where(has_gradient, direction, 0).astype(direction.dtype)
         return [direction if i == only else np.zeros(m.shape, m.dtype) for i, m in enumerate(self.moving)]
 
+    @functools.cached_property
+    def together(self) -> bool:
+        """Whether all leaves move together along a direction, and not each by itself: there are many."""
+        return len(self.moving) > MOST_ALONE
+
+    def direction(self, seed: int) -> list[Any]:
+        """A random direction of all leaves together. Where there are many, a leaf with a small gradient goes farther
+        than one with a large one, so that each counts; elements at which the reference has no gradient stay."""
+        if seed not in self._directions:
+            tangents = self.tangents(seed)
+            if self.together:
+                most = max(leaf.scale for leaf in self.gradient)
+                tangents = [to_device(np.where(np.isfinite(leaf.finite), as_wide(t) * self._weight(leaf, most), 0), t.dtype)
+                            for t, leaf in zip(tangents, self.gradient, strict=True)]
+            self._directions[seed] = tangents
+        return self._directions[seed]
+
+    def weights(self) -> list[float]:
+        """By how much farther each leaf goes."""
+        most = max(leaf.scale for leaf in self.gradient)
+        return [self._weight(leaf, most) for leaf in self.gradient]
+
+    @staticmethod
+    def _weight(leaf: ReferenceLeaf, most: float) -> float:
+        return min(100.0, most / leaf.scale) if leaf.scale else 1.0
+
     # The reference's gradient.
 
-    @functools.cached_property
+    def prepare(self, *, in_float64: bool = True) -> None:
+        """Has the reference's programs compiled, beside one another."""
+        self.programs.prepare(["lifted"], self.moving, self.dy, self.moving)
+        if in_float64:
+            with contextlib.suppress(Exception), precision():  # whoever runs it gets the error
+                moving, dy = self.wide
+                self.programs.prepare(["lifted"], moving, dy, moving)
+
+    @property
     def pulled_back(self) -> list[Any]:
         """The reference's gradient, as it comes: by reverse mode; failing that by forward mode, one coordinate after
         another; failing that NaN, and finite differences of f's own value judge f."""
+        return self._first[1]
+
+    @functools.cached_property
+    def _first(self) -> Both:
+        """The reference's value and gradient."""
         try:
-            return self.programs.pull_back(self.moving, self.dy)
+            return self.programs.both(self.moving, self.dy)
         except Exception as error:
             no_reverse = one_line(error)
         try:
@@ -174,7 +218,7 @@ class Problem:
         if n <= MOST_FORWARD:
             self.programs = ForwardPrograms(outputs)
             with contextlib.suppress(Exception):
-                found = self.programs.pull_back(self.moving, self.dy)
+                found = self.programs.both(self.moving, self.dy)
                 self.without_reverse = (f"the reference has no reverse mode ({no_reverse}): its gradient was found by "
                                         "forward mode, one coordinate after another")
                 return found
@@ -184,12 +228,18 @@ class Problem:
             "one after another")
         self.without_reverse = (f"the reference has {why} ({no_reverse}): finite differences of f's own value judge f "
                                 "in its place")
-        return self.programs.pull_back(self.moving, self.dy)
+        return self.programs.both(self.moving, self.dy)
 
     @functools.cached_property
+    def _first64(self) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
+        """The same in float64; None where the reference cannot be run so."""
+        self._first  # noqa: B018  # which says what programs there are
+        return self.in_float64(self.programs.both)
+
+    @property
     def pulled_back64(self) -> list[np.ndarray] | None:
-        """The same in float64, as it comes; None where the reference cannot be run so."""
-        return self.in_float64(self.programs.pull_back)
+        """The gradient in float64, as it comes; None where the reference cannot be run so."""
+        return None if self._first64 is None else self._first64[1]
 
     @functools.cached_property
     def exact(self) -> list[np.ndarray] | None:
@@ -209,40 +259,74 @@ class Problem:
         return exact
 
     @functools.cached_property
+    def _rounded(self) -> list[tuple[list[np.ndarray], list[np.ndarray]] | None]:
+        """The value and the gradient at arguments one rounding away, twice; None where the reference fails there."""
+        return [self._one_rounding_away(self.programs.both, seed, self.exact is not None) for seed in (1, 2)]
+
+    @functools.cached_property
     def gradient(self) -> list[ReferenceLeaf]:
         """What each leaf of the gradient should be."""
-        return self._leaves(self.paths, self.programs.pull_back, self.pulled_back, self.exact)
+        return self._leaves(self.paths, self.pulled_back, self.exact,
+                            [moved and moved[1] for moved in self._rounded])
 
     @functools.cached_property
     def gradient64(self) -> list[ReferenceLeaf] | None:
         """What f should give in float64. None where the reference can't be run so, or rounds to a narrower
         dtype inside."""
-        if self.pulled_back64 is None or not self.programs.is_wide(*self.wide):
+        if self.pulled_back64 is None or not self.widths.all_wide:
             return None
-        moved = [self._one_rounding_away(self.programs.pull_back, seed, True, EPS64) for seed in (1, 2)]
-        leaves = with_noise(self.paths, self.pulled_back64, None, moved, [EPS64] * len(self.paths))
-        return [leaf._replace(noise=max(leaf.noise, SERIES)) for leaf in leaves]
+        leaves = with_noise(self.paths, self.pulled_back64, None, [], [EPS64] * len(self.paths))
+        # How much a rounding is amplified does not depend on its size.
+        return [leaf._replace(noise=max(narrow.noise, SERIES))
+                for leaf, narrow in zip(leaves, self.gradient, strict=True)]
 
     @functools.cached_property
     def value(self) -> list[ReferenceLeaf]:
         """What each output should be."""
-        def program(moving: list[Any], dy: list[Any]) -> list[Any]:
-            return self.programs.value(moving)
+        exact = None if self.exact is None or self._first64 is None else self._first64[0]
+        return self._leaves([out.path for out in self.outputs], self._first[0], exact,
+                            [moved and moved[0] for moved in self._rounded])
 
-        exact = None if self.exact is None else self.in_float64(program)
-        return self._leaves([out.path for out in self.outputs], program, program(self.moving, self.dy), exact)
+    @property
+    def value64(self) -> list[np.ndarray] | None:
+        """The value in float64, as it comes."""
+        return None if self._first64 is None else self._first64[0]
 
     @functools.cached_property
     def second_order(self) -> list[ReferenceLeaf]:
-        """What the product of φ's Hessian with the direction `tangents(0)` should be.
+        """What the product of φ's Hessian with `direction(0)` should be.
 
         Its terms are of the gradient's size even where they cancel: a unit is a rounding of the larger one.
         """
         def program(moving: list[Any], dy: list[Any]) -> list[Any]:
-            return self.programs.second_order(moving, dy, self.tangents(0))
+            return self.programs.run("second order", moving, dy, self.direction(0))
 
         exact = None if self.exact is None else self.in_float64(program)
-        leaves = self._leaves(self.paths, program, program(self.moving, self.dy), exact)
+        moved = [self._one_rounding_away(program, seed, exact is not None) for seed in (1, 2)]
+        leaves = self._leaves(self.paths, program(self.moving, self.dy), exact, moved)
+        return self._as_large_as_the_gradient(leaves)
+
+    @functools.cached_property
+    def second_order_by_differences(self) -> list[ReferenceLeaf] | None:
+        """The same to some nine digits, which is enough for a narrower dtype, from programs that are there already:
+        the gradient in float64 a little way up and down the direction. None where that is not known."""
+        is_narrow = all(leaf.eps > 1e-9 for leaf in self.gradient)
+        if not is_narrow or self.exact is None or self.without_reverse or not self.widths.moving_wide:
+            return None
+        sizes = [float(np.sqrt(np.mean(np.square(np.abs(as_wide(m)))))) if m.size else 0.0 for m in self.moving]
+        step = 1e-7 * min((size for size in sizes if np.isfinite(size) and size > 0), default=1.0)
+        with precision():
+            moving, dy = self.wide
+            away = [[jax.device_put(as_wide(m) + s * as_wide(t)) for m, t in zip(moving, self.direction(0), strict=True)]
+                    for s in (step, -step)]
+            up, down = ([as_wide(leaf) for leaf in self.programs.pull_back(m, dy)] for m in away)
+        with np.errstate(invalid="ignore", over="ignore"):
+            products = [(a - b) / (2 * step) for a, b in zip(up, down, strict=True)]
+        leaves = [first._replace(value=product, exact=None, scale=largest(product))
+                  for first, product in zip(self.gradient, products, strict=True)]
+        return self._as_large_as_the_gradient(leaves)
+
+    def _as_large_as_the_gradient(self, leaves: list[ReferenceLeaf]) -> list[ReferenceLeaf]:
         scales = [max(leaf.scale, first.scale) for leaf, first in zip(leaves, self.gradient, strict=True)]
         return [leaf._replace(scale=scale, noise=leaf.noise * (leaf.scale or 1.0) / (scale or 1.0))
                 for leaf, scale in zip(leaves, scales, strict=True)]
@@ -251,28 +335,55 @@ class Problem:
     def elsewhere(self) -> list[Any]:
         """Other arguments, near these: of the leaves that move."""
         rng = np.random.default_rng((self.seed, 4))
-        moved = [m * (1 + 0.1 * rng.standard_normal(m.shape)) for m in self.moving]
-        return [jnp.asarray(_off_zero(m, near, rng), m.dtype) for m, near in zip(self.moving, moved, strict=True)]
+        moved = [as_wide(m) * (1 + 0.1 * rng.standard_normal(m.shape)) for m in self.moving]
+        return [to_device(_off_zero(m, near, rng), m.dtype) for m, near in zip(self.moving, moved, strict=True)]
 
     @functools.cached_property
-    def gradient_elsewhere(self) -> list[Any] | None:
-        """The reference's gradient there; None where the reference does not run."""
+    def both_elsewhere(self) -> Both | None:
+        """The reference's value and gradient there; None where the reference does not run."""
         try:
-            self.programs.outputs(self.elsewhere)  # op by op, so that the reference can refuse values
-            return self.programs.pull_back(self.elsewhere, self.dy)
-        except Exception:  # arguments that must sum to one, say
+            return self.programs.both(self.elsewhere, self.dy)
+        except Exception:
             return None
+
+    @functools.cached_property
+    def is_refused_elsewhere(self) -> bool:
+        """Whether the reference refuses the values there: it expects numbers that sum to one, say. It is run op by
+        op, so this is asked only where something is wrong."""
+        try:
+            self.programs.outputs(self.elsewhere)
+        except Exception:
+            return True
+        return False
 
     @functools.cached_property
     def held(self) -> list[str]:
         """The outputs that the reference holds fixed: no direction of the arguments moves them. None are known of a
-        reference that has no forward mode."""
+        reference that has neither reverse nor forward mode."""
+        if self.without_reverse or len(self.outputs) > 8:
+            return self._held_by_forward_mode(range(len(self.outputs)))
+        if len(self.outputs) == 1:
+            without = [] if any(np.any(np.asarray(leaf)) for leaf in self.pulled_back) else [0]
+        else:
+            without = []
+            for i in range(len(self.outputs)):  # the pull-back of its cotangent alone
+                alone = [d if i == j else jnp.zeros_like(d) for j, d in enumerate(self.dy)]
+                if not any(np.any(np.asarray(leaf)) for leaf in self.programs.pull_back(self.moving, alone)):
+                    without.append(i)
+        return self._held_by_forward_mode(without) if without else []
+
+    def _held_by_forward_mode(self, candidates: Iterable[int]) -> list[str]:
         try:
-            pushed = self.programs.push_forward(self.moving, self.tangents(0))
+            pushed = self.programs.run("forward", self.moving, self.dy, self.tangents(0))
         except Exception:  # a custom_vjp, say
             return []
-        return [out.path for out, leaf in zip(self.outputs, pushed, strict=True)
-                if leaf.size and not np.any(np.asarray(leaf))]
+        return [self.outputs[i].path for i in candidates
+                if pushed[i].size and not np.any(np.asarray(pushed[i]))]
+
+    @functools.cached_property
+    def widths(self) -> Widths:
+        """Whether the reference computes in float64 when it is given float64."""
+        return self.programs.widths(*self.wide)
 
     @property
     def differs_in_float64(self) -> bool:
@@ -287,31 +398,29 @@ class Problem:
         with precision():
             return [widen(m) for m in self.moving], [widen(d) for d in self.dy]
 
-    def in_float64(self, program: Callable) -> list[np.ndarray] | None:
+    def in_float64(self, program: Callable) -> Any:
         """program(moving, dy) in float64; None where it can't be run so."""
         try:
             with precision():
-                return [as_wide(leaf) for leaf in program(*self.wide)]
+                return jax.tree.map(as_wide, program(*self.wide))
         except Exception:  # bound to one precision
             return None
 
-    def _leaves(self, paths: list[str], program: Callable, values: list[Any],
-                exact: list[np.ndarray] | None) -> list[ReferenceLeaf]:
-        """What program(moving, dy) gives, with noise."""
-        moved = [self._one_rounding_away(program, seed, exact is not None) for seed in (1, 2)]
+    @staticmethod
+    def _leaves(paths: list[str], values: list[Any], exact: list[np.ndarray] | None,
+                moved: list[list[np.ndarray] | None]) -> list[ReferenceLeaf]:
         return with_noise(paths, list(map(as_wide, values)), exact, moved,
                           [float(jnp.finfo(value.dtype).eps) for value in values])
 
-    def _one_rounding_away(self, program: Callable, seed: int, in_float64: bool,
-                           eps: float | None = None) -> list[np.ndarray] | None:
+    def _one_rounding_away(self, program: Callable, seed: int, in_float64: bool) -> Any:
         rng = np.random.default_rng((self.seed, seed, 7))
-        return one_rounding_away(program, self.moving, self.dy, rng, in_float64=in_float64, eps=eps)
+        return one_rounding_away(program, self.moving, self.dy, rng, in_float64=in_float64)
 
 
-def _off_zero(x: Any, near: Any, rng: np.random.Generator) -> np.ndarray:
+def _off_zero(x: Any, near: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """near, with those of its elements that are zero in x, or next to it, moved too: by a tenth of a typical element,
     and to the side on which all others lie, for probabilities say may not be negative."""
-    wide, near = as_wide(x), as_wide(near)
+    wide = as_wide(x)
     finite = np.abs(wide[np.isfinite(wide)])
     typical = float(np.sqrt(np.mean(np.square(finite)))) if finite.size else 0.0
     is_small = np.abs(wide) <= 1e-3 * typical

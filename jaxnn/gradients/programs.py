@@ -1,20 +1,25 @@
-"""A function of the leaves that move, with its value and its derivatives compiled once for every user.
+"""A function of the leaves that move, with its value and its derivatives, compiled once for every user.
 
-A gradient is compared in several precisions: each program is compiled once in each.
+A gradient is compared in several precisions: each program is compiled once in each. What several routes need at the
+same point is one program, in which XLA finds what they have in common.
 """
 
 import contextlib
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxnn.gradients.compiling import Program
 from jaxnn.gradients.leaf import as_wide
+from jaxnn.gradients.timing import note
+from jaxnn.gradients.widths import Widths, widths
 from jaxnn.linearity import equations
 
-__all__ = ["Programs", "pair", "precision", "widen"]
+__all__ = ["Programs", "hides_something", "pair", "precision", "widen"]
 
 # What these compute, and in which precision, JAX does not see.
 _HIDDEN = {"pure_callback", "io_callback", "ffi_call", "custom_call", "pallas_call"}
@@ -25,57 +30,130 @@ class Programs:
 
     moving, dy and tangents are lists of arrays: the leaves of the arguments that move, a cotangent of the value and
     a tangent of the arguments.
+
+    explicit: (moving, dy) -> the gradient by the passes as they are written, for a function that has some.
     """
 
-    def __init__(self, outputs: Callable[[list[Any]], list[Any]]):
+    def __init__(self, outputs: Callable[[list[Any]], list[Any]], explicit: Callable | None = None):
         self.outputs = outputs
-        self.value = jax.jit(outputs)
-        self.pull_back = jax.jit(self.pulled_back)
-        self.push_forward = jax.jit(self._pushed_forward)
-        self.second_order = jax.jit(self._second_order)
-        self.changes = jax.jit(self._changes)
+        self.pull_back_traced = jax.jit(self._value_and_gradient)  # traced once for all programs that contain it
+        self.parts: dict[str, Callable] = {
+            "lifted": jax.jit(lambda moving, dy, tangents: self.pull_back_traced(moving, dy)),
+            "forward": jax.jit(self._pushed_forward),
+            "second order": jax.jit(self._second_order)}
+        if explicit is not None:
+            self.parts["explicit"] = jax.jit(lambda moving, dy, tangents: explicit(moving, dy))
+        self.changes = Program(self._changes)
+        self._value = Program(outputs)
+        self._joint: dict[tuple[str, ...], Program] = {}
+        self._together: dict[bool, tuple[str, ...]] = {}  # by whether float64 is on
+        self._latest: tuple[Any, dict[str, Any]] | None = None
+
+    # The derivatives, as functions.
 
     def pulled_back(self, moving: list[Any], dy: list[Any]) -> list[Any]:
         """The cotangents of the leaves that move."""
-        y, pull = jax.vjp(self.outputs, moving)
-        return pull([d.astype(leaf.dtype) for d, leaf in zip(dy, y, strict=True)])[0]
+        return self._value_and_gradient(moving, dy)[1]
 
-    def _pushed_forward(self, moving: list[Any], tangents: list[Any]) -> list[Any]:
+    def _value_and_gradient(self, moving: list[Any], dy: list[Any]) -> tuple[list[Any], list[Any]]:
+        y, pull = jax.vjp(self.outputs, moving)
+        return y, pull([d.astype(leaf.dtype) for d, leaf in zip(dy, y, strict=True)])[0]
+
+    def _pushed_forward(self, moving: list[Any], dy: list[Any], tangents: list[Any]) -> list[Any]:
         return jax.jvp(self.outputs, (moving,), (_in_dtypes_of(moving, tangents),))[1]
 
     def _second_order(self, moving: list[Any], dy: list[Any], tangents: list[Any]) -> list[Any]:
         """The product of the Hessian of <dy, y> with the tangents."""
-        return jax.jvp(lambda m: self.pulled_back(m, dy), (moving,), (_in_dtypes_of(moving, tangents),))[1]
+        return jax.jvp(lambda m: self.pull_back_traced(m, dy)[1], (moving,), (_in_dtypes_of(moving, tangents),))[1]
 
     def _changes(self, moving: list[Any], dy: list[Any], tangents: list[Any], steps: Any) -> Any:
         """<dy, y(x + h t) - y(x)> for each step h, and what rounding y by one unit may add to each."""
-        y = self.outputs(moving)
         tangents = _in_dtypes_of(moving, tangents)
 
-        def change(h: Any) -> Any:
-            moved = self.outputs([m + (h * t).astype(m.dtype) for m, t in zip(moving, tangents, strict=True)])
-            return sum(pair(d, b - a) for d, a, b in zip(dy, y, moved, strict=True))
+        def change(first: list[Any], h: Any) -> Any:
+            y = self.outputs([m + (h * t).astype(m.dtype) for m, t in zip(moving, tangents, strict=True)])
+            first = [jnp.where(h == 0, a, b) for a, b in zip(y, first, strict=True)]  # the step 0 comes first
+            return first, sum(pair(d, b - a) for d, a, b in zip(dy, first, y, strict=True))
 
-        eps = sum(jnp.sum(jnp.abs(d * a)) * jnp.finfo(a.dtype).eps for d, a in zip(dy, y, strict=True))
-        return lax.map(change, steps), eps
+        zeros = [jnp.zeros(y.shape, y.dtype) for y in jax.eval_shape(self.outputs, moving)]
+        first, changes = lax.scan(change, zeros, jnp.concatenate([jnp.zeros_like(steps[:1]), steps]))
+        eps = sum(jnp.sum(jnp.abs(d * a)) * jnp.finfo(a.dtype).eps for d, a in zip(dy, first, strict=True))
+        return changes[1:], eps
 
-    def is_wide(self, moving: list[Any], dy: list[Any]) -> bool:
+    # The same, compiled.
+
+    def prepare(self, parts: Sequence[str], moving: list[Any], dy: list[Any], tangents: list[Any]) -> None:
+        """Has one program made of these parts, those that cannot be traced left out: `run` raises their errors."""
+        if not jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+            begin = time.perf_counter()
+            together = tuple(part for part in parts if part in self.parts and self._is_traced(part, moving, dy, tangents))
+            note(tracing=time.perf_counter() - begin)
+            if together:
+                self._together[_is_float64()] = together
+                self._program(together).prepare(moving, dy, tangents)
+
+    def run(self, part: str, moving: list[Any], dy: list[Any], tangents: list[Any] | None = None, *,
+            anew: bool = False) -> Any:
+        """A part at some arguments; with the other parts, where they are one program, whose latest results are kept.
+        anew: whether to run the program though its results are there."""
+        together = self._together.get(_is_float64(), ())
+        names = together if part in together else (part,)
+        args = moving, dy, moving if tangents is None else tangents
+        inputs = [id(leaf) for leaf in jax.tree.leaves(args[:2 if tangents is None else 3])]
+        if self._latest is not None and not anew:
+            held, results = self._latest
+            if part in results and inputs == [id(leaf) for leaf in jax.tree.leaves(held)][:len(inputs)]:
+                return results[part]
+        results = self._program(names)(*args)
+        if len(names) > 1 and self._latest is None:
+            self._latest = args, results
+        return results[part]
+
+    def both(self, moving: list[Any], dy: list[Any]) -> tuple[list[Any], list[Any]]:
+        """(the value, its gradient)."""
+        return self.run("lifted", moving, dy)
+
+    def pull_back(self, moving: list[Any], dy: list[Any]) -> list[Any]:
+        return self.both(moving, dy)[1]
+
+    def value(self, moving: list[Any]) -> list[Any]:
+        """The value alone, of a function that has no gradient say."""
+        return self._value(moving)
+
+    def widths(self, moving: list[Any], dy: list[Any]) -> Widths:
         """Whether all that is computed of float64 arguments is float64, and nothing is hidden from JAX."""
         try:
             with precision():
-                jaxpr = jax.make_jaxpr(self.pulled_back)(moving, dy).jaxpr
+                jaxpr = self.pull_back_traced.trace(moving, dy).jaxpr.jaxpr  # type: ignore[attr-defined]
+        except Exception:
+            return Widths(False, False)
+        return Widths(False, False) if hides_something(jaxpr) else widths(jaxpr)
+
+    def _program(self, names: tuple[str, ...]) -> Program:
+        if names not in self._joint:
+            parts = {name: self.parts[name] for name in names}
+
+            def joint(moving: list[Any], dy: list[Any], tangents: list[Any]) -> dict[str, Any]:
+                return {name: part(moving, dy, tangents) for name, part in parts.items()}
+
+            self._joint[names] = Program(joint)
+        return self._joint[names]
+
+    def _is_traced(self, part: str, *args: Any) -> bool:
+        """Whether JAX can differentiate the function so."""
+        try:
+            traced: Any = self.parts[part].trace(*args)  # type: ignore[attr-defined]
         except Exception:
             return False
-        return not any(
-            eqn.primitive.name in _HIDDEN or any(_is_narrow(v.aval) for v in (*eqn.invars, *eqn.outvars))
-            for eqn in equations(jaxpr))
+        # What stands for the forward mode of a custom_vjp, of which JAX says only later that there is none.
+        return not any(eqn.primitive.name == "custom_lin" for eqn in equations(traced.jaxpr.jaxpr))
 
 
 class ForwardPrograms(Programs):
     """Those of a function without reverse mode, one with a `while_loop` say: <J_fᵀ dy, e> = <dy, J_f e> for each
     coordinate e, one after another."""
 
-    def pulled_back(self, moving: list[Any], dy: list[Any]) -> list[Any]:
+    def _value_and_gradient(self, moving: list[Any], dy: list[Any]) -> tuple[list[Any], list[Any]]:
         def derivative(i: int, k: Any) -> Any:
             def along(step: Any) -> list[Any]:
                 moved = list(moving)
@@ -91,15 +169,16 @@ class ForwardPrograms(Programs):
                 return slope(1)
             return slope(1) - 1j * slope(1j)  # JAX pairs without conjugating: Re(c t) for each t
 
-        return [lax.map(lambda k, i=i: derivative(i, k), jnp.arange(m.size)).reshape(m.shape).astype(m.dtype)
-                for i, m in enumerate(moving)]
+        return self.outputs(moving), [
+            lax.map(lambda k, i=i: derivative(i, k), jnp.arange(m.size)).reshape(m.shape).astype(m.dtype)
+            for i, m in enumerate(moving)]
 
 
 class NoPrograms(Programs):
     """Those of a function without derivatives: its gradient is NaN, which judges nothing."""
 
-    def pulled_back(self, moving: list[Any], dy: list[Any]) -> list[Any]:
-        return [jnp.full_like(m, jnp.nan) for m in moving]
+    def _value_and_gradient(self, moving: list[Any], dy: list[Any]) -> tuple[list[Any], list[Any]]:
+        return self.outputs(moving), [jnp.full_like(m, jnp.nan) for m in moving]
 
     def _second_order(self, moving: list[Any], dy: list[Any], tangents: list[Any]) -> list[Any]:
         return self.pulled_back(moving, dy)
@@ -115,15 +194,19 @@ def precision(float64: bool = True) -> contextlib.AbstractContextManager:
     return jax.enable_x64(True) if float64 else contextlib.nullcontext()
 
 
+def hides_something(jaxpr: Any) -> bool:
+    """Whether something is computed by what JAX does not see into: a callback, a kernel."""
+    return any(eqn.primitive.name in _HIDDEN for eqn in equations(jaxpr))
+
+
 def widen(x: Any) -> Any:
     """x in float64 or complex128, as a JAX array, for use under `precision`."""
-    return jnp.asarray(as_wide(x))
+    return jax.device_put(as_wide(x))
 
 
 def _in_dtypes_of(moving: list[Any], tangents: list[Any]) -> list[Any]:
     return [t.astype(m.dtype) for m, t in zip(moving, tangents, strict=True)]
 
 
-def _is_narrow(aval: Any) -> bool:
-    dtype = getattr(aval, "dtype", None)
-    return dtype is not None and jnp.issubdtype(dtype, jnp.inexact) and jnp.finfo(dtype).bits < 64
+def _is_float64() -> bool:
+    return bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]

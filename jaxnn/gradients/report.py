@@ -9,6 +9,7 @@ import numpy as np
 from jaxnn.gradients import page, picture
 from jaxnn.gradients.leaf import THRESHOLD, Excuse, Leaf, badness
 from jaxnn.gradients.remark import Kind, Remark
+from jaxnn.gradients.timing import Time
 
 __all__ = ["Cost", "Finding", "GradientReport", "Law"]
 
@@ -63,6 +64,8 @@ class GradientReport(NamedTuple):
     remarks: tuple[Remark, ...] = ()
     """What could not be compared, what was not run, and other remarks."""
     threshold: float = THRESHOLD
+    times: tuple[Time, ...] = ()
+    """Where the time of the comparison went, in seconds."""
 
     @property
     def ok(self) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxnn.cotangents import is_inexact
 
-__all__ = ["Output", "argument_names", "as_array", "describe", "normal", "outputs_of", "path_of"]
+__all__ = ["Output", "argument_names", "as_array", "describe", "normal", "outputs_of", "path_of", "to_device"]
 
 
 class Output(NamedTuple):
@@ -62,4 +62,9 @@ def normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> Any:
     x = rng.standard_normal(shape)
     if jnp.issubdtype(dtype, jnp.complexfloating):
         x = x + 1j * rng.standard_normal(shape)
-    return jnp.asarray(x, dtype)
+    return to_device(x, dtype)
+
+
+def to_device(x: np.ndarray, dtype: Any) -> Any:
+    """x as a JAX array. Rounded by NumPy: JAX would compile a program for each shape."""
+    return jax.device_put(np.asarray(x).astype(dtype))

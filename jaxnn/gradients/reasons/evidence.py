@@ -73,10 +73,8 @@ class Evidence:
     def y(self) -> list[np.ndarray]:
         """The reference's value."""
         problem = self.problem
-        in_float64 = problem.in_float64(lambda moving, dy: problem.programs.value(moving))
-        if self.in_float64 and in_float64 is not None:
-            return in_float64
-        return [as_wide(leaf) for leaf in problem.programs.value(problem.moving)]
+        exact = problem.value64 if self.in_float64 else None
+        return exact or [leaf.value for leaf in problem.value]
 
     def arrays(self) -> Iterator[tuple[str, np.ndarray]]:
         """What a gradient may have been multiplied with, or be short of: by name."""

@@ -41,7 +41,7 @@ def blame_reference(candidate: Candidate, leaves: list[Leaf]) -> Attempt:
 def _same_value(candidate: Candidate) -> bool:
     """Whether f and the reference are one function at the arguments."""
     problem = candidate.problem
-    values = zip(problem.value, map(as_wide, candidate.programs.value(problem.moving)), strict=True)
+    values = zip(problem.value, map(as_wide, candidate.value), strict=True)
     return all(largest(np.where(np.isfinite(leaf.finite), difference(y, leaf.finite), 0)) <= leaf.limit * leaf.unit
                for leaf, y in values)
 

@@ -1,14 +1,15 @@
 """Finite differences of a function's own value, and the order at which its Taylor remainders fall."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from jaxnn.gradients.candidate import Candidate
 from jaxnn.gradients.leaf import THRESHOLD, Excuse, Leaf, as_wide, compare_leaf, difference, largest
+from jaxnn.gradients.routes.groups import Direction, by_groups
 from jaxnn.gradients.routes.ladder import Order, coordinate, ladder
-from jaxnn.gradients.routes.slope import Slope, along, compare_slopes, norm, slope_leaf, worst_slope
-from jaxnn.gradients.routes.special import wrong_at_special
+from jaxnn.gradients.routes.slope import Slope, compare_slopes, slope_leaf, worst_slope
+from jaxnn.gradients.routes.special import with_special
 
 __all__ = ["along_coordinates", "along_directions"]
 
@@ -20,48 +21,60 @@ REFERENCE_DISAGREES = ("the reference's own gradient disagrees with finite diffe
 
 
 def along_directions(candidate: Candidate, directions: int, routes: Sequence[str]) -> list[Leaf]:
-    """Finite differences of f's value, and its Taylor remainders, along directions of each leaf."""
-    leaves, gradients = [], _gradients(candidate)
-    for i, reference in enumerate(candidate.problem.gradient):
-        worst, order, note = _along_directions_of(candidate, i, directions, gradients)
-        excuse, dtype = Excuse.HELD if note else None, candidate.problem.moving[i].dtype
-        if "finite differences" in routes:
-            leaf = slope_leaf(reference, "finite differences", worst, dtype)._replace(note=note, excuse=excuse)
-            leaves.append((wrong_at_special(candidate, i, gradients[0][i], leaf) if leaf.ok else None) or leaf)
-        if "taylor" in routes and candidate.lifted64 is not None:
-            error = 0.0 if order.order >= LEAST_ORDER else order.units
-            leaves.append(Leaf(reference.path, "taylor", reference.value.shape, error, 0.0, (), order.order, 2.0,
-                               dtype="float64", note=note, excuse=excuse))
-    return leaves
+    """Finite differences of f's value, and its Taylor remainders, along directions of each leaf, or of many leaves
+    together."""
+    gradients = _gradients(candidate)
+
+    def rows(group: tuple[int, ...]) -> dict[int, list[Leaf]]:
+        worst, order, note = _along_directions_of(candidate, group, directions, gradients)
+        return {i: list(_rows_of(candidate, i, routes, worst, order, note)) for i in group}
+
+    found = by_groups(candidate, rows)
+    leaves = [leaf for i in range(len(found)) for leaf in found[i]]
+    return with_special(candidate, gradients[0], leaves) if "finite differences" in routes else leaves
 
 
-def _along_directions_of(candidate: Candidate, i: int, directions: int,
+def _rows_of(candidate: Candidate, i: int, routes: Sequence[str], worst: Slope, order: Order,
+             note: str) -> Iterator[Leaf]:
+    reference = candidate.problem.gradient[i]
+    excuse, dtype = Excuse.HELD if note else None, candidate.problem.moving[i].dtype
+    if "finite differences" in routes:
+        yield slope_leaf(reference, "finite differences", worst, dtype)._replace(note=note, excuse=excuse)
+    if "taylor" in routes and candidate.lifted64 is not None:
+        error = 0.0 if order.order >= LEAST_ORDER else order.units
+        yield Leaf(reference.path, "taylor", reference.value.shape, error, 0.0, (), order.order, 2.0,
+                   dtype="float64", note=note, excuse=excuse)
+
+
+def _along_directions_of(candidate: Candidate, group: tuple[int, ...], directions: int,
                          gradients: tuple[list[np.ndarray], list[np.ndarray]]) -> tuple[Slope, Order, str]:
-    """The worst slope of leaf i, the lowest order of its remainders, and why they do not count, if they do not.
+    """The worst slope of a group of leaves, the lowest order of its remainders, and why they do not count, if they do
+    not.
 
     What the reference holds fixed (`stop_gradient`) moves under finite differences all the same. So where f
     looks wrong, the reference's own gradient is put to the same test.
     """
-    problem, reference = candidate.problem, candidate.problem.gradient[i]
+    problem = candidate.problem
     value, best = gradients
     slopes, orders, notes = [], [Order(np.inf, 0.0)], set()
-    for seed in range(directions if reference.value.size else 0):
-        tangents = problem.tangents(seed, only=i)
-        t = as_wide(tangents[i])
-        if not t.any():
+    moves = any(problem.gradient[i].value.size for i in group)
+    n = 1 if len(group) > 1 else directions
+    for seed in range(n if moves else 0):
+        direction = Direction(problem, group, seed)
+        if direction.is_zero:
             notes.add(NO_GRADIENT)
             break
-        steps = ladder(candidate, candidate.programs, i, tangents)
+        steps = ladder(candidate, candidate.programs, group, direction.tangents)
         if not np.isfinite(steps.slope):
             notes.add(NOT_FINITE)
             continue
-        unit = reference.unit * norm(t)
-        noise = max(reference.noise, steps.doubt / unit)
-        slopes.append(compare_slopes(along(value[i], t), steps.slope, unit, noise))
+        unit = direction.unit
+        noise = max(direction.noise, steps.doubt / unit)
+        slopes.append(compare_slopes(direction.along(value), steps.slope, unit, noise))
         if candidate.lifted64 is not None:
-            orders.append(steps.order(along(candidate.lifted64[i], t), unit))
+            orders.append(steps.order(direction.along(candidate.lifted64), unit))
         if orders[-1].order < LEAST_ORDER or not worst_slope(slopes).ok:
-            steps, slope = ladder(candidate, problem.programs, i, tangents), along(best[i], t)
+            steps, slope = ladder(candidate, problem.programs, group, direction.tangents), direction.along(best)
             error = abs(steps.slope - slope) / unit
             is_right = error <= THRESHOLD * max(1.0, noise, steps.doubt / unit)
             if not is_right or steps.order(slope, unit).order < LEAST_ORDER:
@@ -80,7 +93,7 @@ def along_coordinates(candidate: Candidate, most: int) -> list[Leaf]:
                 reference.path, "every coordinate", shape, 0.0, 0.0, (), np.nan, np.nan, excuse=Excuse.NOT_RUN,
                 note=f"has {size:,} coordinates, more than {most:,}: not run"))
             continue
-        steps = [ladder(candidate, candidate.programs, i, coordinate(candidate, i, element))
+        steps = [ladder(candidate, candidate.programs, (i,), coordinate(candidate, i, element))
                  for element in np.ndindex(shape)]
         doubt = float(np.asarray([s.doubt for s in steps]).max(initial=0.0))
         noise = max(reference.noise, doubt / reference.unit)

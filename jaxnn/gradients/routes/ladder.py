@@ -74,9 +74,9 @@ class Ladder(NamedTuple):
         return Order(float(np.log10(fall)), float(remainders[last] / steps[last] / unit))  # steps fall by tens
 
 
-def ladder(candidate: Candidate, programs: Programs, leaf: int, tangents: list[Any]) -> Ladder:
-    """φ of f, or of the reference, along a direction of one leaf."""
-    up, down, steps, rounding = _changes(candidate, programs, leaf, tangents)
+def ladder(candidate: Candidate, programs: Programs, group: tuple[int, ...], tangents: list[Any]) -> Ladder:
+    """φ of f, or of the reference, along a direction of some leaves."""
+    up, down, steps, rounding = _changes(candidate, programs, group, tangents)
     slopes = (up - down) / (2 * steps)
     doubts = np.abs(np.diff(slopes)) + rounding / steps[:-1]
     best = int(np.argmin(np.where(np.isfinite(doubts), doubts, np.inf)))
@@ -105,7 +105,7 @@ def sides(candidate: Candidate, leaf: int, tangents: list[Any], size: float | No
     The slope at a step, s(h) = s + c h + O(h²), is freed of its part in h by two steps, of which one is a tenth of
     the other: s = (10 s(h / 10) - s(h)) / 9. Two such pairs show whether the slope depends on the step.
     """
-    up, down, steps, rounding = _changes(candidate, candidate.programs, leaf, tangents, size)
+    up, down, steps, rounding = _changes(candidate, candidate.programs, (leaf,), tangents, size)
     k = 2 if candidate.lifted64 is not None else 0
     slopes = np.asarray([-down[k:k + 3] / steps[k:k + 3], up[k:k + 3] / steps[k:k + 3]])
     if at_an_edge and np.isfinite(slopes).all(1).any():
@@ -127,7 +127,12 @@ def coordinate(candidate: Candidate, leaf: int, *elements: tuple) -> list[Any]:
     return tangents
 
 
-def _changes(candidate: Candidate, programs: Programs, leaf: int, tangents: list[Any],
+def _typical(x: Any) -> float:
+    """The root of the mean square of an array's elements."""
+    return norm(as_wide(x)) / np.sqrt(x.size)
+
+
+def _changes(candidate: Candidate, programs: Programs, group: tuple[int, ...], tangents: list[Any],
              size: float | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """<dy, f(x ± h t) - f(x)> at each step h, the steps, and what rounding f(x) may make of it.
 
@@ -135,7 +140,8 @@ def _changes(candidate: Candidate, programs: Programs, leaf: int, tangents: list
     """
     problem = candidate.problem
     if size is None:
-        size = norm(as_wide(problem.moving[leaf])) / np.sqrt(problem.moving[leaf].size)
+        size = min((size for size in (_typical(problem.moving[i]) for i in group if problem.moving[i].size)
+                    if np.isfinite(size) and size > 0), default=0.0)
     steps = STEPS * (size if np.isfinite(size) and size > 0 else 1.0)
     in_float64 = candidate.lifted64 is not None
     with precision(in_float64):
@@ -145,7 +151,7 @@ def _changes(candidate: Candidate, programs: Programs, leaf: int, tangents: list
         both_ways = jnp.asarray(np.concatenate([steps, -steps]))
         changes, rounding = programs.changes(moving, dy, tangents, both_ways)
         changes, rounding = np.asarray(changes, np.float64), float(rounding)
-    if in_float64 and not candidate.is_wide:  # float32, or less, is in there somewhere
+    if in_float64 and not candidate.widths.moving_wide:  # float32, or less, is in there somewhere
         rounding *= float(np.finfo(np.float32).eps / np.finfo(np.float64).eps)
     with np.errstate(invalid="ignore"):
         up, down = np.split(changes, 2)

@@ -2,7 +2,9 @@
 
 import functools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+from jaxnn.gradients import timing
 from jaxnn.gradients.candidate import Candidate
 from jaxnn.gradients.leaf import Leaf
 from jaxnn.gradients.remark import Attempt, Kind, Remark, attempt
@@ -21,40 +23,50 @@ MOST_COORDINATES = 10_000  # of a leaf, for finite differences along each
 def compare_by_routes(candidate: Candidate, routes: Sequence[str], directions: int,
                       every_coordinate: bool) -> Attempt:
     """The leaves of the gradient by each route, with remarks."""
-    attempts = [attempt(functools.partial(by_pass, candidate, route), f"{route} backward: f raised")
+    attempts = [_timed(route, functools.partial(by_pass, candidate, route), f"{route} backward: f raised")
                 for route in ("explicit", "lifted")
                 if route in routes and (route == "lifted" or candidate.has_passes)]
     is_lifted = any(leaf.route == "lifted" for done in attempts for leaf in done.results)
     if is_lifted or "lifted" not in routes:  # where JAX cannot apply the rule, no other route does
         attempts += _by_other_routes(candidate, routes, directions, every_coordinate)
     leaves = [leaf for done in attempts for leaf in done.results]
-    by_slopes = judge_by_slopes(candidate, leaves) if is_lifted or "lifted" not in routes else Attempt(tuple(leaves))
-    leaves = list(by_slopes.results)
-    if any(not leaf.ok for leaf in leaves):
-        leaves = excuse_kinks(candidate, leaves)
-    by_value = blame_reference(candidate, leaves)
-    leaves = list(by_value.results)
-    remarks = [*(remark for done in attempts for remark in done.remarks), *by_slopes.remarks, *by_value.remarks]
-    return Attempt(tuple(leaves), (*remarks, *_of_the_reference(candidate), *_doubts(candidate, leaves)))
+    with timing.route("who is right"):
+        by_slopes = judge_by_slopes(candidate, leaves) if is_lifted or "lifted" not in routes else Attempt(
+            tuple(leaves))
+        leaves = list(by_slopes.results)
+        if any(not leaf.ok for leaf in leaves):
+            leaves = excuse_kinks(candidate, leaves)
+        by_value = blame_reference(candidate, leaves)
+        leaves = list(by_value.results)
+        remarks = [*(remark for done in attempts for remark in done.remarks), *by_slopes.remarks, *by_value.remarks,
+                   *_of_the_reference(candidate), *_of_many_leaves(candidate, leaves), *_doubts(candidate, leaves)]
+    return Attempt(tuple(leaves), tuple(remarks))
+
+
+def _timed(name: str, *args: Any) -> Attempt:
+    with timing.route(name):
+        return attempt(*args)
 
 
 def _by_other_routes(candidate: Candidate, routes: Sequence[str], directions: int,
                      every_coordinate: bool) -> Iterator[Attempt]:
     if "float64" in routes:
-        yield attempt(lambda: by_float64(candidate), "float64: f raised", Kind.NOTE)
+        yield _timed("float64", lambda: by_float64(candidate), "float64: f raised", Kind.NOTE)
     # What a function has no rule for is a limit of the function, not a wrong gradient.
     if "forward" in routes:
-        yield attempt(lambda: by_forward_mode(candidate, directions), "f has no forward mode:", Kind.NOTE)
+        yield _timed("forward", lambda: by_forward_mode(candidate, directions), "f has no forward mode:", Kind.NOTE)
     if {"finite differences", "taylor"} & set(routes):
-        yield attempt(lambda: along_directions(candidate, directions, routes), "finite differences: f raised")
+        yield _timed("finite differences, taylor", lambda: along_directions(candidate, directions, routes),
+                     "finite differences: f raised")
         if candidate.lifted64 is None:
             yield Attempt(remarks=(Remark(
                 Kind.NOTE, "f does not run in float64: finite differences were taken in its own precision, and "
                 "there is no Taylor order"),))
     if "second order" in routes:
-        yield attempt(lambda: by_second_order(candidate), "f has no second derivative:", Kind.NOTE)
+        yield _timed("second order", lambda: by_second_order(candidate), "f has no second derivative:", Kind.NOTE)
     if every_coordinate:
-        yield attempt(lambda: along_coordinates(candidate, MOST_COORDINATES), "every coordinate: f raised")
+        yield _timed("every coordinate", lambda: along_coordinates(candidate, MOST_COORDINATES),
+                     "every coordinate: f raised")
 
 
 def _of_the_reference(candidate: Candidate) -> Iterator[Remark]:
@@ -67,6 +79,12 @@ def _of_the_reference(candidate: Candidate) -> Iterator[Remark]:
     if problem.held:
         yield Remark(Kind.NOTE, f"the reference holds {', '.join(map(repr, problem.held))} of its value fixed: "
                      "finite differences leave it out")
+
+
+def _of_many_leaves(candidate: Candidate, leaves: Sequence[Leaf]) -> Iterator[Remark]:
+    if candidate.problem.together and any(leaf.route in ("forward", "finite differences") for leaf in leaves):
+        yield Remark(Kind.NOTE, f"forward mode and finite differences moved all {len(candidate.problem.moving)} leaves "
+                     "together, and fewer only where that showed an error")
 
 
 def _doubts(candidate: Candidate, leaves: list[Leaf]) -> Iterator[Remark]:

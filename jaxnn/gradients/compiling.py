@@ -1,0 +1,70 @@
+"""Programs that are compiled for a comparison: quickly, for they run a few times only, and beside one another.
+
+XLA spends most of its time on making a program fast. A comparison runs each of its programs a few times, so it asks for
+none of that on the CPU. While one program is traced, which needs Python, others are compiled by threads.
+"""
+
+import concurrent.futures
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxnn.gradients.convolutions import with_products
+from jaxnn.gradients.timing import note
+
+__all__ = ["Program", "compiled_quickly"]
+
+_QUICKLY = {
+    "xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_parallel_codegen_split_count": 1,
+    # The emitters that compile in two thirds of the time, where a release has the choice.
+    **({"xla_cpu_use_fusion_emitters": False} if version("jaxlib").startswith("0.10.") else {})}
+_THREADS = concurrent.futures.ThreadPoolExecutor(2, thread_name_prefix="compiling")
+
+
+def compiled_quickly(f: Callable) -> Callable:
+    """jax.jit(f), without the passes of XLA's that take long."""
+    return jax.jit(f, compiler_options=_QUICKLY if jax.default_backend() == "cpu" else None)
+
+
+class Program:
+    """A function, compiled once for all arguments of the same shapes, dtypes and devices."""
+
+    def __init__(self, function: Callable):
+        self.function = function
+        self._compiled: dict[Any, concurrent.futures.Future] = {}
+
+    def prepare(self, *args: Any) -> None:
+        """Traces the function now and has it compiled by a thread. Raises what tracing raises."""
+        key = _kind(args)
+        if key not in self._compiled and not jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+            begin = time.perf_counter()
+            lowered = compiled_quickly(with_products(self.function)).lower(*args)
+            self._compiled[key] = _THREADS.submit(lowered.compile)
+            note(tracing=time.perf_counter() - begin, programs=1)
+
+    def __call__(self, *args: Any) -> Any:
+        if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+            return self.function(*args)
+        self.prepare(*args)
+        begin = time.perf_counter()
+        compiled = self._compiled[_kind(args)].result()
+        note(compiling=time.perf_counter() - begin)
+        return jax.block_until_ready(compiled(*args))
+
+
+def _kind(args: Any) -> Any:
+    """What a program is compiled for."""
+    leaves, tree = jax.tree.flatten(args)
+    config: Any = jax.config
+    return config.jax_enable_x64, config.jax_default_matmul_precision, tree, tuple(
+        (np.shape(x), jax.numpy.result_type(x), bool(getattr(x, "weak_type", False)), _place(x)) for x in leaves)
+
+
+def _place(x: Any) -> Any:
+    """The devices of an array that is bound to some."""
+    return x.sharding if getattr(x, "committed", False) else None
