@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxnn.varying import varying_like
+
 __all__ = ["checked_cotangents", "is_inexact", "leaf_paths", "zero_tangent"]
 
 
@@ -72,7 +74,7 @@ def _checked(who: str, path: str, x: Any, cotangent: Any, none: bool) -> Any:
     loses_part = jnp.issubdtype(came, jnp.complexfloating) and not jnp.issubdtype(dtype, jnp.complexfloating)
     if not jnp.issubdtype(came, jnp.inexact) or loses_part:
         raise TypeError(f"{who}: the cotangent of '{path}' has dtype {came}; the argument has dtype {dtype}")
-    return lax.convert_element_type(cotangent, dtype)
+    return varying_like(lax.convert_element_type(cotangent, dtype), x)
 
 
 def leaf_paths(arguments: tuple[str, ...], args: tuple) -> list[str]:

@@ -22,6 +22,7 @@ from jaxnn.explicit.program import Program
 from jaxnn.explicit.recording import is_users, record, typed
 from jaxnn.explicit.table import Row, rows_of, table_of
 from jaxnn.hand_derived import Op, bound_arguments
+from jaxnn.varying import varying_like, zeros_like_aval
 
 __all__ = ["Cache", "Network", "network"]
 
@@ -145,12 +146,12 @@ class Recording:
     def cotangent_leaves(self, who: str, dy: Any) -> list[Any]:
         """dy for each leaf of the value; None stands for one without a derivative."""
         leaves = expect_like(who, "dy", "y", dy, self.y)
-        return [None if d is None or not is_inexact(y) else d.astype(y.dtype)
+        return [None if d is None or not is_inexact(y) else varying_like(d.astype(y.dtype), y)
                 for d, y in zip(leaves, jax.tree.leaves(self.y), strict=True)]
 
     def cotangents(self, found: list[Any]) -> tuple[Any, ...]:
         """One for each argument, in its structure."""
-        filled = [jax.numpy.zeros(aval.shape, aval.dtype) if d is None and is_inexact(aval) else d
+        filled = [zeros_like_aval(aval) if d is None and is_inexact(aval) else d
                   for d, aval in zip(found, self.program.in_avals, strict=True)]
         trees = jax.tree.unflatten(self.args_tree, range(len(filled)))
         return tuple(None if all(filled[i] is None for i in jax.tree.leaves(tree)) and jax.tree.leaves(tree)

@@ -15,6 +15,7 @@ from jaxnn.cotangents import is_inexact
 from jaxnn.explicit.program import ForwardOnly, Glue, OpStep, Program, Recompute, Scan, Step, evaluate
 from jaxnn.explicit.recording import is_users, op_primitive
 from jaxnn.linearity import dependence, equations, is_linear, opened
+from jaxnn.varying import zeros_like_aval
 
 __all__ = ["build", "line_of", "scopes_of"]
 
@@ -191,7 +192,7 @@ def _backward_pass(backward: Any, n_kept: int, dy_avals: Sequence[Any], n_ins: i
 
     def pass_back(kept: list[Any], dy: list[Any]) -> list[Any]:
         given = [dy[i] for i in smooth_outs]
-        filled = [jnp.zeros(aval.shape, aval.dtype) if d is None else d
+        filled = [zeros_like_aval(aval) if d is None else d
                   for d, aval in zip(given, dy_avals, strict=True)]
         found: list[Any] = [None] * n_ins
         cotangents = core.jaxpr_as_fun(backward)(*kept, *filled)

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 from jax.extend import core
 
@@ -24,6 +23,7 @@ from jaxnn.axes import Axes, unbound
 from jaxnn.checks import InputError
 from jaxnn.cotangents import is_inexact
 from jaxnn.explicit.recording import Call
+from jaxnn.varying import zeros_like_aval
 
 __all__ = ["ForwardOnly", "Glue", "OpStep", "Program", "Recompute", "Scan", "Step", "evaluate", "op_backward"]
 
@@ -70,7 +70,7 @@ class OpStep(Step):
         return y, [*cache, *y] if self.watched else cache
 
     def backward(self, tape, dy, op_backward):
-        filled = [jnp.zeros(aval.shape, aval.dtype) if d is None and is_inexact(aval) else d
+        filled = [zeros_like_aval(aval) if d is None and is_inexact(aval) else d
                   for d, aval in zip(dy, self.call.out_avals, strict=True)]
         with _at(self):
             return op_backward(self, tape, filled)
@@ -129,10 +129,8 @@ class Recompute(Step):
 
     def backward(self, tape, dy, op_backward):
         # Behind a barrier, or the compiler finds the first forward pass again and keeps all of it after all.
-        smooth = [i for i, value in enumerate(tape) if is_inexact(value)]
-        values = list(tape)
-        for i, value in zip(smooth, lax.optimization_barrier([tape[i] for i in smooth]), strict=True):
-            values[i] = value
+        # One for each value: together they would all vary over the mesh axes over which one of them varies.
+        values = [lax.optimization_barrier(value) if is_inexact(value) else value for value in tape]
         return self.inner.backward(self.inner.forward(values)[1], dy, op_backward)
 
 
@@ -175,9 +173,6 @@ class Scan(Step):
         carried = [i for i in range(self.n_carry) if is_inexact(out_avals[i])]
         stacked = [i for i in range(self.n_carry, len(out_avals)) if dy[i] is not None]
 
-        def zeros(aval: Any) -> Any:
-            return jnp.zeros(aval.shape, aval.dtype)
-
         def step(sums: tuple[list[Any], list[Any]], at_t: tuple[list[Any], list[Any]]) -> Any:
             (dcarry, dconsts), (varying, dy_t) = sums, at_t
             constant, changing = iter(once), iter(varying)
@@ -186,11 +181,12 @@ class Scan(Step):
             for i, d in (*zip(carried, dcarry, strict=True), *zip(stacked, dy_t, strict=True)):
                 d_out[i] = d
             found, kept = self.inner.backward(self.inner.tape_tree.unflatten(leaves), d_out, op_backward)
-            filled = [zeros(avals[i]) if d is None else d for i, d in enumerate(found)]
+            filled = [zeros_like_aval(avals[i]) if d is None else d for i, d in enumerate(found)]
             totals = [total + filled[i] for total, i in zip(dconsts, consts, strict=True)]
             return ([filled[self.n_consts + i] for i in carried], totals), ([filled[i] for i in slices], kept)
 
-        start = ([zeros(out_avals[i]) if dy[i] is None else dy[i] for i in carried], [zeros(avals[i]) for i in consts])
+        start = ([zeros_like_aval(out_avals[i]) if dy[i] is None else dy[i] for i in carried],
+                 [zeros_like_aval(avals[i]) for i in consts])
         (dcarry, dconsts), (dslices, kept) = lax.scan(
             step, start, (each, [dy[i] for i in stacked]), self.length, not self.reverse)
         cotangents: list[Any] = [None] * len(avals)

@@ -25,7 +25,8 @@ from jax.interpreters import ad, batching, mlir
 
 from jaxnn.axes import Axes, current_axes
 from jaxnn.cotangents import checked_cotangents, is_inexact, leaf_paths
-from jaxnn.lifting import agree_on_varying_axes, check_linear, push_forward, split_arrays
+from jaxnn.lifting import check_linear, push_forward, split_arrays
+from jaxnn.varying import agree_on_varying_axes, shape_like
 
 __all__ = ["Call", "Level", "is_users", "op_primitive", "record", "recorder", "typed"]
 
@@ -199,7 +200,7 @@ class Call:
             for shape, axis in zip(shapes, level.args, strict=True):
                 if axis is not None:
                     shape.insert(axis, level.size)
-        return [jax.ShapeDtypeStruct(tuple(shape), aval.dtype) for shape, aval in zip(shapes, self.avals, strict=True)]
+        return [shape_like(aval, tuple(shape)) for shape, aval in zip(shapes, self.avals, strict=True)]
 
     def _one(self, cache: list[Any], dy: list[Any]) -> list[Any]:
         """The op's own backward pass, for one example."""
@@ -246,7 +247,7 @@ def _over(call: Call, args: tuple[int | None, ...], name: Any, size: int, axes: 
         if axis is not None:
             shape = list(shapes[n].shape)
             shape.insert(axis, size)
-            shapes[n] = jax.ShapeDtypeStruct(tuple(shape), shapes[n].dtype)
+            shapes[n] = shape_like(shapes[n], tuple(shape))
     differs: dict[int, bool] = {}
     counts: list[int] = []
 
