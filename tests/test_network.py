@@ -26,7 +26,7 @@ from jaxnn import (
 )
 from jaxnn.explicit.program import Glue, OpStep
 from jaxnn.linearity import equations
-from tests.networks import array, weights
+from tests.networks import EXAMPLES, array, tied_autoencoder, weights
 from tests.test_networks import check
 
 P = weights(4, 4)
@@ -184,6 +184,15 @@ def test_checkpoint_keeps_its_arguments_and_runs_again():
     assert sum(row.cache_bytes for row in rows) == 0
 
 
+def test_a_checkpoint_runs_again_whole_whatever_its_policy():
+    f = jax.checkpoint(lambda params, x: tanh(dense(params, x)), policy=jax.checkpoint_policies.dots_saveable)
+    check(f, P, X)
+    _, cache = network(f).forward(P, X)
+    assert [(row.place, row.step) for row in cache.rows] == [
+        ("", "checkpoint; its policy is not kept"), ("checkpoint", "dense"), ("checkpoint", "tanh")]
+    assert sum(row.cache_bytes for row in cache.rows) == 0
+
+
 def test_custom_rules_that_are_no_ops():
     @jax.custom_jvp
     def triple(x):
@@ -235,6 +244,15 @@ def test_scan_with_explicit_caches(reverse):
         return jax.lax.scan(step, (h, 0), x, reverse=reverse)
 
     check(f, P, BATCH, X)
+
+
+def test_a_scan_is_unrolled_as_it_was():
+    f = lambda params, x: jax.lax.scan(lambda h, _: (tanh(dense(params, h)), None), x, None, length=4, unroll=2)[0]  # noqa: E731
+    check(f, P, X)
+    net = network(f)
+    y, cache = net.forward(P, X)
+    for jaxpr in (jax.make_jaxpr(net.forward)(P, X), jax.make_jaxpr(net.backward)(cache, y)):
+        assert [eqn.params["unroll"] for eqn in equations(jaxpr.jaxpr) if eqn.primitive.name == "scan"] == [2]
 
 
 def test_scan_without_slices_and_with_a_value_that_is_not_read():
@@ -540,6 +558,22 @@ def test_a_weight_that_is_read_twice_counts_once():
         return jax.lax.scan(lambda h, _: (tanh(dense(params, h)), None), h, None, length=3)[0]
 
     assert summary(f, P, X).parameters == 20
+
+
+def test_parameters_in_the_branches_of_a_cond_count():
+    mixture, (params, x) = next(e for e in EXAMPLES if e.function.__name__ == "mixture_of_experts")
+    assert [row.parameters for row in summary(mixture, params, x).rows] == [10, 30]
+
+    def f(params, x):
+        x = dense(params, x)
+        loop = lambda x: jax.lax.scan(lambda x, _: (dense(params, x), None), x, None, length=2)[0]  # noqa: E731
+        return jax.lax.cond(x[0] > 0, lambda: dense({"weight": params["weight"].T}, x), lambda: loop(x))
+
+    assert summary(f, P, X).parameters == 20  # read before the cond; the transposed weight is the same numbers
+
+
+def test_a_tied_weight_counts_once():
+    assert summary(tied_autoencoder, array(3, 5), array(5)).parameters == 15
 
 
 def test_the_reference_refuses_what_an_op_refuses_for_its_values():

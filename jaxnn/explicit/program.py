@@ -11,21 +11,21 @@ keeps its arguments and runs forward again. `jit` is opened. `cond` is glue that
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import jax
 from jax import lax
-from jax.extend import core
 
 from jaxnn.axes import Axes, unbound
 from jaxnn.checks import InputError
 from jaxnn.cotangents import is_inexact
+from jaxnn.explicit.jaxprs import evaluate
 from jaxnn.explicit.recording import Call
 from jaxnn.varying import zeros_like_aval
 
-__all__ = ["ForwardOnly", "Glue", "OpStep", "Program", "Recompute", "Scan", "Step", "evaluate", "op_backward"]
+__all__ = ["ForwardOnly", "Glue", "OpStep", "Program", "Recompute", "Scan", "Step", "op_backward"]
 
 Slot = int  # the number of a value in a program
 
@@ -47,6 +47,9 @@ class Step:
     """The named scopes around it: "encoder/dense1"; "" without any."""
     line: str
     """The function and line that it was called from: "siamese:12"."""
+    parameters: tuple[tuple[Hashable, int], ...]
+    """For each array of parameters that its ops read: its slot, or what is made inside; and how many numbers it
+    holds."""
 
     def forward(self, values: list[Any]) -> tuple[list[Any], Any]:
         """(values of the outs, the tape: arrays that are kept for backward)."""
@@ -120,9 +123,13 @@ class ForwardOnly(Step):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Recompute(Step):
-    """A `jax.checkpoint`: its arguments are kept, and its forward pass is run again for the backward pass."""
+    """A `jax.checkpoint`: its arguments are kept, and its forward pass is run again for the backward pass.
+
+    All of it: a policy, by which JAX keeps some of the values inside, is passed over. The gradient is the same.
+    """
 
     inner: "Program"
+    has_policy: bool
 
     def forward(self, values):
         return self.inner.forward(values)[0], list(values)
@@ -148,6 +155,7 @@ class Scan(Step):
     n_carry: int
     length: int
     reverse: bool
+    unroll: Any
     is_varying: tuple[bool, ...]
     """Of the arrays on the inner tape: whether they differ from step to step."""
     invariants: Callable
@@ -162,7 +170,7 @@ class Scan(Step):
             varying = [leaf for leaf, v in zip(jax.tree.leaves(tape), self.is_varying, strict=True) if v]
             return out[:self.n_carry], (out[self.n_carry:], varying)
 
-        last, (ys, each) = lax.scan(step, carry, xs, self.length, self.reverse)
+        last, (ys, each) = lax.scan(step, carry, xs, self.length, self.reverse, self.unroll)
         return [*last, *ys], (self.invariants(consts), each)
 
     def backward(self, tape, dy, op_backward):
@@ -188,7 +196,7 @@ class Scan(Step):
         start = ([zeros_like_aval(out_avals[i]) if dy[i] is None else dy[i] for i in carried],
                  [zeros_like_aval(avals[i]) for i in consts])
         (dcarry, dconsts), (dslices, kept) = lax.scan(
-            step, start, (each, [dy[i] for i in stacked]), self.length, not self.reverse)
+            step, start, (each, [dy[i] for i in stacked]), self.length, not self.reverse, self.unroll)
         cotangents: list[Any] = [None] * len(avals)
         places = [*consts, *(self.n_consts + i for i in carried), *slices]
         for i, d in zip(places, [*dconsts, *dcarry, *dslices], strict=True):
@@ -279,11 +287,3 @@ def _at(step: Step) -> Iterator[None]:
         if not error.path:
             error.path = tuple((step.place or step.line).split("/"))
         raise
-
-
-def evaluate(eqn: Any, values: Sequence[Any]) -> list[Any]:
-    """The values of one equation of a jaxpr, for these values of what it reads."""
-    ins = [core.Var(atom.aval) for atom in eqn.invars]
-    info = core.DebugInfo("jit", eqn.primitive.name, ("",) * len(ins), ("",) * len(eqn.outvars))
-    jaxpr = core.Jaxpr([], ins, eqn.outvars, [eqn.replace(invars=ins)], eqn.effects, info)
-    return list(jax.core.eval_jaxpr(jaxpr, [], *values))

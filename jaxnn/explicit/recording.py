@@ -112,6 +112,13 @@ class Call:
     """Of the value's leaves, over all levels."""
     levels: tuple[Level, ...] = ()
 
+    @property
+    def is_param(self) -> list[bool]:
+        """Which leaves of the arguments are those of `params`."""
+        arguments = jax.tree.unflatten(self.tree, self.avals)
+        return [name == "params" for name, argument in zip(self.op.arguments, arguments, strict=False)
+                for _ in jax.tree.leaves(argument)]
+
     def forward(self, *leaves: Any) -> tuple[list[Any], list[Any]]:
         """(the value's leaves, the cache's arrays), each with the axes of its levels in front, the outermost first."""
         def one(*leaves: Any) -> tuple[list[Any], list[Any]]:

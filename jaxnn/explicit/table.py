@@ -1,7 +1,7 @@
 """The table of a network's steps: what each puts out, what parameters it reads, and what it keeps for backward."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -24,7 +24,8 @@ class Row(NamedTuple):
     shape: Any
     """Of its value."""
     parameters: int
-    """How many numbers the op's argument `params` holds; what several steps read counts once, at the first."""
+    """How many numbers the argument `params` of the op holds, or of the ops in the branches of a `cond`; what several
+    steps read counts once, at the first."""
     cache_bytes: int
     """What it keeps beyond the network's own arguments; what several steps keep counts once, at the first."""
     nonlinear: tuple[str, ...] = ()
@@ -53,20 +54,25 @@ def _rows(program: Program, prefix: str, sizes: Sequence[Any], origins: Sequence
         return origins[slot] if slot < len(origins) else (program, slot)
 
     for step, of_step in zip(program.steps, sizes, strict=True):
-        place = "/".join(filter(None, (prefix, step.place))) or step.line
+        place = _joined(prefix, step.place) or step.line
         if isinstance(step, Scan):
             once, each = map(iter, of_step)
             inner = step.inner.tape_tree.unflatten([next(each) if v else next(once) for v in step.is_varying])
             yield Row(place, f"scan of {step.length} steps", "by hand", _shapes(program, step), 0, 0)
-            yield from _rows(step.inner, f"{place}/scan", inner, list(map(origin, step.ins)), counted)
+            yield from _rows(step.inner, _joined(place, "scan"), inner, list(map(origin, step.ins)), counted)
         elif isinstance(step, Recompute):
-            yield Row(place, "checkpoint", "by hand", _shapes(program, step), 0, sum(jax.tree.leaves(of_step)))
+            name = "checkpoint; its policy is not kept" if step.has_policy else "checkpoint"
+            yield Row(place, name, "by hand", _shapes(program, step), 0, sum(jax.tree.leaves(of_step)))
             nothing = step.inner.tape_tree.unflatten([0] * step.inner.tape_tree.num_leaves)
-            yield from _rows(step.inner, f"{place}/checkpoint", nothing, list(map(origin, step.ins)), counted)
+            yield from _rows(step.inner, _joined(place, "checkpoint"), nothing, list(map(origin, step.ins)), counted)
         elif not isinstance(step, Glue) or step.differentiable:
-            parameters = _parameters(step, list(map(origin, step.ins)), counted)
+            parameters = _new_parameters(step, origin, counted)
             yield Row(place, *_described(step), _shapes(program, step), parameters,
                       sum(jax.tree.leaves(of_step)), step.nonlinear if isinstance(step, Glue) else ())
+
+
+def _joined(*places: str) -> str:
+    return "/".join(filter(None, places))
 
 
 def _described(step: Step) -> tuple[str, str]:
@@ -78,16 +84,15 @@ def _described(step: Step) -> tuple[str, str]:
     return step.equation.primitive.name, "none"
 
 
-def _parameters(step: Step, origins: Sequence[Any], counted: set[Any]) -> int:
-    if not isinstance(step, OpStep):
-        return 0
-    arguments = jax.tree.unflatten(step.call.tree, range(len(step.call.avals)))
-    params = [i for name, tree in zip(step.call.op.arguments, arguments, strict=False) if name == "params"
-              for i in jax.tree.leaves(tree)]
-    new = [i for i in params if origins[i] not in counted]
-    counted.update(origins[i] for i in new)
-    shapes = step.call.arg_shapes()
-    return sum(math.prod(shapes[i].shape) for i in new)
+def _new_parameters(step: Step, origin: Callable[[Any], Any], counted: set[Any]) -> int:
+    """How many numbers of parameters the step's ops read that no step before has read."""
+    total = 0
+    for source, n in step.parameters:
+        whence = origin(source) if isinstance(source, int) else source
+        if whence not in counted:
+            counted.add(whence)
+            total += n
+    return total
 
 
 def _shapes(program: Program, step: Step) -> Any:

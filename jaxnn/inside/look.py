@@ -104,7 +104,7 @@ def _measure(net: Network, loss: Callable | None, static: tuple, args: Any, labe
         shapes = tuple(jnp.shape(leaf) for leaf in record.value)
         n_levels = sum(0 in level.value for level in call.levels)
         n_axes = record.n_scans + n_levels if n_levels else 0
-        is_param = _are_params(call)
+        is_param = call.is_param
         params = [leaves[slot] for slot, is_p in zip(record.step.ins, is_param, strict=True)
                   if is_p and not record.prefix and slot < len(leaves)]
         gradient, dx = ([c for c, is_p in zip(record.cotangents, is_param, strict=False)
@@ -136,13 +136,6 @@ def _records(program: Program, tape: list[Any] | None, kept: list[Any] | None, p
             is_scan = isinstance(step, Scan)
             inside = "/".join(filter(None, (prefix, step.place or step.line, "scan" if is_scan else "checkpoint")))
             yield from _records(step.inner, None, record, inside, n_scans + is_scan)
-
-
-def _are_params(call: Any) -> list[bool]:
-    """Which leaves of an op's arguments are those of `params`."""
-    arguments = jax.tree.unflatten(call.tree, call.avals)
-    return [name == "params" for name, tree in zip(call.op.arguments, arguments, strict=False)
-            for _ in jax.tree.leaves(tree)]
 
 
 def _cotangent(is_batch: bool, y: Any, loss: Callable | None, labels: Any, dy: Any) -> Any:
