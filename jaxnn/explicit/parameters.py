@@ -13,7 +13,7 @@ __all__ = ["REARRANGED", "parameters_read"]
 
 # They put the numbers of one array elsewhere, once or several times: a weight is still that weight.
 REARRANGED = {"broadcast_in_dim", "convert_element_type", "copy", "expand_dims", "pcast", "pvary", "reshape",
-               "squeeze", "transpose"}
+              "squeeze", "transpose"}
 
 
 def parameters_read(eqn: Any, sources: Sequence[Hashable]) -> Iterator[tuple[Hashable, int]]:
