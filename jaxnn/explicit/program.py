@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from jaxnn.axes import Axes, unbound
@@ -147,7 +148,7 @@ class Scan(Step):
 
         ds_{t-1}, dx_t, dc += J_tᵀ (ds_t, dy_t)        from the last step to the first
 
-    What f keeps that is the same at all times, a weight, is kept once.
+    What f keeps that is the same at all times, a weight, is kept once. dc is summed in float32 at least.
     """
 
     inner: "Program"
@@ -190,14 +191,15 @@ class Scan(Step):
                 d_out[i] = d
             found, kept = self.inner.backward(self.inner.tape_tree.unflatten(leaves), d_out, op_backward)
             filled = [zeros_like_aval(avals[i]) if d is None else d for i, d in enumerate(found)]
-            totals = [total + filled[i] for total, i in zip(dconsts, consts, strict=True)]
+            totals = [total + filled[i].astype(total.dtype) for total, i in zip(dconsts, consts, strict=True)]
             return ([filled[self.n_consts + i] for i in carried], totals), ([filled[i] for i in slices], kept)
 
         start = ([zeros_like_aval(out_avals[i]) if dy[i] is None else dy[i] for i in carried],
-                 [zeros_like_aval(avals[i]) for i in consts])
+                 [_wide(zeros_like_aval(avals[i])) for i in consts])
         (dcarry, dconsts), (dslices, kept) = lax.scan(
             step, start, (each, [dy[i] for i in stacked]), self.length, not self.reverse, self.unroll)
         cotangents: list[Any] = [None] * len(avals)
+        dconsts = [d.astype(avals[i].dtype) for i, d in zip(consts, dconsts, strict=True)]
         places = [*consts, *(self.n_consts + i for i in carried), *slices]
         for i, d in zip(places, [*dconsts, *dcarry, *dslices], strict=True):
             cotangents[i] = d
@@ -276,6 +278,11 @@ class Program:
             yield step
             if isinstance(step, Scan | Recompute):
                 yield from step.inner.walk()
+
+
+def _wide(x: Any) -> Any:
+    """In at least float32: a sum of ones in bfloat16 stops at 256, in float16 at 2,048."""
+    return lax.convert_element_type(x, jnp.promote_types(x.dtype, jnp.float32))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import scipy.special
 
+from jaxnn import dense, network
 from jaxnn.linearity import equations
 from jaxnn.ops import cell, gru, gru_reset_after, lstm, over_time, rnn, rnn_relu
 from tests.compare import AS_USERS_COMPILE, QUICKLY, assert_close, check_backward, pulled_back
@@ -355,25 +356,49 @@ def test_dtypes_promote(name, of_params, of_x, of_state):
         assert error < (0.05 if dtype == jnp.bfloat16 else 0.01)
 
 
+STEPS = 10_240  # which bfloat16 and float16 hold exactly
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_long_sums_in_half_precision(dtype):
     """With no recurrence and at h = 0 each step adds 1 to db and dW_x: bfloat16 would stop at 256."""
     params = {"weight_x": jnp.zeros((1, 1), dtype), "weight_h": jnp.zeros((1, 1), dtype), "bias": jnp.zeros(1, dtype)}
-    x = jnp.ones((8, 1024, 1), dtype)
+    x = jnp.ones((8, STEPS // 8, 1), dtype)
     _, of_one = pulled_back(lambda p: rnn(p, x.reshape(-1, 1))[0], params)
     _, of_batch = pulled_back(lambda p: jax.vmap(lambda x: rnn(p, x)[0])(x), params)
     _, cache = rnn.forward(params, x.reshape(-1, 1))
     explicit = rnn.backward(cache, (x.reshape(-1, 1), None))
     for dparams in (of_one[0], of_batch[0], explicit[0]):
-        assert dparams["bias"].tolist() == [8192.0]
-        assert dparams["weight_x"].tolist() == [[8192.0]]
-    # Not every device adds up a product of half precision in float32 unless asked.
-    backward = jax.make_jaxpr(rnn.backward)(cache, (x.reshape(-1, 1), None))
-    sums = [eqn.outvars[0].aval.dtype for eqn in equations(backward.jaxpr)
-            if eqn.primitive.name == "reduce_sum" or (
-                eqn.primitive.name == "dot_general" and eqn.invars[0].aval.shape[0] == 8192
-                and eqn.outvars[0].aval.shape == (1, 1))]
-    assert set(sums) == {jnp.dtype(jnp.float32)} and len(sums) >= 3
+        assert dparams["bias"].tolist() == [STEPS]
+        assert dparams["weight_x"].tolist() == [[STEPS]]
+    # The bias is summed in float32. The weights' products keep their factors' dtype, by which the units that multiply
+    # matrices are fast and add up in float32: neither rule makes products of float32 of them.
+    gradient = lambda p: jax.vjp(lambda p: jax.vmap(lambda x: rnn(p, x)[0])(x), p)[1](x)  # noqa: E731
+    for jaxpr, of_weights in ((jax.make_jaxpr(rnn.backward)(cache, (x.reshape(-1, 1), None)), {STEPS}),
+                              (jax.make_jaxpr(gradient)(params), {8, STEPS // 8})):
+        eqns = list(equations(jaxpr.jaxpr))
+        products = [eqn for eqn in eqns if eqn.primitive.name == "dot_general"]
+        assert {var.aval.dtype for eqn in products for var in (*eqn.invars, *eqn.outvars)} == {jnp.dtype(dtype)}
+        over_all = [eqn for eqn in products if _contracted(eqn) == of_weights]
+        assert len(over_all) == 2  # dW_x and dW_h
+        sums = [eqn for eqn in eqns if eqn.primitive.name == "reduce_sum" and eqn.invars[0].aval.size >= STEPS]
+        assert [eqn.outvars[0].aval.dtype for eqn in sums] == [jnp.dtype(jnp.float32)]
+
+
+def _contracted(product):
+    axes = product.params["dimension_numbers"][0][0]
+    return {product.invars[0].aval.shape[axis] for axis in axes}
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_the_explicit_passes_of_a_long_scan_sum_in_float32(dtype):
+    params = {"weight": jnp.zeros((1, 1), dtype), "bias": jnp.zeros(1, dtype)}
+    x = jnp.ones((STEPS, 1), dtype)
+    net = network(lambda params, x: jax.lax.scan(lambda _, x_t: (None, dense(params, x_t)), None, x)[1])
+    y, cache = net.forward(params, x)
+    dparams, _ = net.backward(cache, jnp.ones_like(y))
+    assert (dparams["weight"].tolist(), dparams["bias"].tolist()) == ([[STEPS]], [STEPS])
+    assert {leaf.dtype for leaf in jax.tree.leaves(dparams)} == {jnp.dtype(dtype)}
 
 
 class State(NamedTuple):
@@ -405,7 +430,7 @@ def test_one_cell_is_one_op():
 
 @pytest.mark.usefixtures("x64")
 def test_the_cell_in_the_documentation():
-    text = inspect.cleandoc(sys.modules["jaxnn.ops.over_time"].__doc__)
+    text = inspect.cleandoc(sys.modules["jaxnn.ops.cell"].__doc__)
     source = text[text.index("    @cell("):text.index("    h, last =")]
     found = {"cell": cell, "jnp": jnp}
     exec(textwrap.dedent(source), found)
@@ -421,6 +446,7 @@ def parameters(net, **changed):
 
 
 P, X = parameters("lstm"), jnp.ones((4, 2))
+ENTRIES = "{'weight_h': (4*n_hidden, n_hidden), 'weight_x': (4*n_hidden, n_in), 'bias': (4*n_hidden,) or None}"
 
 
 @pytest.mark.parametrize(("op", "args", "words"), [
@@ -430,13 +456,14 @@ P, X = parameters("lstm"), jnp.ones((4, 2))
     (lstm, (P, jnp.ones((4, 2), int)), "lstm expects floating-point x; got int32"),
     (lstm, (P | {"bias": jnp.ones(3)}, X), "lstm expects bias of shape (12,); got (3,)"),
     (lstm, (P | {"weight_x": jnp.ones((3, 2))}, X), "lstm expects weight_x of shape (12, n_in); got (3, 2)"),
-    (lstm, (P | {"weight_h": jnp.ones((9, 3))}, X), "lstm expects weight_h of shape (12, 3); got (9, 3)"),
+    (lstm, (P | {"weight_h": jnp.ones((9, 3))}, X),
+     "lstm expects weight_h of shape (4*n_hidden, n_hidden); got (9, 3)"),
     (lstm, (P | {"weight_h": jnp.ones(9)}, X), "lstm expects weight_h of shape (4*n_hidden, n_hidden); got (9,)"),
     (lstm, (P | {"weight_h": jnp.ones((12, 3), int)}, X), "lstm expects floating-point weight_h; got int32"),
-    (lstm, ({"bias": jnp.ones(3)}, X), "lstm expects params to be ['weight_h', 'weight_x'] (and, if wanted, ['bias']); "
-     "got keys ['bias']"),
+    (lstm, ({"bias": jnp.ones(3)}, X), f"lstm expects params to be {ENTRIES}; got keys ['bias']"),
     (lstm, (P | {"bais": jnp.ones(3)}, X), "lstm expects params to be"),
-    (lstm, ((P,), X), "lstm expects params to be ['weight_h', 'weight_x'] (and, if wanted, ['bias']); got tuple"),
+    (lstm, (P | {"weight_h": None}, X), f"lstm expects params to be {ENTRIES}; got None for ['weight_h']"),
+    (lstm, ((P,), X), f"lstm expects params to be {ENTRIES}; got tuple"),
     (lstm, (P, X, (jnp.ones(2), jnp.ones(3))), "lstm expects h_0 of shape (3,); got (2,)"),
     (lstm, (P, X, (jnp.ones(3), jnp.ones(4))), "lstm expects c_0 of shape (3,); got (4,)"),
     (lstm, (P, X, (jnp.ones(3), jnp.ones(3, int))), "lstm expects floating-point c_0; got int32"),
@@ -446,11 +473,12 @@ P, X = parameters("lstm"), jnp.ones((4, 2))
      "True stands for a step that counts"),
     (rnn, (parameters("rnn"), X, None, [True] * 4), "rnn expects mask, an array of bool; got list"),
     (rnn, (parameters("rnn"), X, None, jnp.ones((4, 2), bool)), "rnn expects mask of shape (4,); got (4, 2)"),
-    (gru, (parameters("gru_reset_after"), X), "gru expects params to be ['weight_h', 'weight_x'] (and, if wanted, "
-     "['bias']); got keys ['bias', 'bias_h', 'weight_h', 'weight_x']"),
+    (gru, (parameters("gru_reset_after"), X), "gru expects params to be {'weight_h': (3*n_hidden, n_hidden), "
+     "'weight_x': (3*n_hidden, n_in), 'bias': (3*n_hidden,) or None}; "
+     "got keys ['bias', 'bias_h', 'weight_h', 'weight_x']"),
     (gru_reset_after, (parameters("gru", bias_h=jnp.ones(4)), X),
      "gru_reset_after expects bias_h of shape (3,); got (4,)"),
-    (mgu, (parameters("rnn"), X), "minimal_gated_unit expects weight_h of shape (6, 3); got (3, 3)"),
+    (mgu, (parameters("rnn"), X), "minimal_gated_unit expects weight_h of shape (2*n_hidden, n_hidden); got (3, 3)"),
 ])
 def test_errors(op, args, words):
     with pytest.raises(ValueError, match=re.escape(words)):
@@ -495,3 +523,5 @@ def test_errors_in_a_cell(op, words):
         broken()
     with pytest.raises(ValueError, match=r"cell expects params to name 'weight_x', which makes z; got \['W'\]"):
         cell(state="h", params={"W": "n_hidden n_in"})
+    with pytest.raises(ValueError, match="cell expects a parameter whose shape names n_hidden; got"):
+        cell(state="h", params={"weight_x": "m n"})
