@@ -1,18 +1,28 @@
 """The cache of a network: it crosses `jit`, `cond` and `scan`, belongs to every network that is the same program, and
 holds what the function closes over, so that nothing of a trace is kept after its end."""
 
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn import dense, network, per_example, relu, sigmoid, squared_error, tanh
+from jaxnn import (
+    dense,
+    network,
+    per_example,
+    relu,
+    sigmoid,
+    squared_error,
+    tanh,
+)
 from jaxnn.explicit.jaxprs import have_same_jaxpr, hoisted
 from tests.compare import assert_close
 from tests.networks import array, weights
 
 P = weights(4, 4)
 X = array(4)
+BATCH = array(3, 4)
 
 
 def remade():
@@ -150,3 +160,56 @@ def test_captured_values_are_the_last_arguments():
         return jax.core.eval_jaxpr(moved.jaxpr, moved.consts, x, scale)[0]
 
     np.testing.assert_allclose(outer(2.0, X), 2 * X + np.arange(4.0), rtol=1e-6)
+
+
+def test_recorded_once_for_the_same_shapes():
+    calls = []
+
+    @network
+    def f(params, x):
+        calls.append(x.shape)
+        return tanh(dense(params, x))
+
+    for _ in range(3):
+        y, cache = f.forward(P, X)
+        f.backward(cache, y)
+    assert calls == [(4,)]
+    with jax.enable_x64(True):
+        f.forward(jax.tree.map(lambda a: a.astype(jnp.float64), P), X.astype(jnp.float64))
+    jax.vmap(lambda x: f.forward(P, x)[0])(BATCH)
+    assert calls == [(4,)] * 2
+
+
+def test_a_function_that_closes_over_a_traced_value_is_recorded_anew():
+    def outer(scale, x):
+        net = network(lambda x: scale * tanh(x))
+        y, cache = net.forward(x)
+        return net.backward(cache, jnp.ones_like(y))[0]
+
+    got = jax.jit(outer)(3.0, X)
+    np.testing.assert_allclose(got, 3 * (1 - jnp.tanh(X) ** 2), rtol=1e-5)
+    kept = []
+
+    def keeping(scale, x):
+        kept.append(network(lambda x: scale * tanh(x)))
+        return kept[0].forward(x)[0]
+
+    jax.jit(keeping)(3.0, X)
+    assert not kept[0]._recordings
+
+
+def test_the_cache_crosses_a_jit_without_tracing_again():
+    traces = []
+    net = network(lambda params, x: relu(dense(params, x)))
+
+    @jax.jit
+    def backward(cache, dy):
+        traces.append(1)
+        return net.backward(cache, dy)
+
+    for x in (X, 2 * X):
+        y, cache = net.forward(P, x)
+        want = net.backward(cache, y)
+        for a, b in zip(jax.tree.leaves(backward(cache, y)), jax.tree.leaves(want), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5)
+    assert traces == [1]
