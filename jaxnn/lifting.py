@@ -142,11 +142,11 @@ def push_forward(name: str, pull_back: Callable, y: Any) -> Callable[[list[Any]]
         try:
             (pushed,) = transposed([tangents[i] for i in used])
         except (NotImplementedError, AssertionError, ValueError) as error:
-            said = str(error).splitlines()[:1] or [""]
+            lines = str(error).splitlines()[:1] or [""]
             raise TypeError(
                 f"backward of '{name}' cannot be transposed: it is not linear in dy, or it calls what "
                 "JAX cannot transpose; if it is linear, use @hand_derived(reverse_only=True) "
-                f"({type(error).__name__}: {said[0]})") from error
+                f"({type(error).__name__}: {lines[0]})") from error
         return pushed
 
     return push

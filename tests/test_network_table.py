@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxnn import (
     by_autodiff,
     dense,
+    look_inside,
     network,
     relu,
     summary,
@@ -118,3 +119,20 @@ def test_parameters_in_the_branches_of_a_cond_count():
 
 def test_a_tied_weight_counts_once():
     assert summary(tied_autoencoder, array(3, 5), array(5)).parameters == 15
+
+
+def test_two_uses_of_one_weight_are_told_apart():
+    siamese, args = next(e for e in EXAMPLES if e.function.__name__ == "siamese")
+    of_embed = [re.sub(r":\d+", "", row.place) + " " + row.step for row in summary(siamese, *args).rows[:6]]
+    assert of_embed == [f"embed, use {n} {op}" for n in (1, 2) for op in ("dense", "tanh", "dense")]
+    report = look_inside(siamese, *args)
+    assert [row.path for row in report.rows] == [
+        row.place for row in summary(siamese, *args).rows if row.backward == "by hand"]
+
+    def deep(layers, x):
+        for params in layers:
+            x = dense(params, x)
+        return x
+
+    places = [row.place for row in summary(deep, [P, P | {"bias": X}], X).rows]
+    assert places[0] == places[1] and "use" not in places[0]  # two weights, one use of each

@@ -1,6 +1,7 @@
 """The table of a network's steps: what each puts out, what parameters it reads, and what it keeps for backward."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -9,14 +10,15 @@ from jax.extend import core
 
 from jaxnn.explicit.program import ForwardOnly, Glue, OpStep, Program, Recompute, Scan, Step
 
-__all__ = ["Row", "rows_of", "table_of"]
+__all__ = ["Row", "rows_of", "table_of", "uses"]
 
 
 class Row(NamedTuple):
     """One step of a network."""
 
     place: str
-    """The named scopes around it, or else the function and line that it was called from."""
+    """The named scopes around it, or else the function and line that it was called from; "use 2" in it where an op is
+    called with the same parameters for the second time."""
     step: str
     """The op's name; of glue, the primitives in it."""
     backward: str
@@ -44,11 +46,25 @@ def rows_of(program: Program) -> tuple[Row, ...]:
         sizes.append(_bytes(atom.aval) if is_new else 0)
         if is_new:
             counted.add(atom)
-    return tuple(_rows(program, "", tree.unflatten(sizes), list(range(len(program.in_avals))), set()))
+    found = list(_rows(program, "", tree.unflatten(sizes), list(range(len(program.in_avals))), set()))
+    places = uses([(row.place, step) for row, step in found])
+    return tuple(row._replace(place=place) for (row, _), place in zip(found, places, strict=True))
+
+
+def uses(steps: Sequence[tuple[str, Step]]) -> list[str]:
+    """The place of each step; with "use 1", "use 2", ... where the same op at one place reads the same parameters, or
+    none, as in the two halves of a Siamese pair."""
+    keys = [(place, step.call.op.name, step.parameters) if isinstance(step, OpStep) else None for place, step in steps]
+    totals, so_far = Counter(keys), Counter[Any]()
+    places = []
+    for key, (place, _) in zip(keys, steps, strict=True):
+        so_far[key] += 1
+        places.append(f"{place}, use {so_far[key]}" if key is not None and totals[key] > 1 else place)
+    return places
 
 
 def _rows(program: Program, prefix: str, sizes: Sequence[Any], origins: Sequence[Any],
-          counted: set[Any]) -> Iterator[Row]:
+          counted: set[Any]) -> Iterator[tuple[Row, Step]]:
     """origins: what each argument of the program is outside of it; counted: the parameters that have been."""
     def origin(slot: int) -> Any:
         return origins[slot] if slot < len(origins) else (program, slot)
@@ -58,17 +74,17 @@ def _rows(program: Program, prefix: str, sizes: Sequence[Any], origins: Sequence
         if isinstance(step, Scan):
             once, each = map(iter, of_step)
             inner = step.inner.tape_tree.unflatten([next(each) if v else next(once) for v in step.is_varying])
-            yield Row(place, f"scan of {step.length} steps", "by hand", _shapes(program, step), 0, 0)
+            yield Row(place, f"scan of {step.length} steps", "by hand", _shapes(program, step), 0, 0), step
             yield from _rows(step.inner, _joined(place, "scan"), inner, list(map(origin, step.ins)), counted)
         elif isinstance(step, Recompute):
             name = "checkpoint; its policy is not kept" if step.has_policy else "checkpoint"
-            yield Row(place, name, "by hand", _shapes(program, step), 0, sum(jax.tree.leaves(of_step)))
+            yield Row(place, name, "by hand", _shapes(program, step), 0, sum(jax.tree.leaves(of_step))), step
             nothing = step.inner.tape_tree.unflatten([0] * step.inner.tape_tree.num_leaves)
             yield from _rows(step.inner, _joined(place, "checkpoint"), nothing, list(map(origin, step.ins)), counted)
         elif not isinstance(step, Glue) or step.differentiable:
             parameters = _new_parameters(step, origin, counted)
             yield Row(place, *_described(step), _shapes(program, step), parameters,
-                      sum(jax.tree.leaves(of_step)), step.nonlinear if isinstance(step, Glue) else ())
+                      sum(jax.tree.leaves(of_step)), step.nonlinear if isinstance(step, Glue) else ()), step
 
 
 def _joined(*places: str) -> str:

@@ -45,7 +45,7 @@ def test_every_number_of_a_small_network():
         assert [g is None for g in got] == [n is None for n in numbers]
         assert [g.norm for g in got if g] == pytest.approx([n for n in numbers if n], rel=1e-5)
         assert row.gain == pytest.approx(numbers[3] / numbers[2], rel=1e-5)
-    assert [(row.path, row.layer, row.shape) for row in report.rows] == [
+    assert [(row.path, row.op, row.shape) for row in report.rows] == [
         ("dense1", "dense", (5, 4)), ("relu1", "relu", (5, 4)), ("dense2", "dense", (5, 2))]
     assert report.rows[0].params.norm == pytest.approx(norm(*first.values()), rel=1e-5)
     assert report.rows[1].params is None
@@ -77,7 +77,7 @@ def test_layers_in_both_modes():
     for train in (False, True):
         report = look_inside(over_examples(net), *args, loss=ops.softmax_cross_entropy, labels=labels,
                              train=train)
-        assert [(row.path, row.layer) for row in report.rows] == [
+        assert [(row.path, row.op) for row in report.rows] == [
             ("conv1", "conv"), ("batchnorm1", "batch_norm" if train else "batch_norm_inference"), ("relu1", "relu"),
             ("flatten1", "flatten"), ("residual1/body/dense1", "dense"),
             *[("residual1/body/dropout1", "dropout")] * train, ("residual1", "add"), ("dense1", "dense")]
@@ -129,7 +129,7 @@ def test_a_cache_of_many_kinds(batch):
 def test_an_op_by_itself():
     report = look_inside(ops.sigmoid, jnp.zeros(4), dy=2 * jnp.ones(4))
     (row,) = report.rows
-    assert (row.layer, row.value.norm, row.cotangent.norm, row.dx.norm) == ("sigmoid", 1, 4, 1)
+    assert (row.op, row.value.norm, row.cotangent.norm, row.dx.norm) == ("sigmoid", 1, 4, 1)
 
 
 # Functions without layers.
@@ -164,7 +164,7 @@ def test_a_plain_function_with_skips_a_scan_and_a_checkpoint(batch):
     report = look_inside(f, params, x, loss=loss)
     places = [row.path.replace(row.path.split(":")[1].split("/")[0], "N") if ":" in row.path else row.path
               for row in report.rows]
-    assert list(zip(places, (row.layer for row in report.rows))) == [
+    assert list(zip(places, (row.op for row in report.rows))) == [
         ("skips_and_loops:N", "dense"), ("skips_and_loops:N", "tanh"), ("skips_and_loops:N/scan", "dense"),
         ("skips_and_loops:N/scan", "tanh"), ("end/checkpoint", "relu"), ("end/checkpoint", "sigmoid")]
 

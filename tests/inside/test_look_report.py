@@ -70,9 +70,9 @@ def test_half_precision(dtype):
 def test_the_table():
     report = look_inside(over_examples(NET), PARAMS, {}, X, dy=jnp.ones((5, 2)))
     lines = str(report).splitlines()
-    assert lines[0] == "y: a layer's value; dy = ∂L/∂y, at the output given; gain = ‖∂L/∂x‖ / ‖dy‖"
+    assert lines[0] == "y: an op's value; dy = ∂L/∂y, at the output given; gain = ‖∂L/∂x‖ / ‖dy‖"
     assert lines[2].split() == [
-        "path", "layer", "shape", "‖y‖", "zero", "dead", "‖cache‖", "zero", "‖dy‖", "zero", "gain",
+        "path", "op", "shape", "‖y‖", "zero", "dead", "‖cache‖", "zero", "‖dy‖", "zero", "gain",
         "‖dparams‖"]
     assert lines[4].split()[:4] == ["dense1", "dense", "(5,", "4)"]
     row = report.rows[1]
@@ -81,7 +81,7 @@ def test_the_table():
         f"{row.dead:.0%}", f"{row.cotangent.norm:.2e}",
         f"{row.cotangent.share_of_zeros:.0%}", f"{row.gain:.2g}"]
     assert lines[-1] == report.verdict
-    assert [line[8:13].strip() for line in lines[2:6]] == ["layer", "-----", "dense", "relu"]
+    assert [line[8:13].strip() for line in lines[2:6]] == ["op", "-----", "dense", "relu"]
     bad = str(look_inside(over_examples(NET), PARAMS, {}, X.at[0].set(jnp.nan), dy=jnp.ones((5, 2))))
     assert bad.splitlines()[4].endswith("4 NaN in y, 3 NaN in cache, 12 NaN in dparams")
 
@@ -89,10 +89,10 @@ def test_the_table():
 def test_json():
     text = look(ops.tanh, logarithm, x=jnp.array([0.0, 1.0]), dy=jnp.ones(2)).to_json()
     found = json.loads(text)
-    assert found["first_bad"] == {"path": "logarithm1", "layer": "logarithm", "where": "value",
+    assert found["first_bad"] == {"path": "logarithm1", "op": "logarithm", "where": "value",
                                   "numbers": {"norm": pytest.approx(-np.log(np.tanh(1)), rel=1e-4), "size": 2,
                                               "zeros": 0, "nans": 0, "infinities": 1}}
-    assert [row["layer"] for row in found["rows"]] == ["tanh", "logarithm"]
+    assert [row["op"] for row in found["rows"]] == ["tanh", "logarithm"]
     assert found["rows"][1]["gain"] > 0 and found["vanishing"] == 1e-3
     assert json.loads(look_inside(ops.tanh, jnp.zeros(2)).to_json())["first_bad"] is None
 

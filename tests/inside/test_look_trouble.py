@@ -46,11 +46,11 @@ def test_fifty_layers_of_sigmoids():
     report = look_inside(over_examples(net), params, {}, jnp.ones((4, 8)))
     assert report.source == "random"
     # σ' at the fixed point of the sigmoid, 0.659: every layer takes its share.
-    gains = [row.gain for row in report.rows if row.layer == "sigmoid"]
+    gains = [row.gain for row in report.rows if row.op == "sigmoid"]
     assert gains[10:] == pytest.approx([0.2247] * 40, rel=1e-2)
     assert report.rows[0].cotangent.norm / report.dy.norm == pytest.approx(np.prod(gains), rel=1e-3)
     assert report.rows[0].cotangent.norm < 1e-30
-    assert "a factor 0.47 for each layer" in report.verdict
+    assert "a factor 0.47 for each op" in report.verdict
     assert str(report).count("vanished") == len(report.vanished) > 80
 
 
