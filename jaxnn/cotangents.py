@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxnn.varying import varying_like
+
 __all__ = ["checked_cotangents", "is_inexact", "leaf_paths", "zero_tangent"]
 
 
@@ -26,9 +28,9 @@ def checked_cotangents(name: str, arguments: tuple[str, ...], args: tuple, cotan
     who = f"backward of '{name}'"
     is_tuple = isinstance(cotangents, tuple | list)
     if not is_tuple or len(cotangents) != len(args):
-        came = f"{len(cotangents)} cotangents" if is_tuple else type(cotangents).__name__
+        actual = f"{len(cotangents)} cotangents" if is_tuple else type(cotangents).__name__
         raise TypeError(
-            f"{who} returned {came}; expected a tuple of {len(args)}, one for each of "
+            f"{who} returned {actual}; expected a tuple of {len(args)}, one for each of "
             f"({', '.join(arguments)}), None where there is no gradient")
     leaves: list[Any] = []
     for argument, arg, cotangent in zip(arguments, args, cotangents, strict=True):
@@ -59,20 +61,20 @@ def _checked(who: str, path: str, x: Any, cotangent: Any, none: bool) -> Any:
             raise TypeError(f"{who}: the cotangent of '{path}' is a {type(cotangent).__name__}; the "
                             "argument is an array")
         cotangent = jnp.asarray(cotangent)
-    dtype, came = x.dtype, cotangent.dtype
+    dtype, found = x.dtype, cotangent.dtype
     if not is_inexact(x):
-        if came == jax.dtypes.float0:
+        if found == jax.dtypes.float0:
             return None
         raise TypeError(
-            f"{who}: the cotangent of '{path}' is {came}{list(cotangent.shape)}; the argument is {dtype}, "
+            f"{who}: the cotangent of '{path}' is {found}{list(cotangent.shape)}; the argument is {dtype}, "
             "which has no gradient: return None in its place")
     if cotangent.shape != x.shape:
         raise TypeError(f"{who}: the cotangent of '{path}' has shape {cotangent.shape}; the argument has "
                         f"shape {x.shape}")
-    loses_part = jnp.issubdtype(came, jnp.complexfloating) and not jnp.issubdtype(dtype, jnp.complexfloating)
-    if not jnp.issubdtype(came, jnp.inexact) or loses_part:
-        raise TypeError(f"{who}: the cotangent of '{path}' has dtype {came}; the argument has dtype {dtype}")
-    return lax.convert_element_type(cotangent, dtype)
+    loses_part = jnp.issubdtype(found, jnp.complexfloating) and not jnp.issubdtype(dtype, jnp.complexfloating)
+    if not jnp.issubdtype(found, jnp.inexact) or loses_part:
+        raise TypeError(f"{who}: the cotangent of '{path}' has dtype {found}; the argument has dtype {dtype}")
+    return varying_like(lax.convert_element_type(cotangent, dtype), x)
 
 
 def leaf_paths(arguments: tuple[str, ...], args: tuple) -> list[str]:

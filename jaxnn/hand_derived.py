@@ -21,7 +21,8 @@ from jaxnn.axes import current_axes
 from jaxnn.checks import InputError
 from jaxnn.cotangents import is_inexact
 from jaxnn.explicit.recording import recorder
-from jaxnn.lifting import agree_on_varying_axes, lift_forward_mode, lift_reverse_mode, value_and_cache
+from jaxnn.lifting import lift_forward_mode, lift_reverse_mode, value_and_cache
+from jaxnn.varying import agree_on_varying_axes
 
 __all__ = ["EXAMPLES", "HandDerived", "Op", "Static", "as_array", "as_static", "bound_arguments", "by_autodiff",
            "hand_derived"]

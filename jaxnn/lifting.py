@@ -15,15 +15,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from jaxnn.axes import Axes, bound_axes
 from jaxnn.cotangents import checked_cotangents, is_inexact, leaf_paths, zero_tangent
 from jaxnn.linearity import why_not_linear
 
-__all__ = ["agree_on_varying_axes", "check_linear", "lift_forward_mode", "lift_reverse_mode", "push_forward",
-           "split_arrays", "value_and_cache"]
+__all__ = ["check_linear", "lift_forward_mode", "lift_reverse_mode", "push_forward", "split_arrays", "value_and_cache"]
 
 Run = Callable[..., Any]  # (*args) -> (value, cache)
 Lift = Callable[[Run, Axes], Callable]  # axes: those bound where the op is called
@@ -144,30 +142,14 @@ def push_forward(name: str, pull_back: Callable, y: Any) -> Callable[[list[Any]]
         try:
             (pushed,) = transposed([tangents[i] for i in used])
         except (NotImplementedError, AssertionError, ValueError) as error:
-            said = str(error).splitlines()[:1] or [""]
+            lines = str(error).splitlines()[:1] or [""]
             raise TypeError(
                 f"backward of '{name}' cannot be transposed: it is not linear in dy, or it calls what "
                 "JAX cannot transpose; if it is linear, use @hand_derived(reverse_only=True) "
-                f"({type(error).__name__}: {said[0]})") from error
+                f"({type(error).__name__}: {lines[0]})") from error
         return pushed
 
     return push
-
-
-def agree_on_varying_axes(args: tuple) -> tuple:
-    """Inside `shard_map` an op's arguments must vary over the same mesh axes.
-
-    A replicated weight that meets a sharded example is cast to vary; the cast transposes to the sum
-    over devices, which sums the weight's gradient.
-    """
-    leaves, tree = jax.tree.flatten(args)
-    varying = [_varying_axes(x) for x in leaves]
-    union = frozenset[str]().union(*varying)
-    if not union:
-        return args
-    return jax.tree.unflatten(tree, [
-        lax.pcast(x, tuple(sorted(union - axes)), to="varying") if union - axes else x
-        for x, axes in zip(leaves, varying, strict=True)])
 
 
 def value_and_cache(name: str, out: Any) -> tuple[Any, Any]:
@@ -175,10 +157,6 @@ def value_and_cache(name: str, out: Any) -> tuple[Any, Any]:
     if not isinstance(out, tuple) or len(out) != 2:
         raise TypeError(f"forward of '{name}' returned {type(out).__name__}; expected the pair (value, cache)")
     return out
-
-
-def _varying_axes(x: Any) -> frozenset[str]:
-    return getattr(getattr(jax.typeof(x), "manual_axis_type", None), "varying", frozenset())
 
 
 def _value_of(name: str, run: Run) -> Callable:

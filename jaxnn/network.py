@@ -18,10 +18,12 @@ from jaxnn.axes import Axes, current_axes
 from jaxnn.checks import InputError, expect, expect_like
 from jaxnn.cotangents import is_inexact
 from jaxnn.explicit.build import build
+from jaxnn.explicit.jaxprs import have_same_jaxpr, hoisted
 from jaxnn.explicit.program import Program
 from jaxnn.explicit.recording import is_users, record, typed
 from jaxnn.explicit.table import Row, rows_of, table_of
 from jaxnn.hand_derived import Op, bound_arguments
+from jaxnn.varying import varying_like, zeros_like_aval
 
 __all__ = ["Cache", "Network", "network"]
 
@@ -30,7 +32,9 @@ _KEPT = 64  # recordings of one network, the oldest of which is forgotten
 
 def network(f: Callable) -> "Network":
     """The function f with explicit passes. It may call ops, layers and jnp, and use `jit`, `vmap`, `checkpoint`, `scan`
-    and `cond`; pytrees, integers, PRNG keys and None are among its arguments.
+    and `cond`; pytrees, integers, PRNG keys and None are among its arguments. A `checkpoint` runs again whole, whatever
+    its policy: the gradient is the same, the memory may be less and the time more. In a `cond` the ops go by the rules
+    that JAX applies.
 
     Positional arguments are arrays or pytrees of them, keyword-only arguments are static. The backward pass gives a
     cotangent for each positional argument, in its structure: zeros where nothing is read, None for what has no
@@ -97,7 +101,8 @@ class Network(Op):
 
     def recorded(self, args: tuple, static: dict[str, Any], *, references: bool = False, watched: bool = False,
                  axes: Axes = ()) -> tuple["Recording", list[Any]]:
-        """The recording of the function at these shapes, made once for each, and the leaves of the arguments.
+        """The recording of the function at these shapes, made once for each, and the values that it reads: the leaves
+        of the arguments, and what the function closes over of a surrounding trace.
 
         references: with the ops' references. watched: the ops' values are on the tape. axes: (name, size) of named axes
         that no `vmap` binds, for a table alone.
@@ -110,9 +115,11 @@ class Network(Op):
         key = (references, watched, axes, tree, tuple(map(_aval, leaves)), choices, current_axes(), settings)
         found = self._recordings.get(key)
         if found is None:
-            found = _record(self, args, static, references, watched, axes)
+            found, captured = _record(self, args, static, references, watched, axes)
             # A function that closes over values of a surrounding trace is a different function in the next trace.
-            if not any(isinstance(c, jax.core.Tracer) for c in found.closed.consts):
+            if captured:
+                leaves += captured
+            else:
                 if len(self._recordings) >= _KEPT:
                     self._recordings.pop(next(iter(self._recordings)))
                 self._recordings[key] = found
@@ -126,7 +133,11 @@ class Network(Op):
 
 
 class Recording:
-    """A network at fixed shapes: its program and the structures of its arguments and its value."""
+    """A network at fixed shapes: its program and the structures of its arguments and its value.
+
+    Two are equal if they are the same program, whatever their names and lines: the caches of a network that is made
+    anew in each branch of a `cond`, or in each step of a `scan`, are of one type.
+    """
 
     def __init__(self, name: str, closed: Any, args_tree: Any, y: Any, watched: bool, axes: Axes):
         self.name, self.closed, self.args_tree = name, closed, args_tree
@@ -136,7 +147,20 @@ class Recording:
 
     @functools.cached_property
     def program(self) -> Program:
-        return build(self.closed, watched=self._watched, axes=self._axes)
+        return build(self.closed, n_moving=self.args_tree.num_leaves, watched=self._watched, axes=self._axes)
+
+    @functools.cached_property
+    def _key(self) -> tuple:
+        kinds = tuple(eqn.primitive.name for eqn in self.closed.jaxpr.eqns)
+        shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(self.y))
+        return self.args_tree, self.y_tree, shapes, self._watched, self._axes, kinds
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Recording) and self._key == other._key
+                                 and have_same_jaxpr(self.closed, other.closed))
+
+    def __hash__(self) -> int:
+        return hash(self._key)
 
     @functools.cached_property
     def rows(self) -> tuple[Row, ...]:
@@ -145,13 +169,13 @@ class Recording:
     def cotangent_leaves(self, who: str, dy: Any) -> list[Any]:
         """dy for each leaf of the value; None stands for one without a derivative."""
         leaves = expect_like(who, "dy", "y", dy, self.y)
-        return [None if d is None or not is_inexact(y) else d.astype(y.dtype)
+        return [None if d is None or not is_inexact(y) else varying_like(d.astype(y.dtype), y)
                 for d, y in zip(leaves, jax.tree.leaves(self.y), strict=True)]
 
     def cotangents(self, found: list[Any]) -> tuple[Any, ...]:
         """One for each argument, in its structure."""
-        filled = [jax.numpy.zeros(aval.shape, aval.dtype) if d is None and is_inexact(aval) else d
-                  for d, aval in zip(found, self.program.in_avals, strict=True)]
+        filled = [zeros_like_aval(aval) if d is None and is_inexact(aval) else d
+                  for d, aval in zip(found, self.program.in_avals, strict=True)][:self.args_tree.num_leaves]
         trees = jax.tree.unflatten(self.args_tree, range(len(filled)))
         return tuple(None if all(filled[i] is None for i in jax.tree.leaves(tree)) and jax.tree.leaves(tree)
                      else jax.tree.map(filled.__getitem__, tree) for tree in trees)
@@ -173,7 +197,8 @@ class Cache:
 
 
 def _record(net: Network, args: tuple, static: dict[str, Any], references: bool, watched: bool,
-            axes: Axes) -> Recording:
+            axes: Axes) -> tuple[Recording, list[Any]]:
+    """The recording, and the values of a surrounding trace that the function closes over."""
     f = net.function
     changed: list[str] = []
 
@@ -208,7 +233,8 @@ def _record(net: Network, args: tuple, static: dict[str, Any], references: bool,
     if changed:
         raise InputError(net.name, f"changes its argument '{changed[0]}'; return new values in place of that, for a "
                          "traced function is run once and not at each call")
-    return Recording(net.name, closed, jax.tree.structure(args), y, watched, (*axes, *current_axes()))
+    closed, captured = hoisted(closed)
+    return Recording(net.name, closed, jax.tree.structure(args), y, watched, (*axes, *current_axes())), captured
 
 
 def _is_array(leaf: Any) -> bool:

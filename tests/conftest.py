@@ -40,9 +40,9 @@ if not jax.config.jax_compilation_cache_dir:
 # alone: they are compiled by XLA's plain emitters, in two thirds of the time (tests.compare.PLAIN_EMITTERS). A file
 # that looks at HLO, memory, cost or the program of a training step does not belong here.
 ABOUT_VALUES = (
-    "ops/*", "layers/*", "gradients/*.py", "gradients/*/*.py", "inside/test_look.py", "inside/test_each_op.py",
+    "ops/*", "layers/*", "gradients/*.py", "gradients/*/*.py", "inside/test_each_op.py",
     "experiments/test_compare_mutation.py", "experiments/test_mutants_sample.py", "test_axes.py", "test_network*.py",
-    "test_traps.py", "test_ground_truth*",
+    "test_traps.py", "test_ground_truth*", "inside/test_look*.py",
     "test_hand_derived.py", "test_hand_derived_dtypes.py", "test_hand_derived_refusals.py",
     "test_hand_derived_reverse_only.py", "test_hand_derived_sharding.py", "test_hand_derived_transformations.py",
     "test_linearity.py")

@@ -30,7 +30,7 @@ import numpy as np
 import optax
 
 from experiments.shared import figures
-from experiments.shared.knobs import Configuration, knob
+from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import percent, progress, say
 from experiments.shared.trials import draw_batches, start_trials, train_trials
 from jaxnn import Dense, Sequential, relu, summary
@@ -48,14 +48,14 @@ CHOICES = ("auto", "signs", "digits")
 class Knobs(Configuration):
     data: str = knob("auto", "the course's hands where their file is found, else scikit-learn's digits",
                      choices=CHOICES)
-    seed: int = knob(0, "of the weights, the batches and the split of the digits: a network that learns", at_least=0)
-    hidden: tuple[int, ...] = knob((25, 12), "units of the hidden layers: the course's", at_least=1)
-    epochs: int = knob(1500, "the course's; its 2021 edition has 100", at_least=1)
-    batch_size: int = knob(32, "the course's", at_least=1)
-    learning_rate: float = knob(0.0001, "of Adam: the course's", above=0)
-    trials: int = knob(8, "networks of other seeds, among which those that die are counted", at_least=1)
-    trial_epochs: int = knob(10, "of those: enough to show which of them still learn", at_least=1)
-    every: int = knob(100, "epochs between two lines of the table, as in the course", at_least=1)
+    seed: int = random_seed(0, "of the weights, the batches and the split of the digits: a network that learns")
+    hidden: tuple[int, ...] = count((25, 12), "units of the hidden layers: the course's")
+    epochs: int = count(1500, "the course's; its 2021 edition has 100")
+    batch_size: int = count(32, "the course's")
+    learning_rate: float = positive(0.0001, "of Adam: the course's")
+    trials: int = count(8, "networks of other seeds, among which those that die are counted")
+    trial_epochs: int = count(10, "of those: enough to show which of them still learn")
+    every: int = count(100, "epochs between two lines of the table, as in the course")
 
 
 class Examples(NamedTuple):

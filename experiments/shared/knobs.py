@@ -15,7 +15,7 @@ from typing import Any
 
 from jaxnn.checks import InputError
 
-__all__ = ["Configuration", "add_options", "from_options", "knob"]
+__all__ = ["Configuration", "add_options", "count", "from_options", "knob", "positive", "random_seed"]
 
 KINDS = {int: "an integer", float: "a number", str: "a word"}
 
@@ -32,6 +32,21 @@ def knob(default: Any, reason: str, *, at_least: float | None = None, above: flo
     """
     limits = {"at_least": at_least, "above": above, "below": below, "choices": choices}
     return dataclasses.field(default=default, metadata={"reason": reason, **limits})
+
+
+def count(default: Any, reason: str) -> Any:
+    """A knob that counts: steps, units, trials, the size of a batch; at least one."""
+    return knob(default, reason, at_least=1)
+
+
+def positive(default: Any, reason: str) -> Any:
+    """A knob above zero: a learning rate, a standard deviation."""
+    return knob(default, reason, above=0)
+
+
+def random_seed(default: int, reason: str) -> Any:
+    """The knob of what is drawn at random: 0 or more."""
+    return knob(default, reason, at_least=0)
 
 
 class Configuration:

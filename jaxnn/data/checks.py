@@ -56,6 +56,6 @@ def check_examples(x: Any, y: Any = None, *, n_classes: int | None = None) -> No
 
 
 def _wrong(
-    wanted: str, came: str, todo: str, *, kind: type[Exception] = ValueError
+    expected: str, actual: str, advice: str, *, kind: type[Exception] = ValueError
 ) -> Exception:
-    return kind(f"check_examples expects {wanted}; got {came}; {todo}")
+    return kind(f"check_examples expects {expected}; got {actual}; {advice}")

@@ -27,9 +27,9 @@ def data_directory(given: str | Path | None = None) -> Path:
             continue
         path = Path(name).expanduser()
         if not path.is_dir():
-            came = "a file" if path.exists() else "nothing there"
+            actual = "a file" if path.exists() else "nothing there"
             raise MissingData(
-                f"{source} expects an existing directory at {path}; got {came}; "
+                f"{source} expects an existing directory at {path}; got {actual}; "
                 "create it or name another"
             )
         return path

@@ -63,9 +63,9 @@ def _read(scipy_io: Any, path: Path) -> dict[str, np.ndarray]:
     try:
         declared = {name: shape for name, shape, _ in scipy_io.whosmat(path)}
         if wrong := [name for name, shape in SHAPES.items() if declared.get(name) != shape]:
-            came = {name: declared.get(name, "nothing") for name in wrong}
+            actual = {name: declared.get(name, "nothing") for name in wrong}
             raise _bad(path, f"{', '.join(f'{name} {SHAPES[name]}' for name in wrong)}",
-                       ", ".join(f"{name} {shape}" for name, shape in came.items()),
+                       ", ".join(f"{name} {shape}" for name, shape in actual.items()),
                        "check that this is the right file")
         read = scipy_io.loadmat(path, variable_names=list(SHAPES))
         arrays = {name: np.asarray(read[name], np.float64) for name in SHAPES}
@@ -84,5 +84,5 @@ def _read(scipy_io: Any, path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _bad(who: object, wanted: str, came: object, todo: str) -> BadFile:
-    return BadFile(f"{who} expects {wanted}; got {came}; {todo}")
+def _bad(who: object, expected: str, actual: object, advice: str) -> BadFile:
+    return BadFile(f"{who} expects {expected}; got {actual}; {advice}")

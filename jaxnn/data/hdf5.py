@@ -64,26 +64,25 @@ def read_hdf5(
         raise FileNotFoundError(f"{path} expects an HDF5 file; got no such file; check the path")
     # A directory cannot be read, and reading from a pipe would wait for ever.
     if not path.is_file():
-        came = "a directory" if path.is_dir() else "something other than a regular file"
-        raise _bad(path, "an HDF5 file", came, "name the file itself")
+        kind = "a directory" if path.is_dir() else "something other than a regular file"
+        raise _bad(path, "an HDF5 file", kind, "name the file itself")
     with path.open("rb"):  # a file that we may not read is refused as that, not as damaged
         size = path.stat().st_size
     if not h5py.is_hdf5(path):
-        came = f"{size:,} bytes without the HDF5 signature"
-        raise _bad(path, "an HDF5 file", came,
+        raise _bad(path, "an HDF5 file", f"{size:,} bytes without the HDF5 signature",
                    "get it again (a web page may have been saved in its place)")
     try:
         file = h5py.File(path, "r")
     except Exception as error:  # damaged files raise many kinds
-        came = f"{size:,} bytes that do not open ({_first_line(error)})"
-        raise _bad(path, "a whole HDF5 file", came, "get it again, it may be truncated") from error
+        raise _bad(path, "a whole HDF5 file", f"{size:,} bytes that do not open ({_first_line(error)})",
+                   "get it again, it may be truncated") from error
     with file:
         return {name: _read(h5py, file, name, field, size, max_bytes)
                 for name, field in fields.items()}
 
 
-def _bad(who: object, wanted: str, came: object, todo: str) -> BadFile:
-    return BadFile(f"{who} expects {wanted}; got {came}; {todo}")
+def _bad(who: object, expected: str, actual: object, advice: str) -> BadFile:
+    return BadFile(f"{who} expects {expected}; got {actual}; {advice}")
 
 
 def _first_line(error: Exception) -> str:
@@ -139,12 +138,12 @@ def _stored_here(h5py: Any, file: Any, name: str, who: str) -> Any:
 
 def _as_declared(dataset: Any, field: Field, who: str) -> int:
     """Compares dtype and shape with the field's; returns the declared size in bytes."""
-    wanted, came = np.dtype(field.dtype), dataset.dtype
-    any_length = wanted.kind == "S" and wanted.itemsize == 0
-    alike = came.kind == "S" if any_length else came.newbyteorder("=") == wanted
-    if came.hasobject or not alike:  # objects lead elsewhere, whatever was declared
-        what = "references or values of variable length" if came.hasobject else came
-        raise _bad(who, f"dtype {'S' if any_length else wanted}", what,
+    declared, stored = np.dtype(field.dtype), dataset.dtype
+    any_length = declared.kind == "S" and declared.itemsize == 0
+    alike = stored.kind == "S" if any_length else stored.newbyteorder("=") == declared
+    if stored.hasobject or not alike:  # objects lead elsewhere, whatever was declared
+        kind = "references or values of variable length" if stored.hasobject else stored
+        raise _bad(who, f"dtype {'S' if any_length else declared}", kind,
                    "convert it and save it again")
     shape = dataset.shape
     fits = shape is not None and len(shape) == len(field.shape) and all(
@@ -153,7 +152,7 @@ def _as_declared(dataset: Any, field: Field, who: str) -> int:
         sizes = ", ".join("any" if n is None else str(n) for n in field.shape)
         raise _bad(who, f"shape ({sizes}{',' if len(field.shape) == 1 else ''})",
                    "no data" if shape is None else shape, "check that this is the right file")
-    return int(math.prod(shape) * came.itemsize)
+    return int(math.prod(shape) * stored.itemsize)
 
 
 def _within_bounds(
@@ -214,6 +213,6 @@ def _chunks_within_bounds(
         if DEFLATE in filters and not skipped >> filters.index(DEFLATE) & 1:
             raw = zlib.decompressobj().decompress(raw, chunk_bytes + CHECKSUM_BYTES + 1)
         if len(raw) - chunk_bytes not in (0, CHECKSUM_BYTES):
-            came = "more" if len(raw) > chunk_bytes else f"{len(raw):,}"
-            raise _bad(who, f"chunks of {chunk_bytes:,} bytes", f"one that inflates to {came}",
+            inflated = "more" if len(raw) > chunk_bytes else f"{len(raw):,}"
+            raise _bad(who, f"chunks of {chunk_bytes:,} bytes", f"one that inflates to {inflated}",
                        "get the file again, it is damaged or made to exhaust memory")

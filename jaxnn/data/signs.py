@@ -126,10 +126,9 @@ def _picture(image: Any, path: Path, archive: tarfile.TarFile, member: tarfile.T
     except Exception as error:  # damaged pictures raise many kinds
         raise _bad(who, "a JPEG picture", f"{member.size:,} bytes that do not decode ({error})") from error
     if pixels is None:
-        came = f"{shape[0]} by {shape[1]}, {shape[2]}"
-        raise _bad(who, f"a picture of {PIXELS} by {PIXELS} pixels, RGB", came)
+        raise _bad(who, f"a picture of {PIXELS} by {PIXELS} pixels, RGB", f"{shape[0]} by {shape[1]}, {shape[2]}")
     return pixels
 
 
-def _bad(who: object, wanted: str, came: str) -> BadFile:
-    return BadFile(f"{who} expects {wanted}; got {came}; get the file again")
+def _bad(who: object, expected: str, actual: str) -> BadFile:
+    return BadFile(f"{who} expects {expected}; got {actual}; get the file again")

@@ -1,6 +1,7 @@
 """From a jaxpr with ops in it to a program: which equations are ops, loops and recomputed parts, and which are glue."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -12,9 +13,12 @@ from jax.extend import core
 
 from jaxnn.axes import Axes, unbound
 from jaxnn.cotangents import is_inexact
-from jaxnn.explicit.program import ForwardOnly, Glue, OpStep, Program, Recompute, Scan, Step, evaluate
+from jaxnn.explicit.jaxprs import evaluate
+from jaxnn.explicit.parameters import REARRANGED, parameters_read
+from jaxnn.explicit.program import ForwardOnly, Glue, OpStep, Program, Recompute, Scan, Step
 from jaxnn.explicit.recording import is_users, op_primitive
 from jaxnn.linearity import dependence, equations, is_linear, opened
+from jaxnn.varying import zeros_like_aval
 
 __all__ = ["build", "line_of", "scopes_of"]
 
@@ -31,10 +35,13 @@ class _Equation(NamedTuple):
     place: str
 
 
-def build(closed: Any, *, watched: bool = False, axes: Axes = ()) -> Program:
-    """The program of a closed jaxpr. watched: the values of its ops are on the tape too. axes: named axes around it
-    that no `vmap` binds, (name, size), for a table alone."""
-    return _Builder(watched, axes).program(closed.jaxpr, closed.consts)
+def build(closed: Any, *, n_moving: int | None = None, watched: bool = False, axes: Axes = ()) -> Program:
+    """The program of a closed jaxpr.
+
+    n_moving: how many of its arguments, the first ones, have a gradient; all by default. watched: the values of its ops
+    are on the tape too. axes: named axes around it that no `vmap` binds, (name, size), for a table alone.
+    """
+    return _Builder(watched, axes).program(closed.jaxpr, closed.consts, n_moving)
 
 
 class _Builder:
@@ -45,6 +52,7 @@ class _Builder:
         self.avals: list[Any] = []
         self.constants: dict[int, Any] = {}
         self.moving: set[int] = set()
+        self.rearranged: dict[int, int] = {}  # the slot of an array, of the slot of the same numbers in another place
 
     def slot(self, aval: Any) -> int:
         self.avals.append(aval)
@@ -55,9 +63,9 @@ class _Builder:
         self.constants[slot] = value if hasattr(value, "shape") else np.asarray(value, aval.dtype)
         return slot
 
-    def program(self, jaxpr: Any, consts: Sequence[Any]) -> Program:
+    def program(self, jaxpr: Any, consts: Sequence[Any], n_moving: int | None = None) -> Program:
         ins = [self.slot(var.aval) for var in jaxpr.invars]
-        self.moving.update(slot for slot in ins if is_inexact(self.avals[slot]))
+        self.moving.update(slot for slot in ins[:n_moving] if is_inexact(self.avals[slot]))
         flat: list[_Equation] = []
         outs = self.flatten(jaxpr, consts, ins, "", flat)
         steps = self.steps(flat, outs)
@@ -65,8 +73,9 @@ class _Builder:
         written = (slot for slot in range(len(ins), len(self.avals)) if slot not in self.constants)
         order = [*ins, *self.constants, *written]
         numbers = {slot: n for n, slot in enumerate(order)}
-        renumbered = [dataclasses.replace(step, ins=tuple(numbers[slot] for slot in step.ins),
-                                          outs=tuple(numbers[slot] for slot in step.outs)) for step in steps]
+        renumbered = [dataclasses.replace(
+            step, ins=tuple(numbers[slot] for slot in step.ins), outs=tuple(numbers[slot] for slot in step.outs),
+            parameters=tuple((numbers.get(source, source), n) for source, n in step.parameters)) for step in steps]
         return Program(tuple(self.avals[slot] for slot in ins), tuple(self.constants.values()), tuple(renumbered),
                        tuple(numbers[slot] for slot in outs), tuple(self.avals[slot] for slot in order), self.axes)
 
@@ -89,6 +98,8 @@ class _Builder:
                 outs = tuple(self.slot(var.aval) for var in eqn.outvars)
                 if self.moving.intersection(read_slots):
                     self.moving.update(slot for slot in outs if is_inexact(self.avals[slot]))
+                if eqn.primitive.name in REARRANGED and read_slots:
+                    self.rearranged[outs[0]] = self.rearranged.get(read_slots[0], read_slots[0])
                 flat.append(_Equation(eqn, read_slots, outs, scope))
             slots.update(zip(eqn.outvars, outs, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
@@ -111,15 +122,16 @@ class _Builder:
     def step(self, run: list[_Equation], live: tuple[int, ...]) -> Step:
         first = run[0]
         name, params = first.eqn.primitive.name, first.eqn.params
+        parameters = tuple(self.parameters(run))
         if first.eqn.primitive is op_primitive:
-            return OpStep(first.ins, first.outs, first.place, params["line"], params["call"], self.watched)
+            return OpStep(first.ins, first.outs, first.place, params["line"], parameters, params["call"], self.watched)
         line = line_of(first.eqn)
         if not _is_glue(first):
             if name == "while":
-                return ForwardOnly(first.ins, first.outs, first.place, line, first.eqn)
+                return ForwardOnly(first.ins, first.outs, first.place, line, parameters, first.eqn)
             inner = _Builder(self.watched, self.axes).program(*opened(params["jaxpr"]))
             if name in _RECOMPUTED:
-                return Recompute(first.ins, first.outs, first.place, line, inner)
+                return Recompute(first.ins, first.outs, first.place, line, (), inner, params.get("policy") is not None)
             return _scan(first, inner, line)
         written = {slot for e in run for slot in e.outs}
         ins = tuple(dict.fromkeys(slot for e in run for slot in e.ins if slot not in written))
@@ -128,8 +140,18 @@ class _Builder:
         passes = _passes(self.axes, run, ins, live, [self.avals[slot] for slot in ins],
                          [i for i, slot in enumerate(ins) if slot in moving],
                          [i for i, slot in enumerate(live) if slot in moving])
-        return Glue(ins, live, first.place, line, tuple(dict.fromkeys(_name(e.eqn) for e in run)), tuple(nonlinear),
+        names = tuple(dict.fromkeys(_name(e.eqn) for e in run))
+        return Glue(ins, live, first.place, line, parameters, names, tuple(nonlinear),
                     not moving.isdisjoint(live), *passes)
+
+    def parameters(self, run: list[_Equation]) -> Iterator[tuple[Any, int]]:
+        for equation in run:
+            for source, n in parameters_read(equation.eqn, equation.ins):
+                if source in self.rearranged:
+                    slot = self.rearranged[source]
+                    yield slot, math.prod(self.avals[slot].shape)
+                else:
+                    yield source, n
 
     def is_linear(self, equation: _Equation) -> bool:
         """Whether an equation is linear, or a sum with constants, in what carries a gradient."""
@@ -191,7 +213,7 @@ def _backward_pass(backward: Any, n_kept: int, dy_avals: Sequence[Any], n_ins: i
 
     def pass_back(kept: list[Any], dy: list[Any]) -> list[Any]:
         given = [dy[i] for i in smooth_outs]
-        filled = [jnp.zeros(aval.shape, aval.dtype) if d is None else d
+        filled = [zeros_like_aval(aval) if d is None else d
                   for d, aval in zip(given, dy_avals, strict=True)]
         found: list[Any] = [None] * n_ins
         cotangents = core.jaxpr_as_fun(backward)(*kept, *filled)
@@ -231,8 +253,8 @@ def _scan(equation: _Equation, inner: Program, line: str) -> Scan:
             values.update(zip(e.outvars, evaluate(e, list(map(read, e.invars))), strict=True))
         return [read(atom) for atom, varies in zip(kept, is_varying, strict=True) if not varies]
 
-    return Scan(equation.ins, equation.outs, equation.place, line, inner, n_consts, n_carry, eqn.params["length"],
-                eqn.params["reverse"], is_varying, invariants)
+    return Scan(equation.ins, equation.outs, equation.place, line, (), inner, n_consts, n_carry, eqn.params["length"],
+                eqn.params["reverse"], eqn.params["unroll"], is_varying, invariants)
 
 
 def _name(eqn: Any) -> str:

@@ -11,21 +11,22 @@ keeps its arguments and runs forward again. `jit` is opened. `cond` is glue that
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend import core
 
 from jaxnn.axes import Axes, unbound
 from jaxnn.checks import InputError
 from jaxnn.cotangents import is_inexact
+from jaxnn.explicit.jaxprs import evaluate
 from jaxnn.explicit.recording import Call
+from jaxnn.varying import zeros_like_aval
 
-__all__ = ["ForwardOnly", "Glue", "OpStep", "Program", "Recompute", "Scan", "Step", "evaluate", "op_backward"]
+__all__ = ["ForwardOnly", "Glue", "OpStep", "Program", "Recompute", "Scan", "Step", "op_backward"]
 
 Slot = int  # the number of a value in a program
 
@@ -47,6 +48,9 @@ class Step:
     """The named scopes around it: "encoder/dense1"; "" without any."""
     line: str
     """The function and line that it was called from: "siamese:12"."""
+    parameters: tuple[tuple[Hashable, int], ...]
+    """For each array of parameters that its ops read: its slot, or what is made inside; and how many numbers it
+    holds."""
 
     def forward(self, values: list[Any]) -> tuple[list[Any], Any]:
         """(values of the outs, the tape: arrays that are kept for backward)."""
@@ -70,7 +74,7 @@ class OpStep(Step):
         return y, [*cache, *y] if self.watched else cache
 
     def backward(self, tape, dy, op_backward):
-        filled = [jnp.zeros(aval.shape, aval.dtype) if d is None and is_inexact(aval) else d
+        filled = [zeros_like_aval(aval) if d is None and is_inexact(aval) else d
                   for d, aval in zip(dy, self.call.out_avals, strict=True)]
         with _at(self):
             return op_backward(self, tape, filled)
@@ -120,19 +124,21 @@ class ForwardOnly(Step):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Recompute(Step):
-    """A `jax.checkpoint`: its arguments are kept, and its forward pass is run again for the backward pass."""
+    """A `jax.checkpoint`: its arguments are kept, and its forward pass is run again for the backward pass.
+
+    All of it: a policy, by which JAX keeps some of the values inside, is passed over. The gradient is the same.
+    """
 
     inner: "Program"
+    has_policy: bool
 
     def forward(self, values):
         return self.inner.forward(values)[0], list(values)
 
     def backward(self, tape, dy, op_backward):
         # Behind a barrier, or the compiler finds the first forward pass again and keeps all of it after all.
-        smooth = [i for i, value in enumerate(tape) if is_inexact(value)]
-        values = list(tape)
-        for i, value in zip(smooth, lax.optimization_barrier([tape[i] for i in smooth]), strict=True):
-            values[i] = value
+        # One for each value: together they would all vary over the mesh axes over which one of them varies.
+        values = [lax.optimization_barrier(value) if is_inexact(value) else value for value in tape]
         return self.inner.backward(self.inner.forward(values)[1], dy, op_backward)
 
 
@@ -142,7 +148,7 @@ class Scan(Step):
 
         ds_{t-1}, dx_t, dc += J_tᵀ (ds_t, dy_t)        from the last step to the first
 
-    What f keeps that is the same at all times, a weight, is kept once.
+    What f keeps that is the same at all times, a weight, is kept once. dc is summed in float32 at least.
     """
 
     inner: "Program"
@@ -150,6 +156,7 @@ class Scan(Step):
     n_carry: int
     length: int
     reverse: bool
+    unroll: Any
     is_varying: tuple[bool, ...]
     """Of the arrays on the inner tape: whether they differ from step to step."""
     invariants: Callable
@@ -164,7 +171,7 @@ class Scan(Step):
             varying = [leaf for leaf, v in zip(jax.tree.leaves(tape), self.is_varying, strict=True) if v]
             return out[:self.n_carry], (out[self.n_carry:], varying)
 
-        last, (ys, each) = lax.scan(step, carry, xs, self.length, self.reverse)
+        last, (ys, each) = lax.scan(step, carry, xs, self.length, self.reverse, self.unroll)
         return [*last, *ys], (self.invariants(consts), each)
 
     def backward(self, tape, dy, op_backward):
@@ -175,9 +182,6 @@ class Scan(Step):
         carried = [i for i in range(self.n_carry) if is_inexact(out_avals[i])]
         stacked = [i for i in range(self.n_carry, len(out_avals)) if dy[i] is not None]
 
-        def zeros(aval: Any) -> Any:
-            return jnp.zeros(aval.shape, aval.dtype)
-
         def step(sums: tuple[list[Any], list[Any]], at_t: tuple[list[Any], list[Any]]) -> Any:
             (dcarry, dconsts), (varying, dy_t) = sums, at_t
             constant, changing = iter(once), iter(varying)
@@ -186,14 +190,16 @@ class Scan(Step):
             for i, d in (*zip(carried, dcarry, strict=True), *zip(stacked, dy_t, strict=True)):
                 d_out[i] = d
             found, kept = self.inner.backward(self.inner.tape_tree.unflatten(leaves), d_out, op_backward)
-            filled = [zeros(avals[i]) if d is None else d for i, d in enumerate(found)]
-            totals = [total + filled[i] for total, i in zip(dconsts, consts, strict=True)]
+            filled = [zeros_like_aval(avals[i]) if d is None else d for i, d in enumerate(found)]
+            totals = [total + filled[i].astype(total.dtype) for total, i in zip(dconsts, consts, strict=True)]
             return ([filled[self.n_consts + i] for i in carried], totals), ([filled[i] for i in slices], kept)
 
-        start = ([zeros(out_avals[i]) if dy[i] is None else dy[i] for i in carried], [zeros(avals[i]) for i in consts])
+        start = ([zeros_like_aval(out_avals[i]) if dy[i] is None else dy[i] for i in carried],
+                 [_wide(zeros_like_aval(avals[i])) for i in consts])
         (dcarry, dconsts), (dslices, kept) = lax.scan(
-            step, start, (each, [dy[i] for i in stacked]), self.length, not self.reverse)
+            step, start, (each, [dy[i] for i in stacked]), self.length, not self.reverse, self.unroll)
         cotangents: list[Any] = [None] * len(avals)
+        dconsts = [d.astype(avals[i].dtype) for i, d in zip(consts, dconsts, strict=True)]
         places = [*consts, *(self.n_consts + i for i in carried), *slices]
         for i, d in zip(places, [*dconsts, *dcarry, *dslices], strict=True):
             cotangents[i] = d
@@ -274,6 +280,11 @@ class Program:
                 yield from step.inner.walk()
 
 
+def _wide(x: Any) -> Any:
+    """In at least float32: a sum of ones in bfloat16 stops at 256, in float16 at 2,048."""
+    return lax.convert_element_type(x, jnp.promote_types(x.dtype, jnp.float32))
+
+
 @contextmanager
 def _at(step: Step) -> Iterator[None]:
     """Adds the step's place to an InputError that names none."""
@@ -283,11 +294,3 @@ def _at(step: Step) -> Iterator[None]:
         if not error.path:
             error.path = tuple((step.place or step.line).split("/"))
         raise
-
-
-def evaluate(eqn: Any, values: Sequence[Any]) -> list[Any]:
-    """The values of one equation of a jaxpr, for these values of what it reads."""
-    ins = [core.Var(atom.aval) for atom in eqn.invars]
-    info = core.DebugInfo("jit", eqn.primitive.name, ("",) * len(ins), ("",) * len(eqn.outvars))
-    jaxpr = core.Jaxpr([], ins, eqn.outvars, [eqn.replace(invars=ins)], eqn.effects, info)
-    return list(jax.core.eval_jaxpr(jaxpr, [], *values))

@@ -25,7 +25,8 @@ from jax.interpreters import ad, batching, mlir
 
 from jaxnn.axes import Axes, current_axes
 from jaxnn.cotangents import checked_cotangents, is_inexact, leaf_paths
-from jaxnn.lifting import agree_on_varying_axes, check_linear, push_forward, split_arrays
+from jaxnn.lifting import check_linear, push_forward, split_arrays
+from jaxnn.varying import agree_on_varying_axes, shape_like
 
 __all__ = ["Call", "Level", "is_users", "op_primitive", "record", "recorder", "typed"]
 
@@ -110,6 +111,13 @@ class Call:
     out_avals: tuple[Any, ...]
     """Of the value's leaves, over all levels."""
     levels: tuple[Level, ...] = ()
+
+    @property
+    def is_param(self) -> list[bool]:
+        """Which leaves of the arguments are those of `params`."""
+        arguments = jax.tree.unflatten(self.tree, self.avals)
+        return [name == "params" for name, argument in zip(self.op.arguments, arguments, strict=False)
+                for _ in jax.tree.leaves(argument)]
 
     def forward(self, *leaves: Any) -> tuple[list[Any], list[Any]]:
         """(the value's leaves, the cache's arrays), each with the axes of its levels in front, the outermost first."""
@@ -199,7 +207,7 @@ class Call:
             for shape, axis in zip(shapes, level.args, strict=True):
                 if axis is not None:
                     shape.insert(axis, level.size)
-        return [jax.ShapeDtypeStruct(tuple(shape), aval.dtype) for shape, aval in zip(shapes, self.avals, strict=True)]
+        return [shape_like(aval, tuple(shape)) for shape, aval in zip(shapes, self.avals, strict=True)]
 
     def _one(self, cache: list[Any], dy: list[Any]) -> list[Any]:
         """The op's own backward pass, for one example."""
@@ -246,7 +254,7 @@ def _over(call: Call, args: tuple[int | None, ...], name: Any, size: int, axes: 
         if axis is not None:
             shape = list(shapes[n].shape)
             shape.insert(axis, size)
-            shapes[n] = jax.ShapeDtypeStruct(tuple(shape), shapes[n].dtype)
+            shapes[n] = shape_like(shapes[n], tuple(shape))
     differs: dict[int, bool] = {}
     counts: list[int] = []
 

@@ -1,7 +1,8 @@
 """The table of a network's steps: what each puts out, what parameters it reads, and what it keeps for backward."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,14 +10,15 @@ from jax.extend import core
 
 from jaxnn.explicit.program import ForwardOnly, Glue, OpStep, Program, Recompute, Scan, Step
 
-__all__ = ["Row", "rows_of", "table_of"]
+__all__ = ["Row", "rows_of", "table_of", "uses"]
 
 
 class Row(NamedTuple):
     """One step of a network."""
 
     place: str
-    """The named scopes around it, or else the function and line that it was called from."""
+    """The named scopes around it, or else the function and line that it was called from; "use 2" in it where an op is
+    called with the same parameters for the second time."""
     step: str
     """The op's name; of glue, the primitives in it."""
     backward: str
@@ -24,7 +26,8 @@ class Row(NamedTuple):
     shape: Any
     """Of its value."""
     parameters: int
-    """How many numbers the op's argument `params` holds; what several steps read counts once, at the first."""
+    """How many numbers the argument `params` of the op holds, or of the ops in the branches of a `cond`; what several
+    steps read counts once, at the first."""
     cache_bytes: int
     """What it keeps beyond the network's own arguments; what several steps keep counts once, at the first."""
     nonlinear: tuple[str, ...] = ()
@@ -43,30 +46,49 @@ def rows_of(program: Program) -> tuple[Row, ...]:
         sizes.append(_bytes(atom.aval) if is_new else 0)
         if is_new:
             counted.add(atom)
-    return tuple(_rows(program, "", tree.unflatten(sizes), list(range(len(program.in_avals))), set()))
+    found = list(_rows(program, "", tree.unflatten(sizes), list(range(len(program.in_avals))), set()))
+    places = uses([(row.place, step) for row, step in found])
+    return tuple(row._replace(place=place) for (row, _), place in zip(found, places, strict=True))
+
+
+def uses(steps: Sequence[tuple[str, Step]]) -> list[str]:
+    """The place of each step; with "use 1", "use 2", ... where the same op at one place reads the same parameters, or
+    none, as in the two halves of a Siamese pair."""
+    keys = [(place, step.call.op.name, step.parameters) if isinstance(step, OpStep) else None for place, step in steps]
+    totals, so_far = Counter(keys), Counter[Any]()
+    places = []
+    for key, (place, _) in zip(keys, steps, strict=True):
+        so_far[key] += 1
+        places.append(f"{place}, use {so_far[key]}" if key is not None and totals[key] > 1 else place)
+    return places
 
 
 def _rows(program: Program, prefix: str, sizes: Sequence[Any], origins: Sequence[Any],
-          counted: set[Any]) -> Iterator[Row]:
+          counted: set[Any]) -> Iterator[tuple[Row, Step]]:
     """origins: what each argument of the program is outside of it; counted: the parameters that have been."""
     def origin(slot: int) -> Any:
         return origins[slot] if slot < len(origins) else (program, slot)
 
     for step, of_step in zip(program.steps, sizes, strict=True):
-        place = "/".join(filter(None, (prefix, step.place))) or step.line
+        place = _joined(prefix, step.place) or step.line
         if isinstance(step, Scan):
             once, each = map(iter, of_step)
             inner = step.inner.tape_tree.unflatten([next(each) if v else next(once) for v in step.is_varying])
-            yield Row(place, f"scan of {step.length} steps", "by hand", _shapes(program, step), 0, 0)
-            yield from _rows(step.inner, f"{place}/scan", inner, list(map(origin, step.ins)), counted)
+            yield Row(place, f"scan of {step.length} steps", "by hand", _shapes(program, step), 0, 0), step
+            yield from _rows(step.inner, _joined(place, "scan"), inner, list(map(origin, step.ins)), counted)
         elif isinstance(step, Recompute):
-            yield Row(place, "checkpoint", "by hand", _shapes(program, step), 0, sum(jax.tree.leaves(of_step)))
+            name = "checkpoint; its policy is not kept" if step.has_policy else "checkpoint"
+            yield Row(place, name, "by hand", _shapes(program, step), 0, sum(jax.tree.leaves(of_step))), step
             nothing = step.inner.tape_tree.unflatten([0] * step.inner.tape_tree.num_leaves)
-            yield from _rows(step.inner, f"{place}/checkpoint", nothing, list(map(origin, step.ins)), counted)
+            yield from _rows(step.inner, _joined(place, "checkpoint"), nothing, list(map(origin, step.ins)), counted)
         elif not isinstance(step, Glue) or step.differentiable:
-            parameters = _parameters(step, list(map(origin, step.ins)), counted)
+            parameters = _new_parameters(step, origin, counted)
             yield Row(place, *_described(step), _shapes(program, step), parameters,
-                      sum(jax.tree.leaves(of_step)), step.nonlinear if isinstance(step, Glue) else ())
+                      sum(jax.tree.leaves(of_step)), step.nonlinear if isinstance(step, Glue) else ()), step
+
+
+def _joined(*places: str) -> str:
+    return "/".join(filter(None, places))
 
 
 def _described(step: Step) -> tuple[str, str]:
@@ -78,16 +100,15 @@ def _described(step: Step) -> tuple[str, str]:
     return step.equation.primitive.name, "none"
 
 
-def _parameters(step: Step, origins: Sequence[Any], counted: set[Any]) -> int:
-    if not isinstance(step, OpStep):
-        return 0
-    arguments = jax.tree.unflatten(step.call.tree, range(len(step.call.avals)))
-    params = [i for name, tree in zip(step.call.op.arguments, arguments, strict=False) if name == "params"
-              for i in jax.tree.leaves(tree)]
-    new = [i for i in params if origins[i] not in counted]
-    counted.update(origins[i] for i in new)
-    shapes = step.call.arg_shapes()
-    return sum(math.prod(shapes[i].shape) for i in new)
+def _new_parameters(step: Step, origin: Callable[[Any], Any], counted: set[Any]) -> int:
+    """How many numbers of parameters the step's ops read that no step before has read."""
+    total = 0
+    for source, n in step.parameters:
+        whence = origin(source) if isinstance(source, int) else source
+        if whence not in counted:
+            counted.add(whence)
+            total += n
+    return total
 
 
 def _shapes(program: Program, step: Step) -> Any:

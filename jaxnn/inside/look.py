@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jaxnn.checks import expect
 from jaxnn.cotangents import is_inexact
 from jaxnn.explicit.program import OpStep, Program, Recompute, Scan
+from jaxnn.explicit.table import uses
 from jaxnn.hand_derived import Static
 from jaxnn.inside.report import Inside, InsideRow, Numbers
 from jaxnn.layers.containers import OverExamples
@@ -48,7 +49,7 @@ def look_inside(f: Callable, *args: Any, loss: Callable | None = None, labels: A
 
     >>> from jaxnn import relu, sigmoid
     >>> report = look_inside(lambda x: relu(sigmoid(x)), jnp.zeros(4), dy=jnp.ones(4))
-    >>> [(row.layer, row.value.norm, row.cotangent.norm) for row in report.rows]
+    >>> [(row.op, row.value.norm, row.cotangent.norm) for row in report.rows]
     [('sigmoid', 1.0, 2.0), ('relu', 1.0, 2.0)]
     """
     who = "look_inside"
@@ -60,11 +61,11 @@ def look_inside(f: Callable, *args: Any, loss: Callable | None = None, labels: A
     rows, members = plan.value
     found = _on_host(members, measured)
     numbers: list[Any] = [[_together(found, leaves) for leaves in entries] for *_, entries in rows]
-    (at_x,), (at_y,), *of_layers = numbers
-    layers = tuple(InsideRow._make((*row[:3], *of_layer, _dead(found, row[3][2])))
-                   for row, of_layer in zip(rows[2:], of_layers, strict=True))
+    (at_x,), (at_y,), *of_ops = numbers
+    ops = tuple(InsideRow._make((*row[:3], *of_op, _dead(found, row[3][2])))
+                for row, of_op in zip(rows[2:], of_ops, strict=True))
     source = "given" if dy is not None else "random" if loss is None else "of the loss"
-    return Inside(layers, at_x, at_y, source, vanishing, exploding)
+    return Inside(ops, at_x, at_y, source, vanishing, exploding)
 
 
 _network_of = functools.lru_cache(maxsize=256)(network)
@@ -81,6 +82,10 @@ class _Record(NamedTuple):
     value: list[Any]
     dy: list[Any]
     cotangents: list[Any]
+
+    @property
+    def place(self) -> str:
+        return "/".join(filter(None, (self.prefix, self.step.place))) or self.step.line
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -99,17 +104,18 @@ def _measure(net: Network, loss: Callable | None, static: tuple, args: Any, labe
     ledger = _Ledger()
     x = [arg for name, arg in zip(names, args, strict=False) if name not in ("params", "state")]
     rows: list[Any] = [("x", "", (), (ledger.enter(x),)), ("dy", "", (), (ledger.enter(dy),))]
-    for record in _records(program, tape, kept):
+    records = list(_records(program, tape, kept))
+    places = uses([(record.place, record.step) for record in records])
+    for record, place in zip(records, places, strict=True):
         call = record.step.call
         shapes = tuple(jnp.shape(leaf) for leaf in record.value)
         n_levels = sum(0 in level.value for level in call.levels)
         n_axes = record.n_scans + n_levels if n_levels else 0
-        is_param = _are_params(call)
+        is_param = call.is_param
         params = [leaves[slot] for slot, is_p in zip(record.step.ins, is_param, strict=True)
                   if is_p and not record.prefix and slot < len(leaves)]
         gradient, dx = ([c for c, is_p in zip(record.cotangents, is_param, strict=False)
-                         if is_p is which and c is not None] for which in (True, False))
-        place = "/".join(filter(None, (record.prefix, record.step.place))) or record.step.line
+                         if is_p is of_params and c is not None] for of_params in (True, False))
         rows.append((place, call.op.name.lstrip("_"), shapes[0] if len(shapes) == 1 else shapes, (
             ledger.enter(params), ledger.enter(record.cache), ledger.enter(record.value, n_axes),
             ledger.enter(record.dy), ledger.enter(dx), ledger.enter(gradient))))
@@ -136,13 +142,6 @@ def _records(program: Program, tape: list[Any] | None, kept: list[Any] | None, p
             is_scan = isinstance(step, Scan)
             inside = "/".join(filter(None, (prefix, step.place or step.line, "scan" if is_scan else "checkpoint")))
             yield from _records(step.inner, None, record, inside, n_scans + is_scan)
-
-
-def _are_params(call: Any) -> list[bool]:
-    """Which leaves of an op's arguments are those of `params`."""
-    arguments = jax.tree.unflatten(call.tree, call.avals)
-    return [name == "params" for name, tree in zip(call.op.arguments, arguments, strict=False)
-            for _ in jax.tree.leaves(tree)]
 
 
 def _cotangent(is_batch: bool, y: Any, loss: Callable | None, labels: Any, dy: Any) -> Any:

@@ -186,7 +186,8 @@ class _Passes:
         x, labels = jax.tree.map(jnp.asarray, (x, labels))  # JAX cannot map a NumPy array that a jit function holds
         first = jax.tree.map(lambda leaf: leaf[0], (x, labels))
         one_key = None if keys is None else keys[0]
-        recording, _ = cost.recorded((params, state, *first, one_key), {}, axes=((EXAMPLES, n),))
+        recording, values = cost.recorded((params, state, *first, one_key), {}, axes=((EXAMPLES, n),))
+        captured = values[recording.args_tree.num_leaves:]
         self.program = recording.program
         shapes = jax.tree.map(lambda y: y.shape, recording.y)
         expect(shapes == (), who, "a loss with one number, of shape (), for each example", str(shapes), "take its sum")
@@ -203,7 +204,7 @@ class _Passes:
         self.factored = _factored(self.program, self.smooth)
 
         def one(x: Any, label: Any, key: Any) -> Any:
-            (loss,), tape = self.program.forward(jax.tree.leaves((params, state, x, label, key)))
+            (loss,), tape = self.program.forward([*jax.tree.leaves((params, state, x, label, key)), *captured])
             found, kept = self.program.backward(tape, [jnp.ones_like(loss)], self._op_backward)
             factors = {slot: kept[i][n] for slot, (i, n) in self.factored.items() if kept[i] is not None}
             whole = {slot: found[slot] for slot in self.smooth if slot not in self.factored and found[slot] is not None}

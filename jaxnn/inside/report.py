@@ -40,10 +40,14 @@ class Numbers(NamedTuple):
 
 
 class InsideRow(NamedTuple):
-    """One op. An entry is None where there are no such floating-point numbers."""
+    """One op. An entry is None where there are no such floating-point numbers.
+
+    path: the named scopes around it, or else the function and line that it was called from; with "use 2" where one line
+    calls it with the same params for the second time.
+    """
 
     path: str
-    layer: str
+    op: str
     shape: Any
     """Of the value, all examples together."""
     params: Numbers | None
@@ -61,7 +65,7 @@ class InsideRow(NamedTuple):
 
     @property
     def gain(self) -> float | None:
-        """‖dx‖ / ‖dy‖: below 1 the layer shrinks what flows back through it."""
+        """‖dx‖ / ‖dy‖: below 1 the op shrinks what flows back through it."""
         if self.dx is None or self.cotangent is None or self.cotangent.norm == 0:
             return None
         return self.dx.norm / self.cotangent.norm
@@ -71,13 +75,13 @@ class Bad(NamedTuple):
     """Where the first NaN or infinity is."""
 
     path: str
-    layer: str
+    op: str
     where: str
     """"x", "params", "value", "cache"; or, going backward, "dy at the output", "dx", "gradient"."""
     numbers: Numbers
 
     def __str__(self) -> str:
-        holder = f"{_label(self.path, self.layer)}, " if self.layer else ""
+        holder = f"{_label(self.path, self.op)}, " if self.op else ""
         return f"{holder}{self.numbers.trouble} in {'its ' if holder else ''}{self.where}"
 
 
@@ -99,7 +103,7 @@ class Inside(NamedTuple):
         entries = [("", "", "x", self.x)]
         for row in self.rows:
             # In the order of their causes: a value is bad because its params are.
-            entries += [(row.path, row.layer, where, getattr(row, where))
+            entries += [(row.path, row.op, where, getattr(row, where))
                         for where in ("params", "value", "cache")]
         return _first_bad(entries)
 
@@ -108,7 +112,7 @@ class Inside(NamedTuple):
         """The first op, in backward order, whose backward pass gives what is not finite."""
         entries = [("", "", "dy at the output", self.dy)]
         for row in reversed(self.rows):
-            entries += [(row.path, row.layer, where, getattr(row, where)) for where in ("dx", "gradient")]
+            entries += [(row.path, row.op, where, getattr(row, where)) for where in ("dx", "gradient")]
         return _first_bad(entries)
 
     @property
@@ -145,27 +149,27 @@ class Inside(NamedTuple):
         if dead:
             most = max(dead, key=lambda row: row.dead or 0)
             others = f", and over half of {len(dead) - 1} more" if len(dead) > 1 else ""
-            lines.append(f"dead: {most.dead:.0%} of {_label(most.path, most.layer)} is 0 in every example"
+            lines.append(f"dead: {most.dead:.0%} of {_label(most.path, most.op)} is 0 in every example"
                          + others)
         return "\n".join(lines) or (
             f"all finite; ‖dy‖ stays between {self.vanishing:g} and {self.exploding:g} times the output's")
 
     def _flow(self, what: str, rows: tuple[InsideRow, ...], extreme: Callable, limit: str) -> str:
-        """Where the cotangent leaves the range, where it is worst, and by what factor a layer changes it."""
+        """Where the cotangent leaves the range, where it is worst, and by what factor an op changes it."""
         def norm(row: InsideRow) -> float:
             return row.cotangent.norm if row.cotangent is not None else math.nan
 
         worst, at_output = extreme(rows, key=norm), self.dy.norm if self.dy is not None else math.nan
         steps, part = len(self.rows) - 1 - self.rows.index(worst), norm(worst) / at_output
-        rate = f", a factor {part ** (1 / steps):.2g} for each layer" if steps and part else ""
+        rate = f", a factor {part ** (1 / steps):.2g} for each op" if steps and part else ""
         return (f"the cotangent {what}: ‖dy‖ = {at_output:.2g} at the output, {norm(worst):.2g} at "
-                f"{_label(worst.path, worst.layer)}{rate}; {limit} of the output's from "
-                f"{_label(rows[0].path, rows[0].layer)} back")
+                f"{_label(worst.path, worst.op)}{rate}; {limit} of the output's from "
+                f"{_label(rows[0].path, rows[0].op)} back")
 
     def __str__(self) -> str:
-        head = ("path", "layer", "shape", "‖y‖", "zero", "dead", "‖cache‖", "zero", "‖dy‖", "zero", "gain",
+        head = ("path", "op", "shape", "‖y‖", "zero", "dead", "‖cache‖", "zero", "‖dy‖", "zero", "gain",
                 "‖dparams‖", "")
-        body = [(row.path or ".", row.layer, str(row.shape), _norm(row.value), _zeros(row.value),
+        body = [(row.path or ".", row.op, str(row.shape), _norm(row.value), _zeros(row.value),
                  "" if row.dead is None else f"{row.dead:.0%}", _norm(row.cache), _zeros(row.cache),
                  _norm(row.cotangent), _zeros(row.cotangent),
                  "" if row.gain is None else f"{row.gain:.2g}", _norm(row.gradient), self._remarks(row))
@@ -174,7 +178,7 @@ class Inside(NamedTuple):
         lines = ["  ".join(c.rjust(w) if 2 < i < 12 else c.ljust(w)
                            for i, (c, w) in enumerate(zip(row, widths, strict=True))).rstrip()
                  for row in (head, tuple("-" * w for w in widths), *body)]
-        legend = (f"y: a layer's value; dy = ∂L/∂y, at the output {self.source}; "
+        legend = (f"y: an op's value; dy = ∂L/∂y, at the output {self.source}; "
                   "gain = ‖∂L/∂x‖ / ‖dy‖\n"
                   "zero: the share of what stands before it that is 0; dead: the share of y that is 0 in "
                   "every example")
@@ -206,7 +210,7 @@ class Inside(NamedTuple):
                           ensure_ascii=False, allow_nan=False)
 
     def plot(self) -> Any:
-        """Norms by layer, forward above and backward below, as a matplotlib Figure."""
+        """Norms by op, forward above and backward below, as a matplotlib Figure."""
         from matplotlib.figure import Figure  # imported where a picture is drawn
 
         n = len(self.rows)
@@ -231,9 +235,9 @@ class Inside(NamedTuple):
             axis.set_title(f"going {way}" + ("" if bad is None else f": {bad}"), fontsize=10)
         up.set_ylabel("Euclidean norm (units of y)")
         down.set_ylabel("Euclidean norm (units of L per unit)")
-        down.set_xlabel("layer, in forward order; red: not finite")
+        down.set_xlabel("op, in forward order; red: not finite")
         shown = range(0, n, -(-n // 50))
-        names = [f"{self.rows[i].path} {self.rows[i].layer}" for i in shown]
+        names = [f"{self.rows[i].path} {self.rows[i].op}" for i in shown]
         down.set_xticks(list(shown), names, rotation=90, fontsize=7)
         for axis in (up, down):
             axis.legend(fontsize=8)
@@ -241,12 +245,12 @@ class Inside(NamedTuple):
 
 
 def _first_bad(entries: list[tuple[str, str, str, Numbers | None]]) -> Bad | None:
-    return next((Bad(path, layer, where, numbers) for path, layer, where, numbers in entries
+    return next((Bad(path, op, where, numbers) for path, op, where, numbers in entries
                  if numbers is not None and not numbers.finite), None)
 
 
-def _label(path: str, layer: str) -> str:
-    return f"'{path}' ({layer})" if path else layer
+def _label(path: str, op: str) -> str:
+    return f"'{path}' ({op})" if path else op
 
 
 def _norm(numbers: Numbers | None) -> str:

@@ -8,13 +8,14 @@ over many terms are kept in float32 at least.
 
 from jaxnn.ops.activation import elu, gelu, gelu_tanh, leaky_relu, relu, sigmoid, silu, softplus, tanh
 from jaxnn.ops.attention import attention
+from jaxnn.ops.cell import cell
 from jaxnn.ops.conv import conv
 from jaxnn.ops.dense import dense
 from jaxnn.ops.dropout import dropout
 from jaxnn.ops.embedding import embedding
 from jaxnn.ops.loss import binary_cross_entropy, huber, softmax_cross_entropy, squared_error
 from jaxnn.ops.normalization import batch_norm, batch_norm_inference
-from jaxnn.ops.over_time import cell, over_time
+from jaxnn.ops.over_time import over_time
 from jaxnn.ops.pool import max_pool
 from jaxnn.ops.recurrent import (
     gru,

@@ -10,7 +10,8 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnn.ops.over_time import cell, over_time
+from jaxnn.ops.cell import cell
+from jaxnn.ops.over_time import over_time
 
 __all__ = ["gru", "gru_cell", "gru_reset_after", "gru_reset_after_cell", "lstm", "lstm_cell", "rnn", "rnn_cell",
            "rnn_relu", "rnn_relu_cell"]

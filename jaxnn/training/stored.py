@@ -184,11 +184,11 @@ def _read(directory: Path, name: str, size: int | None, sha256: str | None, whos
                 f"{name}{whose} is not what was written: it has {found.st_size:,} bytes")
         with open(path, "rb") as file:
             if sha256 is not None:
-                seen, digest = 0, hashlib.sha256()
+                n_bytes, digest = 0, hashlib.sha256()
                 while piece := file.read(PIECE):
-                    seen += len(piece)
+                    n_bytes += len(piece)
                     digest.update(piece)
-                _expect(seen == size and digest.hexdigest() == sha256, f"{name}{whose} is not what was written")
+                _expect(n_bytes == size and digest.hexdigest() == sha256, f"{name}{whose} is not what was written")
                 file.seek(0)
             return file.read()
     except OSError as error:

@@ -29,7 +29,7 @@ import optax
 
 from experiments.course2.hyperparameters.pictures import draw_grid, draw_trials
 from experiments.course2.hyperparameters.search import Space, Trial, best, grid, narrowed, random_trials, with_optuna
-from experiments.shared.knobs import Configuration, knob
+from experiments.shared.knobs import Configuration, count, knob, random_seed
 from experiments.shared.run import percent, progress, say, table
 from experiments.shared.trials import draw_batches, error_rates, start_trials, train_trials
 from jaxnn import Dense, Sequential, relu, softmax_cross_entropy
@@ -43,21 +43,20 @@ BOUNDS = {"learning_rate": (1e-4, 1.0), "one_minus_b1": (1e-3, 1.0), "l2": (1e-6
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    seed: int = knob(0, "of the split, the search, and the weights and batches of all trials", at_least=0)
+    seed: int = random_seed(0, "of the split, the search, and the weights and batches of all trials")
     sampler: str = knob("random", "needs no other package; optuna proposes from the errors so far",
                         choices=("random", "optuna"))
-    hidden: tuple[int, ...] = knob((8, 16, 32, 64), "sizes of the two hidden layers to choose from",
-                                   at_least=1)
+    hidden: tuple[int, ...] = count((8, 16, 32, 64), "sizes of the two hidden layers to choose from")
     coarse: int = knob(60, "trials at first", at_least=2)
-    coarse_steps: int = knob(300, "of each: enough to tell the hopeless from the good", at_least=1)
+    coarse_steps: int = count(300, "of each: enough to tell the hopeless from the good")
     keep: int = knob(6, "best trials, around which the fine search draws its box", at_least=2)
-    fine: int = knob(30, "trials in that box", at_least=1)
-    fine_steps: int = knob(800, "of each: the train error has reached zero", at_least=1)
-    at_once: int = knob(15, "trials that optuna proposes between two looks at their errors", at_least=1)
+    fine: int = count(30, "trials in that box")
+    fine_steps: int = count(800, "of each: the train error has reached zero")
+    at_once: int = count(15, "trials that optuna proposes between two looks at their errors")
     grid: int = knob(5, "values of each number on the grid; its square is also the random points", at_least=2)
-    grid_hidden: int = knob(16, "units of these networks: small, for they are 500", at_least=1)
+    grid_hidden: int = count(16, "units of these networks: small, for they are 500")
     repeats: int = knob(10, "grids and random searches, since one may be lucky", at_least=2)
-    batch_size: int = knob(64, "drawn with replacement; the same batches for all trials", at_least=1)
+    batch_size: int = count(64, "drawn with replacement; the same batches for all trials")
 
 
 class Data(NamedTuple):
@@ -103,12 +102,12 @@ def measured(knobs: Knobs, data: Data, trials: Sequence[Trial], n_steps: int) ->
     """The trials with their errors on the dev set, those of one size trained together."""
     errors = np.full(len(trials), np.nan)
     for hidden in sorted({trial.hidden for trial in trials}):
-        which = [i for i, trial in enumerate(trials) if trial.hidden == hidden]
+        members = [i for i, trial in enumerate(trials) if trial.hidden == hidden]
         # Filled up to a power of two, for each number of trials would be compiled anew.
-        filled = which + which[-1:] * (2 ** (len(which) - 1).bit_length() - len(which))
+        filled = members + members[-1:] * (2 ** (len(members) - 1).bit_length() - len(members))
         states, _ = train(knobs, data, [trials[i] for i in filled], n_steps)
         wrong = error_rates(trainer(hidden)[0], states, data.x, data.y, np.tile(data.dev, (len(filled), 1)))
-        errors[which] = wrong[:len(which)]
+        errors[members] = wrong[:len(members)]
     return [trial._replace(error=float(error)) for trial, error in zip(trials, errors, strict=True)]
 
 

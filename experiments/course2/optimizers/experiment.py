@@ -31,7 +31,7 @@ import numpy as np
 
 from experiments.course2.optimizers import by_hand
 from experiments.shared import figures
-from experiments.shared.knobs import Configuration, knob
+from experiments.shared.knobs import Configuration, count, positive, random_seed
 from experiments.shared.mlp import Points, Trained, initial, logits, report, trained
 from experiments.shared.run import percent, say, table
 from jaxnn import binary_cross_entropy
@@ -45,17 +45,15 @@ FEATURES = ("worst texture", "perimeter error")  # in units of their own: one si
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    seed: int = knob(3, "the course's, of the moons and the weights; +1 draws the test points, +8 shuffles",
-                     at_least=0)
-    batch_size: int = knob(64, "the course's", at_least=1)
-    epochs: int = knob(10_000, "the course's", at_least=1)
-    learning_rate: float = knob(0.0007, "the course's, of all optimizers", above=0)
-    decay_epochs: int = knob(5000, "with decay: the course's", at_least=1)
-    decay_learning_rate: float = knob(0.1, "at first, of gradient descent and momentum: the course's", above=0)
-    adaptive_learning_rate: float = knob(0.01, "at first, of Adam and RMSprop: the course's for Adam", above=0)
-    time_interval: int = knob(1000, "epochs from one step of the schedule to the next: the course's",
-                              at_least=1)
-    path_steps: int = knob(60, "of the paths: all are near the minimum then", at_least=1)
+    seed: int = random_seed(3, "the course's, of the moons and the weights; +1 draws the test points, +8 shuffles")
+    batch_size: int = count(64, "the course's")
+    epochs: int = count(10_000, "the course's")
+    learning_rate: float = positive(0.0007, "the course's, of all optimizers")
+    decay_epochs: int = count(5000, "with decay: the course's")
+    decay_learning_rate: float = positive(0.1, "at first, of gradient descent and momentum: the course's")
+    adaptive_learning_rate: float = positive(0.01, "at first, of Adam and RMSprop: the course's for Adam")
+    time_interval: int = count(1000, "epochs from one step of the schedule to the next: the course's")
+    path_steps: int = count(60, "of the paths: all are near the minimum then")
 
 
 def moons(seed: int) -> Points:  # the course's, and as many to test
