@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["Entries", "InputError", "at", "expect", "expect_array", "expect_float", "expect_integers", "expect_like",
-           "expect_shape", "is_integer", "known", "weights"]
+__all__ = ["Entries", "InputError", "at", "expect", "expect_array", "expect_bool", "expect_float", "expect_integers",
+           "expect_key", "expect_like", "expect_real", "expect_shape", "is_integer", "is_number", "known", "weights"]
 
 
 class InputError(ValueError, TypeError):
@@ -91,6 +91,31 @@ def expect_integers(who: str, name: str, x: Any) -> None:
         expect(False, who, f"integer {name}", str(_dtype(x)), f"convert it: {name}.astype(jnp.int32)")
 
 
+def expect_real(who: str, name: str, x: Any) -> None:
+    """Floating-point numbers, integers or booleans."""
+    expect_array(who, name, x)
+    dtype = _dtype(x)
+    is_real = any(jnp.issubdtype(dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_))
+    expect(is_real, who, f"real {name}, floating-point numbers, integers or booleans", str(dtype))
+
+
+def expect_key(who: str, key: Any) -> None:
+    """One PRNG key: of `jax.random.key`, or of the older `jax.random.PRNGKey`."""
+    advice = "pass key=jax.random.key(seed)"
+    if not hasattr(key, "dtype"):
+        expect(False, who, "a PRNG key", "None" if key is None else f"{type(key).__name__} {key!r}", advice)
+    is_typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    is_raw = key.dtype == jnp.uint32 and jnp.ndim(key) == 1 and key.shape[0] in (2, 4)
+    expect(is_typed or is_raw, who, "a PRNG key", f"{key.dtype}{list(jnp.shape(key))}", advice)
+    expect(is_raw or jnp.ndim(key) == 0, who, "one PRNG key", f"keys of shape {jnp.shape(key)}",
+           "take one of them, or use jax.vmap for one each")
+
+
+def expect_bool(who: str, name: str, value: Any) -> None:
+    """A static choice: 1, "no" and None are none."""
+    expect(isinstance(value, bool | np.bool_), who, f"{name} to be True or False", repr(value))
+
+
 def _dtype(x: Any) -> Any:
     return x.dtype if hasattr(x, "dtype") else jnp.result_type(x)
 
@@ -123,6 +148,12 @@ def expect_like(who: str, name: str, pattern_name: str, tree: Any, pattern: Any)
 def is_integer(n: Any, least: float = -math.inf) -> bool:
     """Whether n is a Python or NumPy integer of at least this size; True and False are none."""
     return isinstance(n, int | np.integer) and not isinstance(n, bool) and bool(n >= least)
+
+
+def is_number(x: Any, least: float = -math.inf, most: float = math.inf) -> bool:
+    """Whether x is a finite real number of Python or NumPy in [least, most]; True and False are none."""
+    is_real = isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
+    return is_real and bool(np.isfinite(x)) and bool(least <= x <= most)
 
 
 @jax.tree_util.register_static

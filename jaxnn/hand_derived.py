@@ -184,10 +184,12 @@ class HandDerived(Op):
         if self._backward is None:
             raise TypeError(
                 f"'{self.name}' has no backward pass; write it under @{self.name}.defbackward")
-        if (recorded := recorder()) is not None:
-            return recorded(self, args, static)
-        if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args)):
+        recorded, is_traced = recorder(), any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args))
+        if recorded is None and not is_traced:
             return value_and_cache(self.name, self._forward(*args, **static))[0]  # nothing is differentiated
+        self._expect_arrays(args)
+        if recorded is not None:
+            return recorded(self, args, static)
         return self._lifted(current_axes(), **static)(*agree_on_varying_axes(args))
 
     def forward(self, *args: Any, **static: Any) -> tuple[Any, Any]:
@@ -213,6 +215,14 @@ class HandDerived(Op):
     def __repr__(self) -> str:
         return f"<op {self.name}({', '.join(self.arguments)})>"
 
+    def _expect_arrays(self, args: tuple) -> None:
+        """What is no array JAX would refuse on its own, and name neither the op nor the argument."""
+        for name, arg in zip(self.arguments, args, strict=True):
+            for path, leaf in jax.tree_util.tree_leaves_with_path(arg):
+                if not hasattr(leaf, "dtype"):
+                    raise InputError(self.name, f"expects {name} of arrays; got {type(leaf).__name__} as "
+                                     f"{name}{jax.tree_util.keystr(path)}")
+
     def _bind(self, args: tuple, static: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         return bound_arguments(self.name, self._signature, args, static)
 
@@ -233,8 +243,8 @@ def bound_arguments(name: str, signature: inspect.Signature, args: tuple,
         try:
             hash(value)
         except TypeError as error:
-            raise TypeError(f"{name}: the keyword argument '{key}' is static and must be hashable; got "
-                            f"{type(value).__name__} ({error}): pass arrays by position") from None
+            raise InputError(name, f"expects the keyword argument '{key}', which is static, to be hashable; got "
+                             f"{type(value).__name__} ({error}): pass arrays by position") from None
     bound.apply_defaults()
     names = [key for key, p in signature.parameters.items() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     names += ["args"] * (len(bound.args) - len(names))
@@ -254,6 +264,9 @@ def as_array(who: str, argument: str, x: Any) -> Any:
     if not isinstance(x, bool | int | float | complex | np.ndarray | np.generic):
         return x
     values = np.asarray(x)
+    if not isinstance(x, int) and values.dtype.kind not in "biufcV" or values.dtype.names:  # V: bfloat16 and its kind
+        raise InputError(who, f"expects {argument} of numbers; got an array of {_kind(values)}; convert it: classes "
+                         "given by name, say, by np.unique(..., return_inverse=True)")
     # A Python integer of more than 64 bits is an object to NumPy.
     dtype = jax.dtypes.canonicalize_dtype(int if type(x) is int else values.dtype)
     if dtype != values.dtype and jnp.issubdtype(dtype, jnp.integer) and values.size:
@@ -262,6 +275,11 @@ def as_array(who: str, argument: str, x: Any) -> Any:
             raise InputError(who, f"expects {argument} that {dtype} holds; got values from {low} to {high}; JAX "
                              "would wrap them: use smaller numbers, or jax.enable_x64(True)")
     return jnp.asarray(x)
+
+
+def _kind(values: np.ndarray) -> str:
+    words = {"U": "text", "S": "bytes", "O": "Python objects", "M": "dates", "m": "time differences"}
+    return words.get(values.dtype.kind, str(values.dtype))
 
 
 class ByAutodiff(Op):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import erf
 
-from jaxnn.checks import expect, expect_float
+from jaxnn.checks import expect, expect_float, is_number
 from jaxnn.hand_derived import Static, hand_derived
 
 __all__ = ["elu", "gelu", "gelu_tanh", "leaky_relu", "relu", "sigmoid", "silu", "softplus", "tanh"]
@@ -82,7 +82,7 @@ def leaky_relu(x: Any, *, slope: float = 0.01) -> Any:
     -1.0
     """
     expect_float(leaky_relu.name, "x", x)
-    expect(slope >= 0, leaky_relu.name, "slope >= 0", str(slope))
+    expect(is_number(slope, 0), leaky_relu.name, "a finite slope >= 0", repr(slope))
     is_off = x <= 0
     return jnp.where(is_off, slope * x, x), (is_off, Static(slope))
 
@@ -109,7 +109,7 @@ def elu(x: Any, *, alpha: float = 1.0) -> Any:
     -2.0
     """
     expect_float(elu.name, "x", x)
-    expect(alpha >= 0, elu.name, "alpha >= 0", str(alpha))
+    expect(is_number(alpha, 0), elu.name, "a finite alpha >= 0", repr(alpha))
     # The exponential sees no positive x: it would overflow, and inf times 0 is NaN.
     y = jnp.where(x > 0, x, alpha * jnp.expm1(jnp.where(x > 0, 0, x)))
     return y, (y, Static(alpha))

@@ -3,12 +3,17 @@
     n_out = (n + low + high - window) // stride + 1
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from jaxnn.checks import expect, is_integer
 
 __all__ = ["per_axis", "resolve_padding"]
+
+
+MOST_ZEROS = 2**26
+"""More padding than this is a slip of the pen, and may take all of the machine's memory."""
 
 
 def per_axis(who: str, name: str, value: int | Sequence[int], rank: int) -> tuple[int, ...]:
@@ -28,7 +33,7 @@ def resolve_padding(who: str, padding: Any, sizes: Sequence[int], window: Sequen
         "SAME_LOWER", the odd one at the low side; an integer on every side; or an integer or (low, high)
         for each axis. Words are understood in capitals or not.
     Raises:
-      InputError: it is none of these, or the window fits nowhere.
+      InputError: it is none of these, or the window fits nowhere, or there would be more than `MOST_ZEROS`.
     """
     rank, word = len(sizes), padding.upper() if isinstance(padding, str) else None
     if word == "VALID":
@@ -44,6 +49,9 @@ def resolve_padding(who: str, padding: Any, sizes: Sequence[int], window: Sequen
         expect(fits, who, "padding to be 'VALID', 'SAME', 'SAME_LOWER', a size >= 0, or one or a pair for each of "
                f"{rank} axes", repr(padding))
         pads = tuple((int(low), int(high)) for low, high in pairs)
+    zeros = math.prod(n + low + high for n, (low, high) in zip(sizes, pads, strict=True)) - math.prod(sizes)
+    expect(zeros <= MOST_ZEROS, who, f"padding of at most {MOST_ZEROS:,} places around x", f"{repr(padding)[:100]}, "
+           f"which makes {zeros:,} of {math.prod(sizes):,}")
     for n, w, (low, high) in zip(sizes, window, pads, strict=True):
         expect(n + low + high >= w, who, f"x, padded, to be at least the window {tuple(window)}",
                f"{tuple(sizes)} with padding {pads}", "use a smaller window or padding='SAME'")
