@@ -8,6 +8,7 @@ concrete.
 import contextlib
 import dataclasses
 import functools
+import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,8 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["Entries", "InputError", "at", "expect", "expect_array", "expect_bool", "expect_float", "expect_integers",
-           "expect_key", "expect_like", "expect_real", "expect_shape", "is_integer", "is_number", "known", "weights"]
+__all__ = ["Entries", "InputError", "accepts", "as_numpy", "at", "expect", "expect_array", "expect_arrays", "expect_bool",
+           "expect_float", "expect_integers", "expect_key", "expect_like", "expect_real", "expect_shape", "is_integer",
+           "is_number", "known", "weights"]
 
 
 class InputError(ValueError, TypeError):
@@ -66,6 +68,43 @@ def expect_array(who: str, name: str, x: Any) -> None:
     is_array = hasattr(x, "dtype") or isinstance(x, bool | int | float | complex)
     expect(is_array, who, f"{name} to be an array", type(x).__name__,
            f"convert it: jnp.asarray({name})" if isinstance(x, list | tuple) else "")
+
+
+def expect_arrays(who: str, name: str, tree: Any) -> None:
+    """A tree of arrays of numbers and PRNG keys, and of Python's numbers: what JAX takes for a leaf."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        is_array = hasattr(leaf, "dtype") or isinstance(leaf, bool | int | float | complex)
+        found = "" if is_array else type(leaf).__name__
+        if isinstance(leaf, np.ndarray | np.generic) and not has_numbers(leaf):
+            found = f"an array of dtype {leaf.dtype}"
+        if found:
+            expect(False, who, f"{name} of arrays of numbers", f"{found} as {name}{jax.tree_util.keystr(path)}")
+
+
+def as_numpy(who: str, name: str, x: Any) -> np.ndarray:
+    """x as an array of NumPy, if its rows are of one length."""
+    try:
+        return np.asarray(x)
+    except ValueError as error:
+        raise InputError(who, f"expects {name}, an array; got {type(x).__name__} of rows of unequal length") from error
+
+
+def has_numbers(x: np.ndarray | np.generic) -> bool:
+    """Whether NumPy's dtype is one of numbers: text, dates and Python objects are none."""
+    return x.dtype.kind in "biufc" or (x.dtype.kind == "V" and x.dtype.names is None)  # V: bfloat16 and its kind
+
+
+def accepts(f: Any, n: int, **keywords: Any) -> bool:
+    """Whether f can be called with n positional arguments and these keywords, as far as its signature tells."""
+    if not callable(f) or isinstance(f, type):
+        return False
+    try:
+        inspect.signature(f).bind(*[None] * n, **keywords)
+    except TypeError:
+        return False
+    except ValueError:  # a function in C has no signature to look at
+        return True
+    return True
 
 
 def expect_shape(who: str, name: str, x: Any, shape: Sequence[int | str], advice: str = "") -> None:

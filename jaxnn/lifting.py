@@ -19,6 +19,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from jaxnn.axes import Axes, bound_axes
+from jaxnn.checks import InputError
 from jaxnn.cotangents import checked_cotangents, is_inexact, leaf_paths, zero_tangent
 from jaxnn.linearity import why_not_linear
 
@@ -173,7 +174,7 @@ def agree_on_varying_axes(args: tuple) -> tuple:
 def value_and_cache(name: str, out: Any) -> tuple[Any, Any]:
     """What a forward pass returns, which must be a pair."""
     if not isinstance(out, tuple) or len(out) != 2:
-        raise TypeError(f"forward of '{name}' returned {type(out).__name__}; expected the pair (value, cache)")
+        raise InputError(f"forward of '{name}'", f"returned {type(out).__name__}; expected the pair (value, cache)")
     return out
 
 

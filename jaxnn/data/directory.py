@@ -3,14 +3,23 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
-__all__ = ["MissingData", "data_directory", "find"]
+from jaxnn.checks import expect
+
+__all__ = ["MissingData", "as_path", "data_directory", "find"]
 
 VARIABLE = "JAXNN_DATA"
 
 
 class MissingData(FileNotFoundError):
     """A data file, or the directory that should hold it, does not exist."""
+
+
+def as_path(who: str, name: str, path: Any) -> Path:
+    """A path, of text or of an object that stands for one."""
+    expect(isinstance(path, str | os.PathLike), who, f"{name}, text or a path", repr(path))
+    return Path(path).expanduser()
 
 
 def data_directory(given: str | Path | None = None) -> Path:
@@ -21,11 +30,12 @@ def data_directory(given: str | Path | None = None) -> Path:
         empty, `jaxnn/data` in the user's cache, which need not exist.
     Raises:
       MissingData: the directory that was asked for, by argument or variable, does not exist.
+      InputError: `given` is no path.
     """
     for source, name in (("directory", given), (VARIABLE, os.environ.get(VARIABLE))):
         if name is None or name == "":
             continue
-        path = Path(name).expanduser()
+        path = as_path("data_directory", "directory", name)
         if not path.is_dir():
             came = "a file" if path.exists() else "nothing there"
             raise MissingData(

@@ -71,7 +71,8 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, *, causal: bool = False,
     who = attention.name
     for name, x in (("q", q), ("k", k), ("v", v)):
         expect_float(who, name, x)
-    expect_shape(who, "q", q, ("T_q", "d"))
+    heads = "for heads or a batch use jax.vmap" if jnp.ndim(q) == 3 else ""
+    expect_shape(who, "q", q, ("T_q", "d"), heads)
     expect_shape(who, "k", k, ("T_k", q.shape[1]))
     expect_shape(who, "v", v, (k.shape[0], "d_v"))
     expect(min(q.shape[0], k.shape[0], q.shape[1]) > 0, who, "at least one query, key and dimension",

@@ -36,7 +36,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnn.checks import expect, expect_float, expect_shape
+from jaxnn.checks import InputError, expect, expect_float, expect_shape
 from jaxnn.hand_derived import HandDerived, Static
 from jaxnn.ops.dtypes import promoted, wide_over_batch
 from jaxnn.ops.time_first import time_first
@@ -88,7 +88,8 @@ class Cell:
     @property
     def backward(self) -> Callable:
         if self._backward is None:
-            raise TypeError(f"the cell '{self.name}' has no backward pass; write it under @{self.__name__}.defbackward")
+            raise InputError(f"the cell '{self.name}'",
+                             f"has no backward pass; write it under @{self.__name__}.defbackward")
         return self._backward
 
     def shown(self, state: Any) -> Any:
@@ -141,6 +142,7 @@ def over_time(cell: Cell) -> HandDerived:
     def forward(params: Any, x: Any, initial: Any = None, mask: Any = None, *, reverse: bool = False) -> Any:
         return _run(cell, params, x, initial, mask, reverse)
 
+    expect(isinstance(cell, Cell), "over_time", "a cell, made by @cell", repr(cell))
     starts = ", ".join(f"{name}_0" for name in cell.state)
     alone = len(cell.state) == 1
     forward.__name__ = forward.__qualname__ = cell.name

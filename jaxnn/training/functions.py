@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.checks import InputError, expect
+from jaxnn.checks import InputError, accepts, expect
 from jaxnn.hand_derived import EXAMPLES, Op
 from jaxnn.network import network
 
@@ -94,26 +94,14 @@ def _leading_size(leaf: Any) -> int:
 
 def expect_layer(who: str, layer: Any) -> None:
     """Raises InputError unless the layer can be called as layer(params, state, x, key, train=True)."""
-    expect(_accepts(layer, 4, train=True), who, "a layer, called as layer(params, state, x, key, train=True)",
+    expect(accepts(layer, 4, train=True), who, "a layer, called as layer(params, state, x, key, train=True)",
            _described(layer), "put ops into Sequential(...), or write a function with these arguments")
 
 
 def expect_loss(who: str, loss: Any) -> None:
     """Raises InputError unless the loss can be called as loss(prediction, label)."""
-    expect(_accepts(loss, 2), who, "a loss, called as loss(prediction, label)", _described(loss),
+    expect(accepts(loss, 2), who, "a loss, called as loss(prediction, label)", _described(loss),
            "write a function of the prediction and the label of one example")
-
-
-def _accepts(f: Any, n: int, **keywords: Any) -> bool:
-    if not callable(f) or isinstance(f, type):
-        return False
-    try:
-        inspect.signature(f).bind(*[None] * n, **keywords)
-    except TypeError:
-        return False
-    except ValueError:  # a function in C has no signature to look at
-        return True
-    return True
 
 
 def _described(f: Any) -> str:

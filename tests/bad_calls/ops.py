@@ -232,14 +232,14 @@ OTHERS = [
     Row("backward: text as dy", lambda: sigmoid.backward(sigmoid.forward(X)[1], "abc"), "dy"),
     Row("forward: no argument", lambda: relu.forward(), "x"),
     Row("reference: a list", lambda: relu.reference([1.0]), "x"),
-    Row("hand_derived: *args", lambda: hand_derived(lambda *args: (args, args))),
+    Row("hand_derived: *args", lambda: hand_derived(lambda *args: (args, args)), "name each argument"),
     Row("hand_derived: a number", lambda: hand_derived(3)),
-    Row("hand_derived: no_gradient of no argument", lambda: hand_derived(lambda x: (x, x), no_gradient=["y"])),
-    Row("hand_derived: no backward pass", lambda: hand_derived(lambda x: (x, x))(X)),
+    Row("hand_derived: no_gradient of no argument", lambda: hand_derived(lambda x: (x, x), no_gradient=["y"]), "its arguments are (x)"),
+    Row("hand_derived: no backward pass", lambda: hand_derived(lambda x: (x, x))(X), "defbackward"),
     Row("hand_derived: backward of three arguments", lambda: hand_derived(lambda x: (x, x)).defbackward(lambda a, b, c: a)),
     Row("hand_derived: forward without a cache", lambda: _op(lambda x: x)(X)),
     Row("cell: no weight_x", lambda: cell(state="h", params={"weight": "n_hidden n_in"}), "weight_x"),
-    Row("cell: no backward pass", lambda: over_time(_cell_without_backward())),
+    Row("cell: no backward pass", lambda: over_time(_cell_without_backward()), "defbackward"),
     Row("over_time: an op", lambda: over_time(relu)),
 ]
 

@@ -45,11 +45,11 @@ NAMED = Sequential(body=Sequential(Dense(3), ops.tanh), head=Dense(2))
     (lambda: Sequential(),
      "Sequential expects either positional or named layers, at least one; got 0 positional and 0 named"),
     (lambda: Sequential(Dense(2), head=Dense(2)), "got 1 positional and 1 named"),
-    (lambda: Sequential(Dense), "expected a layer; got the class Dense: write Dense(...)"),
+    (lambda: Sequential(Dense), "Sequential expects a layer; got the class Dense: write Dense(...)"),
     (lambda: Sequential(ops.dense),
-     "expected a layer or a function of x alone; got the op 'dense' of (params, x): use the layer that makes its "
+     "Sequential expects a layer or a function of x alone; got the op 'dense' of (params, x): use the layer that makes its "
      "parameters"),
-    (lambda: Sequential(3), "expected a layer or a function of x, such as jaxnn.relu; got 3"),
+    (lambda: Sequential(3), "Sequential expects a layer or a function of x, such as jaxnn.relu; got 3"),
 ])
 def test_hyperparameters(make, words):
     with pytest.raises((ValueError, TypeError), match=re.escape(words)):
