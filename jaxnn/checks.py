@@ -10,15 +10,17 @@ import dataclasses
 import functools
 import inspect
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["Entries", "InputError", "accepts", "as_numpy", "at", "expect", "expect_array", "expect_arrays", "expect_bool",
+__all__ = ["Entries", "InputError", "accepts", "as_numpy", "as_path", "at", "expect", "expect_array", "expect_arrays", "expect_bool",
            "expect_float", "expect_integers", "expect_key", "expect_like", "expect_real", "expect_shape", "is_integer",
            "is_number", "known", "weights"]
 
@@ -87,6 +89,12 @@ def as_numpy(who: str, name: str, x: Any) -> np.ndarray:
         return np.asarray(x)
     except ValueError as error:
         raise InputError(who, f"expects {name}, an array; got {type(x).__name__} of rows of unequal length") from error
+
+
+def as_path(who: str, name: str, path: Any) -> Path:
+    """A path, of text or of an object that stands for one."""
+    expect(isinstance(path, str | os.PathLike) and str(path) != "", who, f"{name}, text or a path", repr(path))
+    return Path(path)
 
 
 def has_numbers(x: np.ndarray | np.generic) -> bool:

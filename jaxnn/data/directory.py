@@ -3,23 +3,16 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
-from jaxnn.checks import expect
+from jaxnn.checks import as_path
 
-__all__ = ["MissingData", "as_path", "data_directory", "find"]
+__all__ = ["MissingData", "data_directory", "find"]
 
 VARIABLE = "JAXNN_DATA"
 
 
 class MissingData(FileNotFoundError):
     """A data file, or the directory that should hold it, does not exist."""
-
-
-def as_path(who: str, name: str, path: Any) -> Path:
-    """A path, of text or of an object that stands for one."""
-    expect(isinstance(path, str | os.PathLike), who, f"{name}, text or a path", repr(path))
-    return Path(path).expanduser()
 
 
 def data_directory(given: str | Path | None = None) -> Path:
@@ -35,7 +28,7 @@ def data_directory(given: str | Path | None = None) -> Path:
     for source, name in (("directory", given), (VARIABLE, os.environ.get(VARIABLE))):
         if name is None or name == "":
             continue
-        path = as_path("data_directory", "directory", name)
+        path = as_path("data_directory", "directory", name).expanduser()
         if not path.is_dir():
             came = "a file" if path.exists() else "nothing there"
             raise MissingData(

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from jaxnn.data.directory import MissingData, as_path
+from jaxnn.checks import as_path
+from jaxnn.data.directory import MissingData
 from jaxnn.data.extra import import_extra
 
 __all__ = ["BadFile", "Field", "read_hdf5"]

@@ -145,7 +145,7 @@ def places() -> dict[str, str]:
 READERS = [
     *(Row(f"{load.__name__}: {kind} as the directory", lambda load=load, d=d: load(d), words)
       for load in (data.load_cat, data.load_signs, data.load_football)
-      for kind, d, words in (("a number", 3, "director"), ("no directory", "/nowhere/at/all", "existing directory"),
+      for kind, d, words in (("a number", 3, "director"), ("no directory", "/no/such/place/at/all", "existing directory"),
                              ("a file", __file__, "a file"), ("a list", ["a"], "director"), ("bytes", b"a", "director"),
                              ("True", True, "director"))),
     *(Row(f"{load.__name__}: a directory without the file", lambda load=load: load(str(Path(__file__).parent)), "expected at")
