@@ -41,7 +41,7 @@ if not jax.config.jax_compilation_cache_dir:
 # that looks at HLO, memory, cost or the program of a training step does not belong here.
 ABOUT_VALUES = (
     "ops/*", "layers/*", "gradients/*.py", "gradients/*/*.py", "inside/test_look.py", "inside/test_each_op.py",
-    "experiments/test_compare_mutation.py", "test_axes.py", "test_network*.py", "test_traps.py", "test_ground_truth*",
+    "experiments/test_compare_mutation.py", "test_axes.py", "test_network*.py", "traps/*", "test_ground_truth*",
     "test_hand_derived.py", "test_hand_derived_dtypes.py", "test_hand_derived_refusals.py",
     "test_hand_derived_reverse_only.py", "test_hand_derived_sharding.py", "test_hand_derived_transformations.py",
     "test_linearity.py")
