@@ -1,5 +1,6 @@
 """Why a step was not applied: which of the batch's examples, and which layer first, are not finite."""
 
+import functools
 from typing import Any
 
 import jax
@@ -54,10 +55,12 @@ def _causes(step: Step, train_state: TrainState, x: Any, labels: Any, number: in
 
 def _refused(step: Step, train_state: TrainState, x: Any, labels: Any) -> list[str]:
     """What the loss says of the values of the labels, which it does not see in the step."""
-    predictions = jax.eval_shape(lambda: over_batch(step.layer, train_state.params, train_state.state, x,
-                                                    jax.random.split(train_state.key, batch_size(x, labels)), train=True)[0])
+    n = batch_size(x, labels)
+    keys = jax.random.split(train_state.key, n)
+    predictions, _ = jax.eval_shape(functools.partial(over_batch, step.layer, train=True), train_state.params,
+                                    train_state.state, x, keys)
     try:
-        refuse_labels(step.loss, predictions, labels, batch_size(x, labels))
+        refuse_labels(step.loss, predictions, labels, n)
     except InputError as error:
         return [str(error)]
     return []
