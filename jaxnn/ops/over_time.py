@@ -344,6 +344,8 @@ def _checked_params(cell: Cell, params: Any) -> tuple[tuple[str, ...], dict[str,
         expect_shape(who, name, given[name], [size(word) for word in shapes[name]])
         sizes = dict(zip(shapes[name], given[name].shape, strict=True)) | sizes
         expect_shape(who, name, given[name], [size(word) for word in shapes[name]])
+    expect(not jax.tree_util.all_leaves([params]), who, "params in a mapping that JAX knows as a tree",
+           type(params).__name__, "convert it: dict(params)")
     tree: Any = jax.tree.structure(params)
     order = tree.unflatten(range(tree.num_leaves))
     names = sorted(given, key=lambda name: order[name])

@@ -43,7 +43,14 @@ def test_gradients_at_special_values(case):
     """All variants side by side, in one program of the op in float32 and one of its reference in float64."""
     _, f = split(case, case.args())
     stacked = [jnp.stack(leaves) for leaves in zip(*(varied(case, change, name) for name, change in VARIANTS.items()))]
-    y, cotangents, tangents = compiled(jax.vmap(functools.partial(both_ways, f)))(stacked)
+
+    def program(moving):
+        zeros = jax.tree.map(jnp.zeros_like, moving)
+        return both_ways(f, moving), jax.jvp(f, (moving,), (zeros,))[1]
+
+    (y, cotangents, tangents), still = compiled(jax.vmap(program))(stacked)
+    for leaf in jax.tree.leaves(still):  # along a tangent of zero
+        np.testing.assert_array_equal(leaf, 0)
     with jax.enable_x64(True):
         _, f64 = split(case, case.args(dtype="f64"))
         wide = [jnp.asarray(np.asarray(leaf), jnp.float64) for leaf in stacked]
