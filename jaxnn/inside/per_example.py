@@ -174,8 +174,9 @@ def _cost_of_one(net: Callable, loss: Callable, static: tuple[tuple[str, Any], .
 def _cost_of(who: str, net: Callable, loss: Callable, static: dict[str, Any]) -> Network:
     expect(callable(net), who, "a network that can be called as net", type(net).__name__)
     expect(accepts(loss, 2), who, "a loss, called as loss(y, label)", repr(loss))
-    expect(not isinstance(net, OverExamples), who, "a network of one example", f"{net.name}, of a batch",
-           "pass the layer inside: the batch is made of it")
+    if isinstance(net, OverExamples):
+        raise InputError(who, f"expects a network of one example; got {net.name}, of a batch; pass the layer inside: "
+                         "the batch is made of it")
     names = network(net).arguments
     expect("x" in names and set(names) <= {"params", "state", "x", "key"}, who,
            "a network of one example whose arguments are among (params, state, x, key)",

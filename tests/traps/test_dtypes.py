@@ -10,7 +10,7 @@ import pytest
 
 from jaxnn import InputError, ops
 from jaxnn.cotangents import is_inexact
-from tests.traps.table import EACH, compiled, leaves_of, split, value
+from tests.traps.table import EACH, EACH_ONCE, compiled, leaves_of, split, value
 
 # What an op's value keeps beside the rule of dtypes, by its argument: running statistics have their own.
 OUTSIDE_THE_RULE = {"state"}
@@ -46,13 +46,13 @@ def test_one_promotion_rule(case, dtypes):
     expect_promoted(case, dtypes)
 
 
-@EACH
+@EACH_ONCE
 @pytest.mark.parametrize("dtypes", [("float32", "float64"), ("float64", "bfloat16")], ids=str)
 def test_float64_beside_others(case, dtypes, x64):
     expect_promoted(case, dtypes)
 
 
-@EACH
+@EACH_ONCE
 def test_weak_types_change_nothing(case):
     """Python's numbers and what comes of them, as 0 * 2.0: they take the dtype of what they meet, and shapes stay."""
     args = case.args(dtype="bf16")

@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec as P
 from jaxnn import Dense, Sequential, relu, softmax_cross_entropy
 from jaxnn.training import evaluate, make_step, start, start_from
 from tests.compare import assert_close
-from tests.traps.table import EACH, OPS, compiled, split
+from tests.traps.table import EACH_ONCE, OPS, compiled, split
 
 
 def shapes(tree):
@@ -28,7 +28,7 @@ def of_two(tree):
     return [((2, *shape), dtype) for shape, dtype in shapes(tree)]
 
 
-@EACH
+@EACH_ONCE
 def test_every_op_under_every_transformation(case):
     moving, f = split(case, case.args())
     y = jax.eval_shape(f, moving)
