@@ -8,17 +8,21 @@ concrete.
 import contextlib
 import dataclasses
 import functools
+import inspect
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["Entries", "InputError", "at", "expect", "expect_array", "expect_float", "expect_integers", "expect_like",
-           "expect_shape", "is_integer", "known", "weights"]
+__all__ = ["Entries", "InputError", "accepts", "as_numpy", "as_path", "at", "expect", "expect_array", "expect_arrays", "expect_bool",
+           "expect_float", "expect_integers", "expect_key", "expect_like", "expect_real", "expect_shape", "is_integer",
+           "is_number", "known", "weights"]
 
 
 class InputError(ValueError, TypeError):
@@ -68,6 +72,49 @@ def expect_array(who: str, name: str, x: Any) -> None:
            f"convert it: jnp.asarray({name})" if isinstance(x, list | tuple) else "")
 
 
+def expect_arrays(who: str, name: str, tree: Any) -> None:
+    """A tree of arrays of numbers and PRNG keys, and of Python's numbers: what JAX takes for a leaf."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        is_array = hasattr(leaf, "dtype") or isinstance(leaf, bool | int | float | complex)
+        found = "" if is_array else type(leaf).__name__
+        if isinstance(leaf, np.ndarray | np.generic) and not has_numbers(leaf):
+            found = f"an array of dtype {leaf.dtype}"
+        if found:
+            expect(False, who, f"{name} of arrays of numbers", f"{found} as {name}{jax.tree_util.keystr(path)}")
+
+
+def as_numpy(who: str, name: str, x: Any) -> np.ndarray:
+    """x as an array of NumPy, if its rows are of one length."""
+    try:
+        return np.asarray(x)
+    except ValueError as error:
+        raise InputError(who, f"expects {name}, an array; got {type(x).__name__} of rows of unequal length") from error
+
+
+def as_path(who: str, name: str, path: Any) -> Path:
+    """A path, of text or of an object that stands for one."""
+    expect(isinstance(path, str | os.PathLike) and str(path) != "", who, f"{name}, text or a path", repr(path))
+    return Path(path)
+
+
+def has_numbers(x: np.ndarray | np.generic) -> bool:
+    """Whether NumPy's dtype is one of numbers: text, dates and Python objects are none."""
+    return x.dtype.kind in "biufc" or (x.dtype.kind == "V" and x.dtype.names is None)  # V: bfloat16 and its kind
+
+
+def accepts(f: Any, n: int, **keywords: Any) -> bool:
+    """Whether f can be called with n positional arguments and these keywords, as far as its signature tells."""
+    if not callable(f) or isinstance(f, type):
+        return False
+    try:
+        inspect.signature(f).bind(*[None] * n, **keywords)
+    except TypeError:
+        return False
+    except ValueError:  # a function in C has no signature to look at
+        return True
+    return True
+
+
 def expect_shape(who: str, name: str, x: Any, shape: Sequence[int | str], advice: str = "") -> None:
     """Checks x against a shape in which a word stands for any size: ("time", 64)."""
     expect_array(who, name, x)
@@ -89,6 +136,31 @@ def expect_integers(who: str, name: str, x: Any) -> None:
     expect_array(who, name, x)
     if not jnp.issubdtype(_dtype(x), jnp.integer):
         expect(False, who, f"integer {name}", str(_dtype(x)), f"convert it: {name}.astype(jnp.int32)")
+
+
+def expect_real(who: str, name: str, x: Any) -> None:
+    """Floating-point numbers, integers or booleans."""
+    expect_array(who, name, x)
+    dtype = _dtype(x)
+    is_real = any(jnp.issubdtype(dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_))
+    expect(is_real, who, f"real {name}, floating-point numbers, integers or booleans", str(dtype))
+
+
+def expect_key(who: str, key: Any) -> None:
+    """One PRNG key: of `jax.random.key`, or of the older `jax.random.PRNGKey`."""
+    advice = "pass key=jax.random.key(seed)"
+    if not hasattr(key, "dtype"):
+        expect(False, who, "a PRNG key", "None" if key is None else f"{type(key).__name__} {key!r}", advice)
+    is_typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    is_raw = key.dtype == jnp.uint32 and jnp.ndim(key) == 1 and key.shape[0] in (2, 4)
+    expect(is_typed or is_raw, who, "a PRNG key", f"{key.dtype}{list(jnp.shape(key))}", advice)
+    expect(is_raw or jnp.ndim(key) == 0, who, "one PRNG key", f"keys of shape {jnp.shape(key)}",
+           "take one of them, or use jax.vmap for one each")
+
+
+def expect_bool(who: str, name: str, value: Any) -> None:
+    """A static choice: 1, "no" and None are none."""
+    expect(isinstance(value, bool | np.bool_), who, f"{name} to be True or False", repr(value))
 
 
 def _dtype(x: Any) -> Any:
@@ -123,6 +195,12 @@ def expect_like(who: str, name: str, pattern_name: str, tree: Any, pattern: Any)
 def is_integer(n: Any, least: float = -math.inf) -> bool:
     """Whether n is a Python or NumPy integer of at least this size; True and False are none."""
     return isinstance(n, int | np.integer) and not isinstance(n, bool) and bool(n >= least)
+
+
+def is_number(x: Any, least: float = -math.inf, most: float = math.inf) -> bool:
+    """Whether x is a finite real number of Python or NumPy in [least, most]; True and False are none."""
+    is_real = isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
+    return is_real and bool(np.isfinite(x)) and bool(least <= x <= most)
 
 
 @jax.tree_util.register_static

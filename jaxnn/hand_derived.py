@@ -18,14 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn.axes import current_axes
-from jaxnn.checks import InputError
+from jaxnn.checks import InputError, expect, expect_arrays, has_numbers
 from jaxnn.cotangents import is_inexact
 from jaxnn.explicit.recording import recorder
 from jaxnn.lifting import lift_forward_mode, lift_reverse_mode, value_and_cache
 from jaxnn.varying import agree_on_varying_axes
 
 __all__ = ["EXAMPLES", "HandDerived", "Op", "Static", "as_array", "as_static", "bound_arguments", "by_autodiff",
-           "hand_derived"]
+           "expect_hashable", "expect_held", "hand_derived"]
 
 EXAMPLES = "examples"
 """The name of the batch's axis: ops are written for one example, and `jax.vmap` makes the batch."""
@@ -136,6 +136,7 @@ class HandDerived(Op):
     """An op made by `hand_derived`."""
 
     def __init__(self, forward: Callable, *, reverse_only: bool = False, no_gradient: Sequence[str] = ()):
+        expect(callable(forward), "hand_derived", "a forward pass, a function", type(forward).__name__)
         functools.update_wrapper(self, forward)
         self.reverse_only = reverse_only
         self.no_gradient = (no_gradient,) if isinstance(no_gradient, str) else tuple(no_gradient)
@@ -144,13 +145,12 @@ class HandDerived(Op):
         self._signature = inspect.signature(forward)
         kinds = [p.kind for p in self._signature.parameters.values()]
         if inspect.Parameter.VAR_POSITIONAL in kinds or inspect.Parameter.VAR_KEYWORD in kinds:
-            raise TypeError(
-                f"forward of '{self.name}' takes *args or **kwargs; name each argument, and pass "
-                "several arrays as one tuple")
+            raise InputError(f"forward of '{self.name}'", "takes *args or **kwargs; name each argument, and pass "
+                             "several arrays as one tuple")
         unknown = set(self.no_gradient) - set(self.arguments)
         if unknown:
-            raise TypeError(f"'{self.name}' declares no_gradient of {sorted(unknown)}; its arguments are "
-                            f"({', '.join(self.arguments)})")
+            raise InputError(f"'{self.name}'", f"declares no_gradient of {sorted(unknown)}; its arguments are "
+                             f"({', '.join(self.arguments)})")
 
     @property
     def name(self) -> str:
@@ -165,9 +165,8 @@ class HandDerived(Op):
         """Sets the backward pass (cache, dy) -> cotangents and returns it unchanged."""
         n = len(inspect.signature(backward).parameters)
         if n != 2:
-            raise TypeError(
-                f"backward of '{self.name}' takes {n} arguments; expected (cache, dy): put what it "
-                "needs of a static argument into the cache")
+            raise InputError(f"backward of '{self.name}'", f"takes {n} arguments; expected (cache, dy): put what it "
+                             "needs of a static argument into the cache")
         self._backward = backward
         derivation = inspect.getdoc(backward) or "No derivation is given."
         self.__doc__ = (f"{self.name}{self._signature}\n\n{inspect.getdoc(self._forward) or ''}\n\n"
@@ -183,12 +182,13 @@ class HandDerived(Op):
     def __call__(self, *args: Any, **static: Any) -> Any:
         args, static = self._bind(args, static)
         if self._backward is None:
-            raise TypeError(
-                f"'{self.name}' has no backward pass; write it under @{self.name}.defbackward")
-        if (recorded := recorder()) is not None:
-            return recorded(self, args, static)
-        if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args)):
+            raise InputError(f"'{self.name}'", f"has no backward pass; write it under @{self.name}.defbackward")
+        recorded, is_traced = recorder(), any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args))
+        if recorded is None and not is_traced:
             return value_and_cache(self.name, self._forward(*args, **static))[0]  # nothing is differentiated
+        self._expect_arrays(args)
+        if recorded is not None:
+            return recorded(self, args, static)
         return self._lifted(current_axes(), **static)(*agree_on_varying_axes(args))
 
     def forward(self, *args: Any, **static: Any) -> tuple[Any, Any]:
@@ -197,8 +197,7 @@ class HandDerived(Op):
 
     def backward(self, cache: Any, dy: Any) -> tuple[Any, ...]:
         if self._backward is None:
-            raise TypeError(
-                f"'{self.name}' has no backward pass; write it under @{self.name}.defbackward")
+            raise InputError(f"'{self.name}'", f"has no backward pass; write it under @{self.name}.defbackward")
         try:
             return self._backward(cache, dy)
         except InputError:
@@ -214,6 +213,11 @@ class HandDerived(Op):
     def __repr__(self) -> str:
         return f"<op {self.name}({', '.join(self.arguments)})>"
 
+    def _expect_arrays(self, args: tuple) -> None:
+        """What is no array JAX would refuse on its own, and name neither the op nor the argument."""
+        for name, arg in zip(self.arguments, args, strict=True):
+            expect_arrays(self.name, name, arg)
+
     def _bind(self, args: tuple, static: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         return bound_arguments(self.name, self._signature, args, static)
 
@@ -224,23 +228,30 @@ def bound_arguments(name: str, signature: inspect.Signature, args: tuple,
     try:
         bound = signature.bind(*args, **keywords)
     except TypeError as error:
+        unknown = [key for key in keywords if key not in signature.parameters]
+        others = f"; no argument is called {', '.join(map(repr, unknown))}" if unknown else ""
         bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
-        raise InputError(name, f"expects {inspect.Signature(bare)}: {error}") from None
+        raise InputError(name, f"expects {inspect.Signature(bare)}: {error}{others}") from None
     static = {key: as_static(bound.arguments[key]) for key, p in signature.parameters.items()
               if p.kind is p.KEYWORD_ONLY and key in bound.arguments}
     static |= {key: as_static(value) for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD
                for key, value in bound.arguments.get(p.name, {}).items()}
-    for key, value in static.items():
-        try:
-            hash(value)
-        except TypeError as error:
-            raise TypeError(f"{name}: the keyword argument '{key}' is static and must be hashable; got "
-                            f"{type(value).__name__} ({error}): pass arrays by position") from None
+    expect_hashable(name, static)
     bound.apply_defaults()
     names = [key for key, p in signature.parameters.items() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     names += ["args"] * (len(bound.args) - len(names))
     return tuple(jax.tree.map(functools.partial(as_array, name, key), arg)
                  for key, arg in zip(names, bound.args, strict=True)), static
+
+
+def expect_hashable(name: str, static: dict[str, Any]) -> None:
+    """Refuses keyword arguments by which JAX could not tell one program from another."""
+    for key, value in static.items():
+        try:
+            hash(value)
+        except TypeError as error:
+            raise InputError(name, f"expects the keyword argument '{key}', which is static, to be hashable; got "
+                             f"{type(value).__name__} ({error}): pass arrays by position") from None
 
 
 def as_static(value: Any) -> Any:
@@ -254,7 +265,16 @@ def as_array(who: str, argument: str, x: Any) -> Any:
     """Numbers and NumPy arrays as JAX's; an integer that JAX's dtype does not hold is refused, not wrapped."""
     if not isinstance(x, bool | int | float | complex | np.ndarray | np.generic):
         return x
+    expect_held(who, argument, x)
+    return jnp.asarray(x)
+
+
+def expect_held(who: str, argument: str, x: Any) -> None:
+    """Refuses text, dates and Python objects, and integers that JAX would wrap."""
     values = np.asarray(x)
+    if not isinstance(x, int) and not has_numbers(values):
+        raise InputError(who, f"expects {argument} of numbers; got an array of {_kind(values)}; convert it: classes "
+                         "given by name, say, by np.unique(..., return_inverse=True)")
     # A Python integer of more than 64 bits is an object to NumPy.
     dtype = jax.dtypes.canonicalize_dtype(int if type(x) is int else values.dtype)
     if dtype != values.dtype and jnp.issubdtype(dtype, jnp.integer) and values.size:
@@ -262,7 +282,11 @@ def as_array(who: str, argument: str, x: Any) -> Any:
         if low < bounds.min or high > bounds.max:
             raise InputError(who, f"expects {argument} that {dtype} holds; got values from {low} to {high}; JAX "
                              "would wrap them: use smaller numbers, or jax.enable_x64(True)")
-    return jnp.asarray(x)
+
+
+def _kind(values: np.ndarray) -> str:
+    words = {"U": "text", "S": "bytes", "O": "Python objects", "M": "dates", "m": "time differences"}
+    return words.get(values.dtype.kind, str(values.dtype))
 
 
 class ByAutodiff(Op):
@@ -271,6 +295,8 @@ class ByAutodiff(Op):
     by_autodiff = True
 
     def __init__(self, f: Callable, n_arguments: int | None = None):
+        expect(callable(f) and not isinstance(f, type), "by_autodiff", "a function of arrays",
+               f"the class {f.__name__}" if isinstance(f, type) else type(f).__name__)
         functools.update_wrapper(self, f, updated=())
         self._f = f
         self._n_arguments = n_arguments

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import jax
 from jax.nn import initializers
 
+from jaxnn.checks import expect, is_number
+
 __all__ = ["Initializer", "fan_in", "he", "ones", "orthogonal", "random_normal", "xavier",
            "xavier_uniform", "zeros"]
 
@@ -29,4 +31,5 @@ orthogonal: Initializer = initializers.orthogonal()
 
 def random_normal(scale: float) -> Initializer:
     """N(0, scale²): the course's randn * scale."""
+    expect(is_number(scale, 0), "random_normal", "a finite scale >= 0", repr(scale))
     return initializers.normal(stddev=scale)

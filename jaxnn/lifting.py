@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from jaxnn.axes import Axes, bound_axes
+from jaxnn.checks import InputError
 from jaxnn.cotangents import checked_cotangents, is_inexact, leaf_paths, zero_tangent
 from jaxnn.linearity import why_not_linear
 
@@ -155,7 +156,7 @@ def push_forward(name: str, pull_back: Callable, y: Any) -> Callable[[list[Any]]
 def value_and_cache(name: str, out: Any) -> tuple[Any, Any]:
     """What a forward pass returns, which must be a pair."""
     if not isinstance(out, tuple) or len(out) != 2:
-        raise TypeError(f"forward of '{name}' returned {type(out).__name__}; expected the pair (value, cache)")
+        raise InputError(f"forward of '{name}'", f"returned {type(out).__name__}; expected the pair (value, cache)")
     return out
 
 

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.checks import expect, expect_shape
+from jaxnn.checks import accepts, expect, expect_array, expect_arrays, expect_real, expect_shape
 
 __all__ = ["masked_mean_over_time", "mean_over_time", "sum_over_time", "weighted"]
 
@@ -47,6 +47,7 @@ def weighted(loss: Loss) -> Loss:
     >>> float(weighted(squared_error)(jnp.array([1.0]), (jnp.array([3.0]), 0.5)))
     2.0
     """
+    _expect_loss("weighted", loss)
     name = f"weighted({_name(loss)})"
 
     # Under jit a loss cannot refuse the value of a label that only fills a place.
@@ -54,6 +55,7 @@ def weighted(loss: Loss) -> Loss:
 
     def weighted_loss(prediction: Any, label: Any) -> Any:
         label, weight = _pair(name, "(label, weight)", label)
+        expect_real(name, "weight", weight)
         expect_shape(name, "weight", weight, (), "pass weights of shape (B,) for a batch, under jax.vmap")
         return _scaled(name, compiled, prediction, label, jax.lax.stop_gradient(jnp.asarray(weight)))
 
@@ -72,6 +74,7 @@ def sum_over_time(loss: Loss) -> Loss:
     Raises:
       InputError: predictions and labels do not have one number of steps, or L is no single number.
     """
+    _expect_loss("sum_over_time", loss)
     name = f"sum_over_time({_name(loss)})"
 
     def summed_loss(predictions: Any, labels: Any) -> Any:
@@ -90,6 +93,7 @@ def mean_over_time(loss: Loss) -> Loss:
     Raises:
       InputError: predictions and labels do not have one number of steps, at least one, or L is no single number.
     """
+    _expect_loss("mean_over_time", loss)
     name = f"mean_over_time({_name(loss)})"
 
     def mean_loss(predictions: Any, labels: Any) -> Any:
@@ -114,15 +118,17 @@ def masked_mean_over_time(loss: Loss) -> Loss:
     Raises:
       InputError: the label is no pair; the mask is not boolean of shape (T,); as `sum_over_time`.
     """
+    _expect_loss("masked_mean_over_time", loss)
     name = f"masked_mean_over_time({_name(loss)})"
     total = sum_over_time(weighted(loss))
 
     def masked_loss(predictions: Any, label: Any) -> Any:
         labels, mask = _pair(name, "(labels, mask)", label)
+        expect_array(name, "mask", mask)
         mask = jnp.asarray(mask)
         expect(mask.dtype == bool, name, "a boolean mask, True where a step counts", str(mask.dtype),
                "convert it: mask.astype(bool)")
-        expect_shape(name, "mask", mask, ("time",))
+        expect_shape(name, "mask", mask, _leading_axis(predictions) or ("time",))
         value = total(predictions, (labels, mask))
         return value / jnp.maximum(jnp.sum(mask), 1).astype(value.dtype)
 
@@ -144,6 +150,8 @@ def _scaled(name: str, loss: Loss, prediction: Any, label: Any, weight: jax.Arra
 
 def _each_step(name: str, loss: Loss, predictions: Any, labels: Any) -> jax.Array:
     """The losses of all steps, (T,)."""
+    expect_arrays(name, "predictions", predictions)
+    expect_arrays(name, "labels", labels)
     leaves = jax.tree.leaves((predictions, labels))
     n_steps = {jnp.shape(leaf)[0] if jnp.ndim(leaf) else None for leaf in leaves}
     if len(n_steps) != 1 or None in n_steps:
@@ -153,6 +161,15 @@ def _each_step(name: str, loss: Loss, predictions: Any, labels: Any) -> jax.Arra
     losses = jax.vmap(loss)(predictions, labels)
     _expect_number(name, losses, (n_steps.pop(),))
     return losses
+
+
+def _leading_axis(predictions: Any) -> tuple[int, ...]:
+    return next(iter(jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(predictions)), ())
+
+
+def _expect_loss(who: str, loss: Any) -> None:
+    expect(accepts(loss, 2), who, "a loss of one step or one example, called as loss(prediction, label)",
+           f"the class {loss.__name__}" if isinstance(loss, type) else repr(loss))
 
 
 def _expect_number(name: str, value: Any, shape: tuple[Any, ...]) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxnn.checks import expect
+from jaxnn.checks import as_numpy, expect, is_integer
 
 __all__ = ["accuracy", "confusion_matrix"]
 
@@ -28,9 +28,12 @@ def confusion_matrix(predictions: Any, labels: Any, n_classes: int) -> np.ndarra
     >>> confusion_matrix([0, 1, 1], [0, 1, 0], 2).tolist()
     [[1, 1], [0, 1]]
     """
+    expect(is_integer(n_classes, 1), "confusion_matrix", "n_classes, a positive integer", repr(n_classes))
     predictions, labels = _classes("confusion_matrix", predictions, labels)
     both = np.concatenate([predictions, labels])
-    expect(np.issubdtype(both.dtype, np.integer) and both.min() >= 0 and both.max() < n_classes,
+    expect(np.issubdtype(both.dtype, np.integer), "confusion_matrix", "integer classes", str(both.dtype),
+           "number them by np.unique(..., return_inverse=True)")
+    expect(both.min() >= 0 and both.max() < n_classes,
            "confusion_matrix", f"integer classes in 0 .. {n_classes - 1}",
            f"{both.dtype} from {both.min()} to {both.max()}")
     counts = np.zeros((n_classes, n_classes), np.int64)
@@ -39,8 +42,15 @@ def confusion_matrix(predictions: Any, labels: Any, n_classes: int) -> np.ndarra
 
 
 def _classes(who: str, predictions: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-    predictions, labels = np.asarray(predictions), np.asarray(labels)
+    predictions, labels = (as_numpy(who, name, x) for name, x in (("predictions", predictions), ("labels", labels)))
     expect(predictions.ndim == 1 and predictions.shape == labels.shape and len(labels) > 0, who,
            "predictions and labels of one shape (B,), B >= 1", f"{predictions.shape} and {labels.shape}",
            "take argmax(axis=-1) of logits")
+    for name, x in (("predictions", predictions), ("labels", labels)):
+        # Numbers that are whole may be kept as floats; probabilities would be counted as wrong, every one.
+        is_class = x.dtype.kind in "biuUS" or (x.dtype.kind == "f" and bool(np.all(x == np.round(x))))
+        expect(is_class, who, f"classes as {name}, integers or text", f"{x.dtype} such as {x[0]!r}",
+               "take argmax(axis=-1), or compare a probability with its threshold")
+    expect((predictions.dtype.kind in "US") == (labels.dtype.kind in "US"), who, "predictions and labels of one kind",
+           f"{predictions.dtype} and {labels.dtype}")
     return predictions, labels

@@ -15,7 +15,7 @@ import jax
 from jax.extend import core
 
 from jaxnn.axes import Axes, current_axes
-from jaxnn.checks import InputError, expect, expect_like
+from jaxnn.checks import InputError, expect, expect_arrays, expect_like
 from jaxnn.cotangents import is_inexact
 from jaxnn.explicit.build import build
 from jaxnn.explicit.jaxprs import have_same_jaxpr, hoisted
@@ -57,8 +57,11 @@ class Network(Op):
     """A function of ops with the four faces of an op, made by `network`."""
 
     def __init__(self, f: Callable):
+        if isinstance(f, type):
+            raise InputError("network", f"expects a function of ops; got the class {f.__name__}: write "
+                             f"{f.__name__}(...)")
         if not callable(f):
-            raise TypeError(f"network expects a function of ops; got {type(f).__name__}")
+            raise InputError("network", f"expects a function of ops; got {type(f).__name__}")
         functools.update_wrapper(self, f, updated=())  # the attributes of an object that is called stay its own
         self.function = f
         self._signature = inspect.signature(f)
@@ -108,6 +111,8 @@ class Network(Op):
         that no `vmap` binds, for a table alone.
         """
         args, static = self._bind(args, static)
+        for name, arg in zip(self.arguments, args, strict=False):
+            expect_arrays(self.name, name, arg)
         leaves, tree = jax.tree.flatten(args)
         config: Any = jax.config
         settings = config.jax_enable_x64, config.jax_default_matmul_precision, config.jax_default_prng_impl
@@ -219,12 +224,12 @@ def _record(net: Network, args: tuple, static: dict[str, Any], references: bool,
         closed, y = record(recorded, args, references=references, axes=axes)
     except jax.errors.TracerBoolConversionError as error:
         raise InputError(
-            net.name, f"branches in Python on a value that is known at run time only, at {_where(error)}; use "
+            net.name, f"branches in Python on a value that is known at run time only{_at(error)}; use "
             "jnp.where or jax.lax.cond, or pass what decides as a keyword argument") from error
     except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError,
             jax.errors.TracerIntegerConversionError) as error:
         raise InputError(
-            net.name, f"needs in Python, at {_where(error)}, a value that is known at run time only; use jnp in place "
+            net.name, f"needs in Python a value that is known at run time only{_at(error)}; use jnp in place "
             "of int, range and NumPy, or pass the value as a keyword argument") from error
     except InputError as error:
         if not error.path and (line := _where(error)):
@@ -243,6 +248,11 @@ def _is_array(leaf: Any) -> bool:
 
 def _aval(leaf: Any) -> Any:
     return (leaf.shape, leaf.dtype) if isinstance(leaf, jax.ShapeDtypeStruct) else jax.typeof(leaf)
+
+
+def _at(error: BaseException) -> str:
+    line = _where(error)
+    return f", at {line}" if line else ""
 
 
 def _where(error: BaseException) -> str:

@@ -42,7 +42,7 @@ if not jax.config.jax_compilation_cache_dir:
 ABOUT_VALUES = (
     "ops/*", "layers/*", "gradients/*.py", "gradients/*/*.py", "inside/test_each_op.py",
     "experiments/test_compare_mutation.py", "experiments/test_mutants_sample.py", "test_axes.py", "test_network*.py",
-    "test_traps.py", "test_ground_truth*", "inside/test_look*.py",
+    "test_ground_truth*", "inside/test_look*.py", "traps/*",
     "test_hand_derived.py", "test_hand_derived_dtypes.py", "test_hand_derived_refusals.py",
     "test_hand_derived_reverse_only.py", "test_hand_derived_sharding.py", "test_hand_derived_transformations.py",
     "test_linearity.py")

@@ -113,7 +113,7 @@ def test_names():
     (lambda: mean_over_time(LOSS)(Z[:0], LABELS[:0]), "at least one step of time; got none"),
     (lambda: masked_mean_over_time(LOSS)(Z, (LABELS, WEIGHTS)), r"a boolean mask.*got float32; convert it"),
     (lambda: masked_mean_over_time(LOSS)(Z, LABELS), r"the pair \(labels, mask\); got ndarray"),
-    (lambda: masked_mean_over_time(LOSS)(Z, (LABELS, MASK[:, None])), r"mask of shape \(time,\); got \(5, 1\)"),
+    (lambda: masked_mean_over_time(LOSS)(Z, (LABELS, MASK[:, None])), r"mask of shape \(5,\); got \(5, 1\)"),
 ])
 def test_refused(call, words):
     with pytest.raises(ValueError, match=words):

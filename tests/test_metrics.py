@@ -37,7 +37,15 @@ def test_shapes_that_do_not_fit_are_refused(predictions, labels):
         confusion_matrix(predictions, labels, 4)
 
 
-@pytest.mark.parametrize("labels", [[0, 3], [-1, 0], [0.5, 0.0]])
+@pytest.mark.parametrize("labels", [[0, 3], [-1, 0]])
 def test_classes_that_are_none_are_refused(labels):
     with pytest.raises(InputError, match=r"confusion_matrix expects integer classes in 0 \.\. 2; got"):
         confusion_matrix([0, 1], labels, 3)
+
+
+def test_probabilities_are_no_classes():
+    """Each would count as wrong, or as right where it is 1.0."""
+    for metric in (accuracy, lambda p, y: confusion_matrix(p, y, 2)):
+        with pytest.raises(InputError, match=r"expects classes as labels, integers or text; got float64 such as"):
+            metric([0, 1], [0.5, 0.0])
+    assert accuracy([0.0, 1.0], [0, 1]) == 1.0

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxnn.checks import InputError, as_numpy, expect, is_integer
+
 __all__ = ["check_examples"]
 
 
@@ -15,17 +17,18 @@ def check_examples(x: Any, y: Any = None, *, n_classes: int | None = None) -> No
       y: (B,) integer labels in 0..n_classes-1; None where there are none.
       n_classes: None leaves the labels without an upper limit.
     Raises:
-      TypeError: x does not hold numbers, or y does not hold integers.
-      ValueError: any other of the above does not hold.
+      InputError: any of the above does not hold.
     """
-    x = np.asarray(x)
+    expect(n_classes is None or is_integer(n_classes, 1), "check_examples", "n_classes, a positive integer",
+           repr(n_classes))
+    x = as_numpy("check_examples", "x", x)
     if x.ndim == 0 or len(x) == 0:
         raise _wrong("x of shape (B, ...) with B >= 1", f"shape {x.shape}",
                      "check what selected these examples")
     try:
         finite = np.isfinite(x)
     except TypeError as error:
-        raise _wrong("x of numbers", f"dtype {x.dtype}", "convert it", kind=TypeError) from error
+        raise _wrong("x of numbers", f"dtype {x.dtype}", "convert it") from error
     if not finite.all():
         wrong = np.argwhere(~finite)
         raise _wrong("x of finite numbers",
@@ -33,7 +36,7 @@ def check_examples(x: Any, y: Any = None, *, n_classes: int | None = None) -> No
                      "drop or impute them")
     if y is None:
         return
-    y = np.asarray(y)
+    y = as_numpy("check_examples", "y", y)
     n = len(x)
     if y.ndim == 2 and y.shape[1] == 1:
         # Unchecked, it would broadcast against (B,) to (B, B).
@@ -46,7 +49,7 @@ def check_examples(x: Any, y: Any = None, *, n_classes: int | None = None) -> No
                      "select x and y with the same indices")
     if y.dtype.kind not in "iu":
         raise _wrong("y of an integer dtype", f"dtype {y.dtype}",
-                     "pass y.astype(int) if these are class numbers", kind=TypeError)
+                     "pass y.astype(int) if these are class numbers")
     outside = np.flatnonzero((y < 0) | (y >= (np.inf if n_classes is None else n_classes)))
     if outside.size:
         limit = "0 or more" if n_classes is None else f"0..{n_classes - 1}"
@@ -55,7 +58,5 @@ def check_examples(x: Any, y: Any = None, *, n_classes: int | None = None) -> No
                      "number the classes from 0 or correct n_classes")
 
 
-def _wrong(
-    expected: str, actual: str, advice: str, *, kind: type[Exception] = ValueError
-) -> Exception:
-    return kind(f"check_examples expects {expected}; got {actual}; {advice}")
+def _wrong(expected: str, actual: str, advice: str) -> InputError:
+    return InputError("check_examples", f"expects {expected}; got {actual}; {advice}")

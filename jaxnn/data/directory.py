@@ -4,6 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+from jaxnn.checks import as_path
+
 __all__ = ["MissingData", "data_directory", "find"]
 
 VARIABLE = "JAXNN_DATA"
@@ -21,11 +23,12 @@ def data_directory(given: str | Path | None = None) -> Path:
         empty, `jaxnn/data` in the user's cache, which need not exist.
     Raises:
       MissingData: the directory that was asked for, by argument or variable, does not exist.
+      InputError: `given` is no path.
     """
     for source, name in (("directory", given), (VARIABLE, os.environ.get(VARIABLE))):
         if name is None or name == "":
             continue
-        path = Path(name).expanduser()
+        path = as_path("data_directory", "directory", name).expanduser()
         if not path.is_dir():
             actual = "a file" if path.exists() else "nothing there"
             raise MissingData(

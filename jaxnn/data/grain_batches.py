@@ -8,7 +8,7 @@ import operator
 from collections.abc import Iterator
 from typing import Any
 
-from jaxnn.checks import expect
+from jaxnn.checks import expect, is_integer
 from jaxnn.data.extra import import_extra
 
 __all__ = ["GrainBatches"]
@@ -28,10 +28,16 @@ class GrainBatches:
     """
 
     def __init__(self, source: Any, batch_size: int, *, seed: int = 0, threads: int = 4, ahead: int = 4):
-        self._grain = import_extra("grain", "GrainBatches", "grain")
+        who = "GrainBatches"
+        expect(hasattr(source, "__len__") and hasattr(source, "__getitem__"), who,
+               "a source with len(source) and source[i]", type(source).__name__)
         self.n_examples, self.batch_size = len(source), batch_size
-        expect(isinstance(batch_size, int) and 1 <= batch_size <= self.n_examples, "GrainBatches",
+        expect(is_integer(batch_size, 1) and batch_size <= self.n_examples, who,
                f"batch_size in 1 .. {self.n_examples}, the number of examples", repr(batch_size))
+        expect(is_integer(seed, 0) and seed < 2**32, who, "seed in 0 .. 2**32 - 1", repr(seed))
+        for name, n in (("threads", threads), ("ahead", ahead)):
+            expect(is_integer(n, 1), who, f"{name}, a positive integer", repr(n))
+        self._grain = import_extra("grain", who, "grain")
         self._batches = self._grain.MapDataset.source(source).seed(seed).shuffle().repeat().batch(batch_size)
         self._options = self._grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead * batch_size)
         self._next, self._reader = -1, iter(())

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
+from jaxnn.checks import as_path
+from jaxnn.data.directory import MissingData
 from jaxnn.data.extra import import_extra
 
 __all__ = ["BadFile", "Field", "read_hdf5"]
@@ -52,16 +54,16 @@ def read_hdf5(
     Returns:
       the arrays, in the machine's byte order.
     Raises:
-      FileNotFoundError: there is no such file.
+      MissingData: there is no such file.
       PermissionError: the file may not be read.
       BadFile: it is not a complete HDF5 file; or a field is missing, is not a data set stored in this
         very file, has another shape or dtype, is only partly there, is larger than allowed, or
         holds NaN or infinite values.
     """
     h5py = import_extra("h5py", "read_hdf5")
-    path = Path(path)
+    path = as_path("read_hdf5", "path", path)
     if not path.exists():
-        raise FileNotFoundError(f"{path} expects an HDF5 file; got no such file; check the path")
+        raise MissingData(f"{path} expects an HDF5 file; got no such file; check the path")
     # A directory cannot be read, and reading from a pipe would wait for ever.
     if not path.is_file():
         kind = "a directory" if path.is_dir() else "something other than a regular file"

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxnn.checks import expect
 from jaxnn.data.directory import find
 from jaxnn.data.hdf5 import BadFile, Field, read_hdf5
 from jaxnn.data.published import SHA256, expect_published
@@ -85,17 +86,13 @@ def pixels_to_rows(images: np.ndarray) -> np.ndarray:
     Returns:
       (n, product of the rest) float64 in [0, 1], the last axis of an image running fastest.
     Raises:
-      TypeError: the pixels are not uint8, as when they have been scaled already.
-      ValueError: there is no axis of examples, or no example.
+      InputError: the pixels are not uint8, as when they have been scaled already; there is no axis of examples, or no
+        example.
     """
-    if images.dtype != np.uint8:
-        raise TypeError(
-            f"pixels_to_rows expects images of dtype uint8, in 0..255; got {images.dtype}; "
-            "if they are scaled already, images.reshape(len(images), -1) is all they need"
-        )
-    if images.ndim < 2 or images.size == 0:
-        raise ValueError(
-            f"pixels_to_rows expects images of shape (n, ...) with n >= 1; got {images.shape}; "
-            "put one image in a batch with image[None]"
-        )
+    who = "pixels_to_rows"
+    expect(hasattr(images, "dtype") and hasattr(images, "shape"), who, "an array of images", type(images).__name__)
+    expect(images.dtype == np.uint8, who, "images of dtype uint8, in 0..255", str(images.dtype),
+           "if they are scaled already, images.reshape(len(images), -1) is all they need")
+    expect(images.ndim >= 2 and images.size > 0, who, "images of shape (n, ...) with n >= 1", str(images.shape),
+           "put one image in a batch with image[None]")
     return images.reshape(len(images), -1) / 255.0

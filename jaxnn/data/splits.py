@@ -1,10 +1,10 @@
 """Examples dealt to training, development and test; features put on one scale."""
 
-import operator
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxnn.checks import InputError, as_numpy, expect, is_integer, is_number
 from jaxnn.data.checks import check_examples
 
 __all__ = ["Split", "split", "standardize"]
@@ -35,25 +35,20 @@ def split(
         count of each class is within one example of its fraction. A class of few examples can so be
         missing from a part.
     Raises:
-      TypeError: n_examples or seed is no integer.
-      ValueError: fractions or labels are not as above, or a part would have no example.
+      InputError: an argument is not as above, or a part would have no example.
     """
-    n_examples, seed = operator.index(n_examples), operator.index(seed)
-    if len(fractions) != 3 or not all(f > 0 for f in fractions) or abs(sum(fractions) - 1) > 1e-9:
-        raise ValueError(
-            "split expects three positive fractions (train, dev, test) that sum to 1; "
-            f"got {tuple(fractions)}; give for example (0.8, 0.1, 0.1)"
-        )
-    if n_examples < 3:
-        raise ValueError(
-            f"split expects at least 3 examples, one for each part; got {n_examples}; add examples"
-        )
-    strata = np.zeros(n_examples) if labels is None else np.asarray(labels)
-    if strata.shape != (n_examples,):
-        raise ValueError(
-            f"split expects labels of shape ({n_examples},), one for each example; "
-            f"got shape {strata.shape}; pass the labels of the examples being split"
-        )
+    expect(is_integer(n_examples, 3), "split", "n_examples, at least 3, one for each part", repr(n_examples),
+           "add examples")
+    expect(is_integer(seed, 0) and seed < 2**32, "split", "seed in 0 .. 2**32 - 1", repr(seed))
+    n_examples, seed = int(n_examples), int(seed)
+    is_three = isinstance(fractions, tuple | list) and len(fractions) == 3 and all(is_number(f) for f in fractions)
+    expect(is_three and min(fractions) > 0 and abs(sum(fractions) - 1) <= 1e-9, "split",
+           "three positive fractions (train, dev, test) that sum to 1", repr(fractions),
+           "give for example (0.8, 0.1, 0.1)")
+    strata = np.zeros(n_examples) if labels is None else as_numpy("split", "labels", labels)
+    expect(strata.shape == (n_examples,), "split", f"labels of shape ({n_examples},), one for each example",
+           f"shape {strata.shape}", "pass the labels of the examples being split")
+    expect(strata.dtype != object, "split", "labels that sort, numbers or text", "Python objects")
     random = np.random.RandomState(seed)  # frozen by NumPy, so a split outlives its releases
     dealt: list[list[np.ndarray]] = [[], [], []]
     owed = np.zeros(3)  # examples by which each part is behind, over the classes so far
@@ -71,10 +66,8 @@ def split(
             part.append(piece)
     for name, fraction, part in zip(Split._fields, fractions, dealt, strict=True):
         if sum(map(len, part)) == 0:
-            raise ValueError(
-                f"split expects at least one example in each part; got none for {name}, "
-                f"{fraction:g} of {n_examples} examples; add examples or raise its fraction"
-            )
+            raise InputError("split", f"expects at least one example in each part; got none for {name}, "
+                             f"{fraction:g} of {n_examples} examples; add examples or raise its fraction")
     return Split(*(random.permutation(np.concatenate(part)) for part in dealt))
 
 
@@ -93,16 +86,14 @@ def standardize(train: Any, *others: Any) -> tuple[np.ndarray, ...]:
     Returns:
       (train, *others), float64.
     Raises:
-      TypeError, ValueError: as `check_examples`, or an array has other features than train.
+      InputError: as `check_examples`, or an array has other features than train.
     """
-    arrays = [np.asarray(x) for x in (train, *others)]
+    arrays = [as_numpy("standardize", "x", x) for x in (train, *others)]
     for x in arrays:
         check_examples(x)
         if x.shape[1:] != arrays[0].shape[1:]:
-            raise ValueError(
-                f"standardize expects features of shape {arrays[0].shape[1:]}, as in train; "
-                f"got {x.shape[1:]}; select the same features in each part"
-            )
+            raise InputError("standardize", f"expects features of shape {arrays[0].shape[1:]}, as in train; "
+                             f"got {x.shape[1:]}; select the same features in each part")
     fitted = arrays[0].astype(np.float64)
     mean = fitted.mean(axis=0)
     # Not std == 0: the mean of equal numbers is rounded, and their deviation may be 1e-17.

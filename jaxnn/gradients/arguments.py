@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.checks import InputError, expect
+from jaxnn.checks import InputError, expect, is_integer
 
 __all__ = ["parse"]
 
@@ -52,6 +52,8 @@ def parse(text: str, seed: Any = 0, sizes: Mapping[str, int] | None = None) -> t
     """
     expect(isinstance(text, str), "arguments", "a description, a string", type(text).__name__,
            f"for example {EXAMPLE!r}")
+    for name, size in (sizes or {}).items():
+        expect(is_integer(size, 0), "arguments", f"the size {name}, an integer >= 0", repr(size))
     reader = _Reader(text, _entropy(seed), dict(sizes or {}))
     args = []
     while reader.token.kind != "end":
@@ -223,6 +225,5 @@ def _entropy(seed: Any) -> list[int]:
         if jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
             seed = jax.random.key_data(seed)
         return [int(word) for word in np.asarray(seed).ravel()]
-    is_seed = isinstance(seed, int | np.integer) and bool(seed >= 0)
-    expect(is_seed, "arguments", "a seed, an integer >= 0 or a PRNG key", repr(seed))
+    expect(is_integer(seed, 0), "arguments", "a seed, an integer >= 0 or a PRNG key", repr(seed))
     return [int(seed)]

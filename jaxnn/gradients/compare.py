@@ -9,7 +9,7 @@ from typing import Any, overload
 
 import jax
 
-from jaxnn.checks import InputError
+from jaxnn.checks import InputError, expect, expect_bool, is_integer
 from jaxnn.gradients.candidate import Candidate
 from jaxnn.gradients.conditions import CONDITIONS, DTYPES, compare_under_conditions
 from jaxnn.gradients.cost import gradient_costs
@@ -79,6 +79,7 @@ def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None
     """
     if not callable(f):
         raise InputError("compare_gradients", f"expects a callable as f; got {type(f).__name__}")
+    _expect_options(routes, directions, seed, laws=laws, cost=cost, every_coordinate=every_coordinate)
     if by is not None:
         if by != "rule":
             raise InputError("compare_gradients", f"expects by to be 'rule', or none; got {by!r}")
@@ -94,6 +95,16 @@ def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None
     problem = Problem(reference, args, static, names=names, seed=seed, hold=arguments_without_gradient(f))
     return compare_at(f, problem, routes=routes, under=under, dtypes=dtypes, laws=laws, cost=cost,
                       every_coordinate=every_coordinate, directions=directions)
+
+
+def _expect_options(routes: Any, directions: Any, seed: Any, **choices: Any) -> None:
+    who = "compare_gradients"
+    expect(not isinstance(routes, Sequence) or len(routes) > 0, who, f"routes among {', '.join(map(repr, ROUTES))}",
+           "none")
+    expect(is_integer(directions, 1), who, "directions, a positive integer", repr(directions))
+    expect(is_integer(seed, 0), who, "seed, an integer >= 0", repr(seed))
+    for name, value in choices.items():
+        expect_bool(who, name, value)
 
 
 def _compare_one_rule(options: dict[str, Any], f: Callable, *args: Any, reference: Callable,

@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnn.checks import expect
+from jaxnn.checks import accepts, expect, expect_arrays, is_number
 from jaxnn.cotangents import is_inexact
 from jaxnn.explicit.program import OpStep, Program, Recompute, Scan
 from jaxnn.explicit.table import uses
-from jaxnn.hand_derived import Static
+from jaxnn.hand_derived import Static, as_static, expect_hashable
 from jaxnn.inside.report import Inside, InsideRow, Numbers
 from jaxnn.layers.containers import OverExamples
 from jaxnn.layers.layer import Layer
@@ -55,7 +55,15 @@ def look_inside(f: Callable, *args: Any, loss: Callable | None = None, labels: A
     who = "look_inside"
     expect(loss is None or dy is None, who, "a loss or dy", "both")
     expect(loss is not None or labels is None, who, "a loss with labels", "labels alone")
-    expect(0 <= vanishing < exploding, who, "0 <= vanishing < exploding", f"{vanishing} and {exploding}")
+    fits = is_number(vanishing, 0) and (is_number(exploding) or exploding == math.inf) and vanishing < exploding
+    expect(fits, who, "0 <= vanishing < exploding", f"{vanishing!r} and {exploding!r}")
+    n = 1 if labels is None else 2
+    expect(loss is None or accepts(loss, n), who, "a loss of (y, labels), or, without labels, of y", repr(loss))
+    expect(callable(f), who, "a function of ops", type(f).__name__)
+    static = {name: as_static(value) for name, value in static.items()}
+    expect_hashable(who, static)
+    for name, tree in (("args", args), ("labels", labels), ("dy", dy)):
+        expect_arrays(who, name, tree)
     plan: Any
     plan, measured = _measure(_network_of(f), loss, tuple(sorted(static.items())), args, labels, dy)
     rows, members = plan.value
@@ -159,8 +167,13 @@ def _cotangent(is_batch: bool, y: Any, loss: Callable | None, labels: Any, dy: A
 
     def cost(y: Any) -> Any:
         if labels is None:
-            return loss(y)
-        return jnp.mean(jax.vmap(loss)(y, labels)) if is_batch else loss(y, labels)
+            value = loss(y)
+        else:
+            value = jnp.mean(jax.vmap(loss)(y, labels)) if is_batch else loss(y, labels)
+        is_cost = jnp.shape(value) == () and jnp.issubdtype(jnp.result_type(value), jnp.floating)
+        expect(is_cost, "look_inside", "a loss that gives one floating-point number, of shape ()",
+               f"{jnp.result_type(value)}{list(jnp.shape(value))}", "take its sum or its mean")
+        return value
 
     found = jax.grad(cost, allow_int=True)(y)
     return jax.tree.map(lambda d: None if d.dtype == jax.dtypes.float0 else d, found)

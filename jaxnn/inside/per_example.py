@@ -19,13 +19,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnn.checks import InputError, expect, known
+from jaxnn.checks import InputError, accepts, expect, expect_arrays, expect_key, expect_real, is_integer, known
 from jaxnn.cotangents import is_inexact
 from jaxnn.explicit.program import OpStep, Program
 from jaxnn.explicit.recording import typed
 from jaxnn.hand_derived import EXAMPLES
 from jaxnn.inside import factor_rules  # noqa: F401  # registers the rules
 from jaxnn.inside.factors import Factor, Whole, factors_and_rest, has_rule, n_params, norm_of, power_of_two
+from jaxnn.layers.containers import OverExamples
 from jaxnn.linearity import equations
 from jaxnn.network import Network, network
 
@@ -60,7 +61,7 @@ class PerExample(NamedTuple):
 
     def hardest(self, k: int) -> tuple[jax.Array, jax.Array]:
         """The k examples that pull hardest: their indices and their norms, the largest first."""
-        expect(isinstance(k, int) and 0 < k <= self.norms.shape[0], "hardest",
+        expect(is_integer(k, 1) and k <= self.norms.shape[0], "hardest",
                f"k in 1 .. {self.norms.shape[0]}, the size of the batch", repr(k))
         norms, indices = lax.top_k(self.norms, k)
         return indices, norms
@@ -100,7 +101,10 @@ def per_example(net: Callable, loss: Callable, params: Any, state: Any, x: Any, 
     >>> per_example(dense, squared_error, params, {}, x, jnp.ones((2, 1))).norms.tolist()
     [10.0, 2.0]
     """
-    return _per_example(_cost_of("per_example", net, loss, static), params, state, x, labels, key)
+    who = "per_example"
+    cost = _cost_of(who, net, loss, static)
+    _expect_examples(who, params, state, x, labels, key)
+    return _per_example(cost, params, state, x, labels, key)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -136,10 +140,15 @@ def clipped_gradient_sum(net: Callable, loss: Callable, params: Any, state: Any,
     Raises:
       InputError: as `per_example`; max_norm is not positive.
     """
+    who = "clipped_gradient_sum"
+    expect_real(who, "max_norm", max_norm)
+    is_bool = jnp.result_type(max_norm) == bool
     known_norm = known(max_norm)
-    expect(jnp.ndim(max_norm) == 0 and (known_norm is None or bool(known_norm > 0)), "clipped_gradient_sum",
+    expect(jnp.ndim(max_norm) == 0 and not is_bool and (known_norm is None or bool(known_norm > 0)), who,
            "max_norm > 0, one number", repr(max_norm))
-    return _clipped(_cost_of("clipped_gradient_sum", net, loss, static), params, state, x, labels, max_norm, key)
+    cost = _cost_of(who, net, loss, static)
+    _expect_examples(who, params, state, x, labels, key)
+    return _clipped(cost, params, state, x, labels, max_norm, key)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -163,13 +172,24 @@ def _cost_of_one(net: Callable, loss: Callable, static: tuple[tuple[str, Any], .
 
 
 def _cost_of(who: str, net: Callable, loss: Callable, static: dict[str, Any]) -> Network:
-    expect(callable(net) and callable(loss), who, "a network and a loss that can be called",
-           f"{type(net).__name__} and {type(loss).__name__}")
+    expect(callable(net), who, "a network that can be called as net", type(net).__name__)
+    expect(accepts(loss, 2), who, "a loss, called as loss(y, label)", repr(loss))
+    if isinstance(net, OverExamples):
+        raise InputError(who, f"expects a network of one example; got {net.name}, of a batch; pass the layer inside: "
+                         "the batch is made of it")
     names = network(net).arguments
     expect("x" in names and set(names) <= {"params", "state", "x", "key"}, who,
            "a network of one example whose arguments are among (params, state, x, key)",
            f"'{network(net).name}' of ({', '.join(names)})", "wrap it in a function of those")
     return _cost_of_one(net, loss, tuple(sorted(static.items())), typed(tuple(sorted(static.items()))))
+
+
+def _expect_examples(who: str, params: Any, state: Any, x: Any, labels: Any, key: Any) -> None:
+    """Refuses, by name, what `jax.jit` would not take for an array."""
+    for name, tree in (("params", params), ("state", state), ("x", x), ("labels", labels)):
+        expect_arrays(who, name, tree)
+    if key is not None:
+        expect_key(who, key)
 
 
 class _Passes:
@@ -178,7 +198,7 @@ class _Passes:
     def __init__(self, who: str, cost: Network, params: Any, state: Any, x: Any, labels: Any, key: Any):
         sizes = [jnp.shape(leaf) for leaf in jax.tree.leaves((x, labels))]
         n = sizes[0][0] if sizes and sizes[0] else 0
-        expect(n > 0 and all(s[:1] == (n,) for s in sizes), who, "x and labels with a leading axis of as many examples",
+        expect(n > 0 and all(s[:1] == (n,) for s in sizes), who, "x and labels with a leading axis of as many examples, at least one",
                f"shapes {[jnp.shape(leaf) for leaf in jax.tree.leaves(x)]} and "
                f"{[jnp.shape(leaf) for leaf in jax.tree.leaves(labels)]}")
         self.params = params
@@ -191,6 +211,8 @@ class _Passes:
         self.program = recording.program
         shapes = jax.tree.map(lambda y: y.shape, recording.y)
         expect(shapes == (), who, "a loss with one number, of shape (), for each example", str(shapes), "take its sum")
+        expect(jnp.issubdtype(recording.y.dtype, jnp.floating), who, "a loss of floating-point numbers",
+               str(recording.y.dtype))
         for step in self.program.walk():
             if isinstance(step, OpStep):
                 _expect_apart(step)

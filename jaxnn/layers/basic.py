@@ -3,9 +3,9 @@
 import dataclasses
 from typing import Any
 
-from jaxnn.checks import expect, is_integer
+from jaxnn.checks import expect, is_integer, is_number
 from jaxnn.initializers import Initializer, he, zeros
-from jaxnn.layers.layer import Layer, expect_size, shape_of, to_layer
+from jaxnn.layers.layer import Layer, drawn, expect_options, expect_size, shape_of, to_layer
 from jaxnn.ops.dense import dense
 from jaxnn.ops.dropout import dropout
 from jaxnn.ops.shape import flatten
@@ -30,13 +30,16 @@ class Dense(Layer):
 
     def __post_init__(self) -> None:
         expect(is_integer(self.n_out, 1), "Dense", "n_out, a positive integer", repr(self.n_out))
+        advice = "n_in is found by init, from the shape of x: Dense(n_out)"
+        expect(not is_integer(self.weight_init), "Dense", "weight_init, an initializer", repr(self.weight_init), advice)
+        expect_options(self, bools=["use_bias"], initializers=["weight_init", "bias_init"])
 
     def init(self, key: Any, shape: Any) -> tuple[Any, Any]:
         shape = shape_of(self, shape, tree=False).shape
         expect(len(shape) == 1, "Dense", "x of shape (n_in,)", str(shape), "put Flatten() before it")
-        params = {"weight": self.weight_init(key, (shape[0], self.n_out)).T}
+        params = {"weight": drawn(self, "weight_init", key, (shape[0], self.n_out)).T}
         if self.use_bias:
-            params["bias"] = self.bias_init(key, (self.n_out,), params["weight"].dtype)
+            params["bias"] = drawn(self, "bias_init", key, (self.n_out,), params["weight"].dtype)
         return params, {}
 
     def apply(self, params, state, x, key, *, train):
@@ -54,8 +57,8 @@ class Dropout(Layer):
     rate: float
 
     def __post_init__(self) -> None:
-        expect(isinstance(self.rate, int | float) and 0 <= self.rate < 1, "Dropout",
-               "rate, the fraction dropped, in [0, 1)", repr(self.rate))
+        expect(is_number(self.rate, 0) and self.rate < 1, "Dropout", "rate, the fraction dropped, in [0, 1)",
+               repr(self.rate))
 
     @property
     def random(self) -> bool:
@@ -98,4 +101,4 @@ class _AtInference(Layer):
 def at_inference(layer: Any) -> Layer:
     """A layer that behaves in training as at inference: batch norm uses and keeps its running statistics, and dropout
     drops nothing. It serves the frozen part of a network that is fine-tuned."""
-    return _AtInference(to_layer(layer))
+    return _AtInference(to_layer("at_inference", layer))

@@ -14,9 +14,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxnn.checks import InputError, at, expect
+from jaxnn.checks import InputError, at, expect, expect_array, expect_key
 from jaxnn.hand_derived import EXAMPLES
-from jaxnn.layers.layer import Layer, output_of, shape_of, to_layer, value_and_state
+from jaxnn.layers.layer import Layer, output_of, pair_of, shape_of, to_layer, value_and_state
 from jaxnn.ops.shape import add
 
 __all__ = ["OverExamples", "Parallel", "Residual", "Sequential", "over_examples"]
@@ -32,7 +32,7 @@ class Sequential(Layer):
         who = type(self).__name__
         expect(bool(parts) != bool(named), who, "either positional or named layers, at least one",
                f"{len(parts)} positional and {len(named)} named")
-        layers = [to_layer(part) for part in parts or named.values()]
+        layers = [to_layer(who, part) for part in parts or named.values()]
         self.parts: dict[str, Layer] = dict(zip(named or _labels(layers), layers, strict=True))
 
     @property
@@ -45,10 +45,11 @@ class Sequential(Layer):
 
     def init(self, key, shape):
         x = shape_of(self, shape)
+        expect_key(self.name, key)
         entries = {}
         for (label, part), k in zip(self.parts.items(), jax.random.split(key, len(self.parts)), strict=True):
             with at(label):
-                entries[label] = part.init(k, x)
+                entries[label] = pair_of(part, part.init(k, x))
                 x = self._passed_on(part, *entries[label], x)
         params, state = ({label: entry[i] for label, entry in entries.items() if jax.tree.leaves(entry[i])}
                          for i in (0, 1))
@@ -80,6 +81,7 @@ class Sequential(Layer):
         random = [label for label, part in self.parts.items() if part.random]
         if key is None or not random:
             return {}
+        expect_key(self.name, key)
         return dict(zip(random, jax.random.split(key, len(random)), strict=True))
 
     def __repr__(self) -> str:
@@ -159,12 +161,17 @@ class OverExamples(Layer):
         return self.layer.init(key, jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), x))
 
     def apply(self, params, state, x, key, *, train):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(x):
+            expect_array(self.name, f"x{jax.tree_util.keystr(path)}", leaf)
         x = jax.tree.map(jnp.asarray, x)  # JAX cannot map a NumPy array that a jit function holds
         sizes = {jnp.shape(leaf)[0] if jnp.ndim(leaf) else 0 for leaf in jax.tree.leaves(x)}
         if len(sizes) != 1 or 0 in sizes:
             expect(False, self.name, "x with a leading axis of at least one example, alike in all leaves",
                    str(jax.tree.map(jnp.shape, x)))
-        keys = jax.random.split(key, sizes.pop()) if key is not None and self.random else None
+        keys = None
+        if key is not None and self.random:
+            expect_key(self.name, key)
+            keys = jax.random.split(key, sizes.pop())
         one = jax.vmap(lambda p, s, x, k: self.layer(p, s, x, k, train=train), axis_name=EXAMPLES,
                        in_axes=(None, None, 0, None if keys is None else 0), out_axes=(0, None))
         try:
@@ -183,6 +190,10 @@ def over_examples(layer: Callable) -> OverExamples:
     It is `jax.vmap` over an axis named "examples", over which batch norm averages; each example has a key of its own.
     layer: a layer, or a function (params, state, x, key, *, train) -> (y, state).
     """
+    if isinstance(layer, type) or not callable(layer):
+        raise InputError("over_examples", "expects a layer, or a function (params, state, x, key, *, train); got "
+                         + (f"the class {layer.__name__}: write {layer.__name__}(...)" if isinstance(layer, type)
+                            else repr(layer)))
     return OverExamples(layer)
 
 

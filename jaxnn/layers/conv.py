@@ -5,9 +5,10 @@ from typing import Any
 
 from jaxnn.checks import expect, is_integer
 from jaxnn.initializers import Initializer, he, zeros
-from jaxnn.layers.layer import Layer, expect_size, output_of, shape_of
+from jaxnn.layers.layer import Layer, drawn, expect_options, expect_size, output_of, shape_of
 from jaxnn.ops.conv import conv
 from jaxnn.ops.pool import max_pool
+from jaxnn.ops.window import expect_padding, per_axis
 
 __all__ = ["Conv", "MaxPool"]
 
@@ -41,14 +42,17 @@ class Conv(Layer):
         is_window = isinstance(self.window, tuple) and 1 <= len(self.window) <= 3 and all(
             is_integer(n, 1) for n in self.window)
         expect(is_window, "Conv", "window to be a tuple of one to three sizes", repr(self.window))
+        per_axis("Conv", "stride", self.stride, len(self.window))
+        expect_padding("Conv", self.padding, len(self.window))
+        expect_options(self, bools=["use_bias"], initializers=["kernel_init", "bias_init"])
 
     def init(self, key: Any, shape: Any) -> tuple[Any, Any]:
         x = shape_of(self, shape, tree=False)
         rank = len(self.window)
         expect(len(x.shape) == rank + 1, "Conv", f"x with {rank} spatial axes and channels", str(x.shape))
-        params = {"kernel": self.kernel_init(key, (*self.window, x.shape[-1], self.n_out))}
+        params = {"kernel": drawn(self, "kernel_init", key, (*self.window, x.shape[-1], self.n_out))}
         if self.use_bias:
-            params["bias"] = self.bias_init(key, (self.n_out,), params["kernel"].dtype)
+            params["bias"] = drawn(self, "bias_init", key, (self.n_out,), params["kernel"].dtype)
         output_of(self, params, {}, x)  # refuses a stride or padding that does not fit
         return params, {}
 
@@ -73,6 +77,12 @@ class MaxPool(Layer):
         for name in ("window", "stride", "padding"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, _as_tuple(getattr(self, name)))
+        rank = len(self.window) if isinstance(self.window, tuple) else None
+        expect(rank is None or 1 <= rank <= 3, "MaxPool", "window to be one to three sizes", repr(self.window))
+        per_axis("MaxPool", "window", self.window, rank)
+        if self.stride is not None:
+            per_axis("MaxPool", "stride", self.stride, rank)
+        expect_padding("MaxPool", self.padding, rank)
 
     def apply(self, params, state, x, key, *, train):
         return max_pool(x, window=self.window, stride=self.stride, padding=self.padding), state

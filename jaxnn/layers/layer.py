@@ -11,16 +11,16 @@ has `forward`, `backward` and `reference`.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxnn.checks import InputError, at, expect
+from jaxnn.checks import InputError, at, expect, expect_bool, expect_key, is_integer
 from jaxnn.hand_derived import EXAMPLES, Op
 
-__all__ = ["Function", "Layer", "output_of", "shape_of", "to_layer"]
+__all__ = ["Function", "Layer", "drawn", "expect_options", "output_of", "shape_of", "to_layer"]
 
 
 @jax.tree_util.register_static
@@ -63,8 +63,8 @@ class Layer:
 
     def apply(self, params: Any, state: Any, x: Any, key: Any, *, train: bool) -> tuple[Any, Any]:
         """(y, state) of one example."""
-        raise NotImplementedError(f"{self.name} has no apply; write apply(self, params, state, x, key, *, train) that "
-                                  "returns (y, state)")
+        raise InputError(self.name, "has no apply; write apply(self, params, state, x, key, *, train) that returns "
+                         "(y, state)")
 
     def __call__(self, params: Any, state: Any = _MISSING, x: Any = _MISSING, key: Any = None, *,
                  train: bool = False) -> tuple[Any, Any]:
@@ -105,6 +105,36 @@ def value_and_state(layer: Layer, out: Any) -> tuple[Any, Any]:
     return out
 
 
+def pair_of(layer: Layer, made: Any) -> tuple[Any, Any]:
+    """What a layer's init returns, which must be a pair."""
+    if not isinstance(made, tuple) or len(made) != 2:
+        raise InputError(layer.name, f"expects its init to return the pair (params, state); got {type(made).__name__}; "
+                         "return {} for what there is none of")
+    return made
+
+
+def expect_options(layer: Layer, *, bools: Sequence[str] = (), initializers: Sequence[str] = ()) -> None:
+    """Refuses fields of a layer that are no choice and no initializer, when it is made."""
+    who = type(layer).__name__
+    for name in bools:
+        expect_bool(who, name, getattr(layer, name))
+    for name in initializers:
+        init = getattr(layer, name)
+        expect(callable(init) and not isinstance(init, type), who,
+               f"{name}, an initializer (key, shape, dtype) -> array", repr(init)[:100], "take one of jaxnn.initializers")
+
+
+def drawn(layer: Layer, name: str, key: Any, shape: tuple[int, ...], *dtype: Any) -> Any:
+    """Parameters by an initializer of the layer, the field of this name."""
+    expect_key(layer.name, key)
+    array = getattr(layer, name)(key, shape, *dtype)
+    fits = hasattr(array, "dtype") and array.shape == shape and jnp.issubdtype(array.dtype, jnp.floating)
+    if not fits:
+        found = f"{array.dtype}{list(array.shape)}" if hasattr(array, "dtype") else type(array).__name__
+        expect(False, layer.name, f"{name} to return floating-point numbers of shape {shape}", found)
+    return array
+
+
 def expect_size(layer: Layer, params: Any, name: str, axis: int, size: int) -> None:
     """Refuses the parameters of a layer of another size, which its op would take."""
     array = params.get(name) if hasattr(params, "get") else None
@@ -113,17 +143,17 @@ def expect_size(layer: Layer, params: Any, name: str, axis: int, size: int) -> N
                          f"shape {jnp.shape(array)}; make them with the init of this layer")
 
 
-def to_layer(part: Any) -> Any:
+def to_layer(who: str, part: Any) -> Any:
     """A part of a container as a layer: a layer as it is, and a function of x as a layer that applies it."""
     if isinstance(part, type):
-        raise TypeError(f"expected a layer; got the class {part.__name__}: write {part.__name__}(...)")
+        raise InputError(who, f"expects a layer; got the class {part.__name__}: write {part.__name__}(...)")
     if isinstance(part, Op) and part.arguments[1:] and part.arguments != ("x",):
-        raise TypeError(f"expected a layer or a function of x alone; got the op '{part.name}' of "
-                        f"({', '.join(part.arguments)}): use the layer that makes its parameters")
+        raise InputError(who, f"expects a layer or a function of x alone; got the op '{part.name}' of "
+                         f"({', '.join(part.arguments)}): use the layer that makes its parameters")
     if isinstance(part, Layer):
         return part
     if not callable(part):
-        raise TypeError(f"expected a layer or a function of x, such as jaxnn.relu; got {part!r}")
+        raise InputError(who, f"expects a layer or a function of x, such as jaxnn.relu; got {part!r}")
     return Function(part)
 
 
@@ -134,20 +164,21 @@ def shape_of(layer: Layer, shape: Any, *, tree: bool = True) -> Any:
     tree: whether the layer takes more than one array.
     """
     structs = jax.tree.leaves(shape)
-    if structs and all(hasattr(s, "shape") and hasattr(s, "dtype") for s in structs):
+    # NumPy's integers have a shape too.
+    if structs and not _is_shape(shape) and all(hasattr(s, "shape") and hasattr(s, "dtype") for s in structs):
         expect(tree or structs[0] is shape, layer.name, "one array as x", f"shapes {[s.shape for s in structs]}",
                "join the branches with add or concatenate")
         return jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype), shape)
     if tree and structs and not _is_shape(shape) and all(map(_is_shape, jax.tree.leaves(shape, is_leaf=_is_shape))):
-        return jax.tree.map(lambda s: jax.ShapeDtypeStruct(tuple(s), layer.input_dtype), shape, is_leaf=_is_shape)
+        return jax.tree.map(lambda s: jax.ShapeDtypeStruct(tuple(map(int, s)), layer.input_dtype), shape, is_leaf=_is_shape)
     expect(_is_shape(shape), layer.name, "shape to be a tuple of positive sizes, that of one x, or a tree of "
            "jax.ShapeDtypeStruct", repr(shape),
            "leave the batch axis out" if isinstance(shape, tuple | list) and None in shape else "")
-    return jax.ShapeDtypeStruct(tuple(shape), layer.input_dtype)
+    return jax.ShapeDtypeStruct(tuple(map(int, shape)), layer.input_dtype)
 
 
 def _is_shape(shape: Any) -> bool:
-    return isinstance(shape, tuple | list) and all(isinstance(n, int) and n > 0 for n in shape)
+    return isinstance(shape, tuple | list) and all(is_integer(n, 1) for n in shape)
 
 
 def output_of(layer: Callable, params: Any, state: Any, x: Any, train: bool = True) -> Any:

@@ -5,8 +5,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxnn.checks import expect
-from jaxnn.layers.layer import Layer, shape_of
+from jaxnn.checks import expect, is_number
+from jaxnn.layers.layer import Layer, expect_options, shape_of
 from jaxnn.ops.normalization import batch_norm, batch_norm_inference
 
 __all__ = ["BatchNorm"]
@@ -30,8 +30,9 @@ class BatchNorm(Layer):
     random = False
 
     def __post_init__(self) -> None:
-        expect(0 <= self.momentum <= 1, "BatchNorm", "momentum in [0, 1]", repr(self.momentum))
-        expect(self.eps > 0, "BatchNorm", "eps > 0", repr(self.eps))
+        expect(is_number(self.momentum, 0, 1), "BatchNorm", "momentum in [0, 1]", repr(self.momentum))
+        expect(is_number(self.eps) and self.eps > 0, "BatchNorm", "a finite eps > 0", repr(self.eps))
+        expect_options(self, bools=["use_scale", "use_bias"])
 
     def init(self, key: Any, shape: Any) -> tuple[Any, Any]:
         x = shape_of(self, shape, tree=False)

@@ -6,10 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxnn.checks import expect, is_integer
+from jaxnn.checks import expect, expect_key, is_integer
 from jaxnn.hand_derived import Op
 from jaxnn.initializers import Initializer, orthogonal, random_normal, xavier
-from jaxnn.layers.layer import Layer, expect_size, shape_of
+from jaxnn.layers.layer import Layer, drawn, expect_options, expect_size, shape_of
 from jaxnn.ops.embedding import embedding
 from jaxnn.ops.recurrent import gru, gru_reset_after, lstm, rnn
 
@@ -34,10 +34,11 @@ class Embedding(Layer):
         for name in ("n_rows", "n_dim"):
             size = getattr(self, name)
             expect(is_integer(size, 1), "Embedding", f"{name}, a positive integer", repr(size))
+        expect_options(self, initializers=["table_init"])
 
     def init(self, key: Any, shape: Any) -> tuple[Any, Any]:
         shape_of(self, shape, tree=False)
-        return {"table": self.table_init(key, (self.n_rows, self.n_dim))}, {}
+        return {"table": drawn(self, "table_init", key, (self.n_rows, self.n_dim))}, {}
 
     def apply(self, params, state, x, key, *, train):
         expect_size(self, params, "table", 0, self.n_rows)
@@ -81,6 +82,7 @@ class RNN(Layer):
     def __post_init__(self) -> None:
         expect(is_integer(self.n_hidden, 1), self.name, "n_hidden, a positive integer",
                repr(self.n_hidden))
+        expect_options(self, bools=["return_sequence", "use_bias"], initializers=["weight_x_init", "weight_h_init"])
 
     @property
     def op(self) -> Op:
@@ -89,6 +91,7 @@ class RNN(Layer):
     def init(self, key: Any, shape: Any) -> tuple[Any, Any]:
         x = shape_of(self, shape, tree=False)
         expect(len(x.shape) == 2, self.name, "x of shape (time, n_in)", str(x.shape))
+        expect_key(self.name, key)
         params = recurrent_params(key, x.shape[1], self.n_hidden, self.blocks, self.weight_x_init, self.weight_h_init)
         return params if self.use_bias else {name: w for name, w in params.items() if name != "bias"}, {}
 
@@ -107,6 +110,10 @@ class GRU(RNN):
 
     reset_after: bool = False
     blocks = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        expect_options(self, bools=["reset_after"])
 
     @property
     def op(self) -> Op:

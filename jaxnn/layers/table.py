@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from jaxnn.checks import InputError
 from jaxnn.explicit.table import Row, table_of
 from jaxnn.hand_derived import EXAMPLES
 from jaxnn.layers.layer import Layer, shape_of
@@ -46,6 +47,9 @@ def summary(f: Callable, *args: Any, **static: Any) -> Summary:
     >>> summary(Sequential(Dense(2), relu), (3,)).parameters
     8
     """
+    if isinstance(f, Layer) and not args:
+        raise InputError("summary", "expects a layer and the shape of one x, or all arguments of a function; got "
+                         f"{f!r} alone: summary(layer, shape)")
     if isinstance(f, Layer) and len(args) == 1:
         x = shape_of(f, args[0])
         key = jax.eval_shape(lambda: jax.random.key(0))

@@ -7,10 +7,11 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy.special import erf
+from jax.scipy.special import erfc
 
-from jaxnn.checks import expect, expect_float
+from jaxnn.checks import expect, expect_float, is_number
 from jaxnn.hand_derived import Static, hand_derived
+from jaxnn.ops.dtypes import wide
 
 __all__ = ["elu", "gelu", "gelu_tanh", "leaky_relu", "relu", "sigmoid", "silu", "softplus", "tanh"]
 
@@ -82,7 +83,7 @@ def leaky_relu(x: Any, *, slope: float = 0.01) -> Any:
     -1.0
     """
     expect_float(leaky_relu.name, "x", x)
-    expect(slope >= 0, leaky_relu.name, "slope >= 0", str(slope))
+    expect(is_number(slope, 0), leaky_relu.name, "a finite slope >= 0", repr(slope))
     is_off = x <= 0
     return jnp.where(is_off, slope * x, x), (is_off, Static(slope))
 
@@ -109,7 +110,7 @@ def elu(x: Any, *, alpha: float = 1.0) -> Any:
     -2.0
     """
     expect_float(elu.name, "x", x)
-    expect(alpha >= 0, elu.name, "alpha >= 0", str(alpha))
+    expect(is_number(alpha, 0), elu.name, "a finite alpha >= 0", repr(alpha))
     # The exponential sees no positive x: it would overflow, and inf times 0 is NaN.
     y = jnp.where(x > 0, x, alpha * jnp.expm1(jnp.where(x > 0, 0, x)))
     return y, (y, Static(alpha))
@@ -122,7 +123,8 @@ def elu_backward(cache: Any, dy: Any) -> Any:
     Source: Clevert, Unterthiner & Hochreiter (2016), eq. 15.
     """
     y, alpha = cache
-    return (jnp.where(y > 0, dy, dy * (y + alpha.value)),)
+    # As a slope that is finite: the push-forward multiplies both branches with tangents, and 0 times inf is NaN.
+    return (dy * jnp.where(y > 0, 1, jnp.minimum(y, 0) + alpha.value),)
 
 
 @hand_derived
@@ -150,21 +152,24 @@ def gelu(x: Any) -> Any:
     10.0
     """
     expect_float(gelu.name, "x", x)
-    return x * _normal_cdf(x), x
+    # In float32 at least, and by erfc: 1 + erf(x) is 0 below -4 in bfloat16, and off by 6 % at -5 in float32.
+    z = wide(x)
+    return (_not_below(z) * _normal_cdf(z)).astype(x.dtype), x
 
 
 @gelu.defbackward
 def gelu_backward(x: Any, dy: Any) -> Any:
-    """g' = Φ(x) + x φ(x), with φ = Φ' the normal density e^(-x²/2) / √(2π).
+    """g' = Φ(x) + x φ(x), with φ = Φ' the normal density e^(-x²/2) / √(2π). x φ(x) is 0 at ±∞.
 
     Source: Hendrycks & Gimpel (2016).
     """
-    density = jnp.exp(-x * x / 2) * 0.3989422804014327  # 1 / √(2π)
-    return (dy * (_normal_cdf(x) + x * density),)
+    z = _bounded(wide(x))
+    density = jnp.exp(-z * z / 2) * 0.3989422804014327  # 1 / √(2π)
+    return (dy * (_normal_cdf(z) + z * density).astype(dy.dtype),)
 
 
 def _normal_cdf(x: Any) -> Any:
-    return (1 + erf(x * 0.7071067811865476)) / 2  # 1 / √2
+    return erfc(x * -0.7071067811865476) / 2  # 1 / √2
 
 
 @hand_derived
@@ -175,26 +180,30 @@ def gelu_tanh(x: Any) -> Any:
     10.0
     """
     expect_float(gelu_tanh.name, "x", x)
-    u, _ = _gelu_argument(x)
-    return x * (1 + jnp.tanh(u)) / 2, x
+    # (1 + tanh u) / 2 is σ(2u), which is exact where tanh u is near -1.
+    z = wide(x)
+    _, u, _ = _gelu_argument(z)
+    return (_not_below(z) * lax.logistic(2 * u)).astype(x.dtype), x
 
 
 @gelu_tanh.defbackward
 def gelu_tanh_backward(x: Any, dy: Any) -> Any:
-    """g' = (1 + t)/2 + x/2 (1 - t²) u', with t = tanh u and u' = √(2/π) (1 + 3·0.044715 x²).
+    """With s = (1 + tanh u) / 2 = σ(2u) and u' = √(2/π) (1 + 3·0.044715 x²),
+
+        g' = s + x s',  s' = 2 s (1 - s) u'
 
     Source: Hendrycks & Gimpel (2016), section 2.
     """
-    u, du = _gelu_argument(x)
-    t = jnp.tanh(u)
-    # t is 1 to the last bit long before x² overflows, and 0 times inf must be 0 there.
-    bend = jnp.where(jnp.abs(u) > 30, 0, (1 - t * t) * du)
-    return (dy * ((1 + t) + x * bend) / 2,)
+    z, u, du = _gelu_argument(wide(x))
+    s = lax.logistic(2 * u)
+    return (dy * (s + z * (2 * s * (1 - s) * du)).astype(dy.dtype),)
 
 
 def _gelu_argument(x: Any) -> Any:
+    """(x, u, u') with x in ±40, where σ(2u) is 0 or 1 to the last bit of float64: x³ would overflow beyond."""
     root = 0.7978845608028654  # √(2/π)
-    return root * (x + 0.044715 * x**3), root * (1 + 3 * 0.044715 * x**2)
+    x = jnp.clip(x, -40, 40)
+    return x, root * (x + 0.044715 * x**3), root * (1 + 3 * 0.044715 * x**2)
 
 
 @hand_derived
@@ -205,14 +214,25 @@ def silu(x: Any) -> Any:
     0.0
     """
     expect_float(silu.name, "x", x)
-    return x * lax.logistic(x), x
+    return _not_below(x) * lax.logistic(x), x
 
 
 @silu.defbackward
 def silu_backward(x: Any, dy: Any) -> Any:
-    """g' = s + x s (1 - s), with s = sigmoid(x).
+    """g' = s + x s (1 - s), with s = sigmoid(x). The second term is 0 at ±∞.
 
     Source: Elfwing, Uchibe & Doya (2018), eq. 5.
     """
     s = lax.logistic(x)
-    return (dy * (s + x * s * (1 - s)),)
+    return (dy * (s + _bounded(x) * s * (1 - s)),)
+
+
+def _not_below(x: Any) -> Any:
+    """x, and the lowest finite number for -∞: what multiplies it is 0 there, and 0 times ∞ is NaN."""
+    return jnp.maximum(x, jnp.finfo(x.dtype).min)
+
+
+def _bounded(x: Any) -> Any:
+    """x, and the nearest finite number for ±∞, as `_not_below`."""
+    bounds = jnp.finfo(x.dtype)
+    return jnp.clip(x, bounds.min, bounds.max)

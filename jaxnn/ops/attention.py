@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnn.checks import expect, expect_float, expect_shape, is_integer
+from jaxnn.checks import expect, expect_bool, expect_float, expect_shape, is_integer
 from jaxnn.hand_derived import Static, hand_derived
 from jaxnn.ops.dtypes import promoted
 
@@ -71,7 +71,8 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, *, causal: bool = False,
     who = attention.name
     for name, x in (("q", q), ("k", k), ("v", v)):
         expect_float(who, name, x)
-    expect_shape(who, "q", q, ("T_q", "d"))
+    heads = "for heads or a batch use jax.vmap" if jnp.ndim(q) == 3 else ""
+    expect_shape(who, "q", q, ("T_q", "d"), heads)
     expect_shape(who, "k", k, ("T_k", q.shape[1]))
     expect_shape(who, "v", v, (k.shape[0], "d_v"))
     expect(min(q.shape[0], k.shape[0], q.shape[1]) > 0, who, "at least one query, key and dimension",
@@ -80,6 +81,7 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, *, causal: bool = False,
         expect_shape(who, "mask", mask, (q.shape[0], k.shape[0]))
         expect(jnp.issubdtype(jnp.result_type(mask), bool), who, "mask, an array of bool", str(jnp.result_type(mask)),
                "True stands for a key that the query may see")
+    expect_bool(who, "causal", causal)
     expect(not causal or q.shape[0] == k.shape[0], who, "as many queries as keys when causal",
            f"{q.shape[0]} and {k.shape[0]}", "pass causal=False")
     expect(is_integer(chunk, 1), who, "chunk, a positive integer", repr(chunk))

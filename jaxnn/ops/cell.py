@@ -79,7 +79,8 @@ class Cell:
     @property
     def backward(self) -> Callable:
         if self._backward is None:
-            raise TypeError(f"the cell '{self.name}' has no backward pass; write it under @{self.__name__}.defbackward")
+            raise InputError(f"the cell '{self.name}'",
+                             f"has no backward pass; write it under @{self.__name__}.defbackward")
         return self._backward
 
     def shown(self, state: Any) -> Any:

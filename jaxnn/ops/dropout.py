@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxnn.checks import expect, expect_float
+from jaxnn.checks import expect, expect_float, expect_key, is_number
 from jaxnn.hand_derived import Static, hand_derived
 
 __all__ = ["dropout"]
@@ -27,15 +27,14 @@ def dropout(x: Any, key: Any, *, rate: float) -> Any:
     Returns:
       y, of the shape of x.
     Raises:
-      InputError: x is not of floating-point numbers, the key is left out, or rate is none.
+      InputError: x is not of floating-point numbers, the key is none, or rate is out of range.
 
     >>> jnp.unique(dropout(jnp.ones(100), jax.random.key(0), rate=0.5)).tolist()
     [0.0, 2.0]
     """
     expect_float(dropout.name, "x", x)
-    expect(isinstance(rate, int | float) and 0 <= rate < 1, dropout.name,
-           "rate, the fraction dropped, in [0, 1)", str(rate))
-    expect(key is not None, dropout.name, "a PRNG key", "None", "pass key=jax.random.key(seed)")
+    expect(is_number(rate, 0) and rate < 1, dropout.name, "rate, the fraction dropped, in [0, 1)", repr(rate))
+    expect_key(dropout.name, key)
     # In float32 always: a mask drawn in float64 would be another one.
     kept = jax.random.bernoulli(key, jnp.float32(1 - rate), x.shape)
     return jnp.where(kept, x / (1 - rate), 0), (kept, Static(rate))

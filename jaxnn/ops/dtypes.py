@@ -22,8 +22,9 @@ def promoted(*arrays: Any) -> list[Any]:
 
 
 def wide(x: Any) -> Any:
-    """x in float32, or in float64 if it is."""
-    return lax.convert_element_type(x, jnp.promote_types(x.dtype, jnp.float32))
+    """x in float32, or in float64 if it is. A Python number stays one that takes the dtype of what it meets."""
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    return x if x.dtype == dtype else lax.convert_element_type(x, dtype)
 
 
 def wide_over_batch(dy: Any, *cached: Any) -> Any:

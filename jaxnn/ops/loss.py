@@ -21,7 +21,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnn.checks import InputError, expect, expect_array, expect_float, expect_shape, is_integer, known
+from jaxnn.checks import (
+    InputError,
+    expect,
+    expect_array,
+    expect_float,
+    expect_real,
+    expect_shape,
+    is_integer,
+    is_number,
+    known,
+)
 from jaxnn.hand_derived import Static, hand_derived
 from jaxnn.ops.dtypes import promoted, wide
 from jaxnn.ops.reduction import Reduced, reduce_backward, reduce_forward
@@ -159,7 +169,7 @@ def softmax_cross_entropy(logits: Any, labels: Any, weights: Any = None, class_w
     expect_float(who, "logits", logits)
     expect(jnp.ndim(logits) >= 1 and logits.shape[-1] >= 1, who, "logits of shape (..., n_classes)",
            str(jnp.shape(logits)))
-    expect(isinstance(smoothing, int | float) and 0 <= smoothing <= 1, who, "smoothing in [0, 1]", str(smoothing))
+    expect(is_number(smoothing, 0, 1), who, "smoothing in [0, 1]", repr(smoothing))
     _check_labels(who, labels, logits.shape, ignore_label)
     if class_weights is not None:
         expect_float(who, "class_weights", class_weights)
@@ -328,7 +338,7 @@ def huber(predictions: Any, targets: Any, weights: Any = None, *, delta: float =
     3.0
     """
     _expect_alike(huber.name, "predictions", predictions, "targets", targets)
-    expect(isinstance(delta, int | float) and delta > 0, huber.name, "delta > 0", str(delta))
+    expect(is_number(delta) and delta > 0, huber.name, "a finite delta > 0", repr(delta))
     predictions, targets, weights = promoted(predictions, targets, weights)
     error = predictions - targets
     inside = jnp.clip(error, -delta, delta)
@@ -361,7 +371,7 @@ def _along_last_axes(a: Any, x: Any) -> Any:
 
 def _expect_alike(who: str, a_name: str, a: Any, b_name: str, b: Any) -> None:
     expect_float(who, a_name, a)
-    expect_array(who, b_name, b)
+    expect_real(who, b_name, b)
     if jnp.shape(a) != jnp.shape(b):
         raise InputError(who, f"expects {b_name} of the shape of {a_name} {jnp.shape(a)}; got "
                          f"{jnp.shape(b)}; reshape one: JAX would broadcast them")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnn.checks import Entries, InputError, expect, expect_float, expect_shape, weights
+from jaxnn.checks import Entries, InputError, expect, expect_float, expect_shape, is_number, weights
 from jaxnn.hand_derived import EXAMPLES, hand_derived
 from jaxnn.ops.dtypes import nothing_of, promoted, wide, wide_over_batch
 
@@ -66,7 +66,7 @@ def batch_norm(params: Any, state: Any, x: Any, *, momentum: float = 0.9, eps: f
     """
     scale, bias, entries, mean_before, variance_before, like_state = _checked(
         batch_norm.name, params, state, x, eps)
-    expect(0 <= momentum <= 1, batch_norm.name, "momentum in [0, 1]", str(momentum))
+    expect(is_number(momentum, 0, 1), batch_norm.name, "momentum in [0, 1]", repr(momentum))
     # Moments are summed in at least float32: bfloat16 holds 8 bits, a batch has thousands of terms.
     mean = _mean_over_batch(wide(x))
     variance = _mean_over_batch(jnp.square(wide(x) - mean))
@@ -166,7 +166,7 @@ def _checked(who: str, params: Any, state: Any, x: Any, eps: float) -> tuple[Any
     """(γ, β, the Entries of params, mean, variance, the Entries of state)."""
     expect_float(who, "x", x)
     expect_shape(who, "x", x, ("...",) * max(jnp.ndim(x) - 1, 0) + ("channels",))
-    expect(eps > 0, who, "eps > 0", str(eps))
+    expect(is_number(eps) and eps > 0, who, "a finite eps > 0", repr(eps))
     channels = str(x.shape[-1])
     return (*weights(who, params, scale=f"{channels}?", bias=f"{channels}?"),
             *weights(who, state, "state", mean=channels, variance=channels))

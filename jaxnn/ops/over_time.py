@@ -52,6 +52,7 @@ def over_time(cell: Cell) -> HandDerived:
     def forward(params: Any, x: Any, initial: Any = None, mask: Any = None, *, reverse: bool = False) -> Any:
         return _run(cell, params, x, initial, mask, reverse)
 
+    expect(isinstance(cell, Cell), "over_time", "a cell, made by @cell", repr(cell))
     starts = ", ".join(f"{name}_0" for name in cell.state)
     alone = len(cell.state) == 1
     forward.__name__ = forward.__qualname__ = cell.name

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from jaxnn.checks import expect, expect_array, is_integer
+from jaxnn.checks import expect, expect_real, is_integer
 from jaxnn.hand_derived import Static
 from jaxnn.ops.dtypes import wide
 
@@ -57,7 +57,7 @@ def reduce_forward(who: str, losses: Any, weights: Any, reduction: str, axes: in
 
     terms = losses
     if weights is not None:
-        expect_array(who, "weights", weights)
+        expect_real(who, "weights", weights)
         expect(jnp.shape(weights) == shape[:jnp.ndim(weights)], who,
                f"weights of the shape of the loss of each element, {shape}, or of its leading axes",
                str(jnp.shape(weights)))

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxnn.checks import expect
+from jaxnn.checks import InputError, expect, expect_array, is_integer
 from jaxnn.hand_derived import Static, hand_derived
 from jaxnn.ops.dtypes import nothing_of, wide_over_batch
 
@@ -19,6 +19,7 @@ def flatten(x: Any) -> Any:
     >>> flatten(jnp.array([[1, 2], [3, 4]])).tolist()
     [1, 2, 3, 4]
     """
+    expect_array(flatten.name, "x", x)
     return jnp.reshape(x, -1), Static(jnp.shape(x))
 
 
@@ -35,7 +36,7 @@ def add(x: Any) -> Any:
     >>> add((jnp.array([1, 2]), jnp.array([10, 20]))).tolist()
     [11, 22]
     """
-    shapes = [jnp.shape(part) for part in x]
+    shapes = _shapes(add.name, x)
     expect(len(shapes) > 0 and len(set(shapes)) == 1, add.name, "a tuple of arrays of one shape", str(shapes))
     parts = [jnp.asarray(part) for part in x]
     dtype = jnp.result_type(*parts)
@@ -63,7 +64,8 @@ def concatenate(x: Any, *, axis: int = -1) -> Any:
     >>> concatenate((jnp.array([1, 2]), jnp.array([3]))).tolist()
     [1, 2, 3]
     """
-    shapes = [jnp.shape(part) for part in x]
+    shapes = _shapes(concatenate.name, x)
+    expect(is_integer(axis), concatenate.name, "axis, an integer", repr(axis))
     fits = len(shapes) > 0 and len({len(s) for s in shapes}) == 1 and -len(shapes[0]) <= axis < len(shapes[0])
     others = {tuple(n for i, n in enumerate(s) if i != axis % len(s)) for s in shapes} if fits else set()
     expect(len(others) == 1, concatenate.name, f"a tuple of arrays alike but along axis {axis}", str(shapes))
@@ -78,6 +80,16 @@ def concatenate_backward(cache: Any, dy: Any) -> Any:
     axis, sizes, container = static.value
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
     return (container.unflatten(jnp.split(_summable(dy, nothing), ends, axis)),)
+
+
+def _shapes(who: str, x: Any) -> list[tuple[int, ...]]:
+    """Those of the arrays of a tuple or a list. An array would be taken for its rows, a dict for its keys."""
+    if not isinstance(x, tuple | list):
+        shape = f" of shape {jnp.shape(x)}" if hasattr(x, "shape") else ""
+        raise InputError(who, f"expects x to be a tuple or a list of arrays; got {type(x).__name__}{shape}")
+    for i, part in enumerate(x):
+        expect_array(who, f"x[{i}]", part)
+    return [jnp.shape(part) for part in x]
 
 
 def _summable(dy: Any, nothing: Any) -> Any:

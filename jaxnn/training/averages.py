@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from jaxnn.checks import expect
+from jaxnn.checks import expect, is_number
+from jaxnn.training.functions import expect_optimizer
 
 __all__ = ["AverageState", "average", "with_average"]
 
@@ -30,7 +31,8 @@ class AverageState(NamedTuple):
 
 def with_average(optimizer: optax.GradientTransformation, decay: float) -> optax.GradientTransformationExtraArgs:
     """The optimiser, keeping an average of the parameters in its state. decay: in [0, 1)."""
-    expect(0 <= decay < 1, "with_average", "decay in [0, 1)", repr(decay))
+    expect(is_number(decay, 0) and decay < 1, "with_average", "decay in [0, 1)", repr(decay))
+    expect_optimizer("with_average", optimizer)
     inner, ema = optax.with_extra_args_support(optimizer), optax.ema(decay)
 
     def init(params: Any) -> AverageState:

@@ -28,7 +28,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxnn import __version__
-from jaxnn.checks import InputError, expect, is_integer
+from jaxnn.checks import InputError, as_path, expect, expect_bool, is_integer
 from jaxnn.training.placement import expect_like, is_key, leaves_by_path, placed_like
 from jaxnn.training.stored import BadCheckpoint, Described, as_json, described, leaf_bytes, read_leaf, read_small
 
@@ -92,11 +92,11 @@ def save(directory: str | Path, step: int, tree: Any, *, extra: dict[str, Any] |
       InputError: an argument is not as above; nothing is written.
       OSError: the disk is full, the directory read-only ...; the older checkpoints are as they were.
     """
-    expect(isinstance(keep, int) and keep >= 2, "save", "keep, at least 2", repr(keep))
+    expect(is_integer(keep, 2), "save", "keep, at least 2", repr(keep))
     expect(is_integer(step, 0), "save", "a step that is not negative", repr(step))
     expect(isinstance(extra, dict | None), "save", "extra, a dict", type(extra).__name__)
     as_json("save", "extra", extra or {})
-    directory, step = Path(directory), int(step)
+    directory, step = as_path("save", "directory", directory), int(step)
     final = directory / f"step_{step:08d}"
     tree = jax.tree.map(_whole, tree)
     if jax.process_count() == 1:
@@ -160,7 +160,9 @@ def load(directory: str | Path, like: Any = None, *, step: int | None = None,
       BadCheckpoint: there is none, or none is good; the message names what is wrong with each.
       InputError: the checkpoint is good and not like `like`: every missing, extra and different leaf is named.
     """
-    directory = Path(directory)
+    directory = as_path("load", "directory", directory)
+    expect_bool("load", "other_versions", other_versions)
+    expect(step is None or is_integer(step, 0), "load", "a step that is not negative, or None", repr(step))
     expect(directory.is_dir(), "load", "a directory of checkpoints", f"{directory}, "
            + ("a file" if directory.exists() else "which does not exist"))
     found = [name for name in _names(directory) if step is None or _step(name) == step]

@@ -1,13 +1,16 @@
 """Why a step was not applied: which of the batch's examples, and which layer first, are not finite."""
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnn.checks import InputError
 from jaxnn.inside import look_inside
 from jaxnn.layers import over_examples
+from jaxnn.training.functions import batch_size, over_batch, refuse_labels
 from jaxnn.training.precision import PRECISIONS, cast_floats, scale_of
 from jaxnn.training.step import Step, StepInfo
 from jaxnn.training.tracing import is_finite, path_of
@@ -39,6 +42,7 @@ def describe_fault(step: Step, train_state: TrainState, x: Any, labels: Any, num
 def _causes(step: Step, train_state: TrainState, x: Any, labels: Any, number: int, info: StepInfo,
             indices: Any) -> list[str]:
     causes = [*_not_finite("x", x, indices), *_not_finite("labels", labels, indices)]
+    causes += _refused(step, train_state, x, labels)
     if not causes:
         causes.append("every number in the batch is finite")
     causes += [f"parameter '{path}' is not finite" for path, leaf in _leaves(train_state.params)
@@ -47,6 +51,19 @@ def _causes(step: Step, train_state: TrainState, x: Any, labels: Any, number: in
     if int(train_state.step) > number + 1:
         causes.append(f"found with the parameters of step {int(train_state.step)}")
     return causes
+
+
+def _refused(step: Step, train_state: TrainState, x: Any, labels: Any) -> list[str]:
+    """What the loss says of the values of the labels, which it does not see in the step."""
+    n = batch_size(x, labels)
+    keys = jax.random.split(train_state.key, n)
+    predictions, _ = jax.eval_shape(functools.partial(over_batch, step.layer, train=True), train_state.params,
+                                    train_state.state, x, keys)
+    try:
+        refuse_labels(step.loss, predictions, labels, n)
+    except InputError as error:
+        return [str(error)]
+    return []
 
 
 def _causes_inside(step: Step, train_state: TrainState, x: Any, labels: Any, number: int,

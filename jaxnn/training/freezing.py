@@ -17,6 +17,7 @@ import optax
 
 from jaxnn.checks import InputError, expect
 from jaxnn.hand_derived import Static
+from jaxnn.training.functions import expect_optimizer
 
 __all__ = ["FrozenState", "freeze", "frozen_in", "moving_leaves", "with_moving_leaves"]
 
@@ -42,6 +43,7 @@ def freeze(optimizer: optax.GradientTransformation, mask: Any) -> optax.Gradient
     Raises:
       InputError: from `init`, if the mask does not fit the parameters, holds anything but bools, or freezes all.
     """
+    expect_optimizer("freeze", optimizer)
     inner = optax.with_extra_args_support(optimizer)
 
     def moving_part(frozen: Sequence[bool], params: Any) -> optax.GradientTransformationExtraArgs:

@@ -16,11 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.checks import InputError, expect
+from jaxnn.checks import InputError, accepts, expect
+from jaxnn.explicit.recording import record
 from jaxnn.hand_derived import EXAMPLES, Op
 from jaxnn.network import network
 
-__all__ = ["batch_size", "description", "expect_layer", "expect_loss", "losses_of", "name_of", "over_batch", "plain"]
+__all__ = ["batch_size", "description", "expect_layer", "expect_loss", "expect_optimizer", "losses_of", "name_of",
+           "over_batch", "plain", "refuse_labels"]
 
 
 def plain(f: Callable) -> Callable:
@@ -92,28 +94,48 @@ def _leading_size(leaf: Any) -> int:
     return shape[0] if shape else 0
 
 
+def expect_optimizer(who: str, optimizer: Any) -> None:
+    """Raises InputError unless the optimizer is an optax transformation."""
+    expect(hasattr(optimizer, "init") and hasattr(optimizer, "update"), who, "an optax transformation as optimizer",
+           type(optimizer).__name__, "call it: optax.adam(1e-3)" if callable(optimizer) else "")
+
+
+def refuse_labels(loss: Callable, predictions: Any, labels: Any, n: Any) -> None:
+    """Lets a loss refuse the values of labels, which it does not see once it is compiled: a class out of range, say.
+
+    Args:
+      predictions: of any batch, for the shapes; nothing is computed.
+      labels: (B, ...), of which the first n count; or (steps, B, ...), and n (steps,).
+    Raises:
+      InputError: the loss refuses them.
+    """
+    leaves = jax.tree.leaves((labels, n))
+    if len(leaves) < 2 or any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        return
+    size = np.shape(leaves[0])[np.ndim(n)]
+    counts = np.arange(size) < np.expand_dims(n, -1)
+    with jax.ensure_compile_time_eval():
+        labels = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[counts]), labels)
+    like = jax.tree.map(lambda y: jax.ShapeDtypeStruct((int(counts.sum()), *jnp.shape(y)[1:]), y.dtype), predictions)
+    try:
+        # With the references of the ops, which see the values; a rule would trace its forward pass apart.
+        record(lambda y: jax.vmap(loss)(y, labels), (like,), references=True)
+    except InputError:
+        raise
+    except Exception:  # of another kind: the loss itself will say what there is
+        return
+
+
 def expect_layer(who: str, layer: Any) -> None:
     """Raises InputError unless the layer can be called as layer(params, state, x, key, train=True)."""
-    expect(_accepts(layer, 4, train=True), who, "a layer, called as layer(params, state, x, key, train=True)",
+    expect(accepts(layer, 4, train=True), who, "a layer, called as layer(params, state, x, key, train=True)",
            _described(layer), "put ops into Sequential(...), or write a function with these arguments")
 
 
 def expect_loss(who: str, loss: Any) -> None:
     """Raises InputError unless the loss can be called as loss(prediction, label)."""
-    expect(_accepts(loss, 2), who, "a loss, called as loss(prediction, label)", _described(loss),
+    expect(accepts(loss, 2), who, "a loss, called as loss(prediction, label)", _described(loss),
            "write a function of the prediction and the label of one example")
-
-
-def _accepts(f: Any, n: int, **keywords: Any) -> bool:
-    if not callable(f) or isinstance(f, type):
-        return False
-    try:
-        inspect.signature(f).bind(*[None] * n, **keywords)
-    except TypeError:
-        return False
-    except ValueError:  # a function in C has no signature to look at
-        return True
-    return True
 
 
 def _described(f: Any) -> str:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.checks import expect
+from jaxnn.checks import expect, expect_arrays, is_integer
 from jaxnn.training.functions import expect_layer, over_batch
 
 __all__ = ["evaluate"]
@@ -24,12 +24,14 @@ def evaluate(layer: Callable, params: Any, state: Any, x: Any, *, batch_size: in
       InputError: an argument is not as above.
     """
     expect_layer("evaluate", layer)
+    for name, tree in (("params", params), ("state", state), ("x", x)):
+        expect_arrays("evaluate", name, tree)
     sizes = {np.shape(leaf)[0] if np.ndim(leaf) else 0 for leaf in jax.tree.leaves(x)}
     expect(len(sizes) == 1 and 0 not in sizes, "evaluate", "x with at least one example, as many in all leaves",
            str(jax.tree.map(np.shape, x)))
     if batch_size is None:
         return _predictions(layer, params, state, x)
-    expect(isinstance(batch_size, int) and batch_size > 0, "evaluate", "batch_size, a positive integer",
+    expect(is_integer(batch_size, 1), "evaluate", "batch_size, a positive integer",
            repr(batch_size))
     n, parts = sizes.pop(), []
     for first in range(0, n, batch_size):

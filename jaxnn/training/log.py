@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from jaxnn.checks import InputError, expect
+from jaxnn.checks import InputError, as_path, expect
 from jaxnn.data.extra import import_extra
 from jaxnn.training.history import NotSaved
 
@@ -36,7 +36,9 @@ def number_from_json(value: Any) -> Any:
 def read_lines(path: str | Path) -> list[dict[str, Any]]:
     """The records of a log, as they were written. A last line that a kill has torn is left out; so is a damaged one,
     with a warning."""
-    lines = Path(path).read_bytes().split(b"\n")
+    path = as_path("read_lines", "path", path)
+    expect(path.is_file(), "read_lines", "a log, a file of JSON lines", f"{path}, which is none")
+    lines = path.read_bytes().split(b"\n")
     records = []
     for i, line in enumerate(lines[:-1]):  # after the last newline comes nothing, or a torn line
         try:

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxnn.checks import expect
+from jaxnn.checks import expect, expect_arrays, expect_bool, is_integer
 
 __all__ = ["Layout", "make_mesh", "place", "shard", "sharding_of"]
 
@@ -29,7 +29,7 @@ def make_mesh(data: int | None = None, model: int = 1) -> Mesh:
     """
     n = jax.device_count()
     for name, size in (("data", data), ("model", model)):
-        expect((size is None and name == "data") or (isinstance(size, int) and size > 0), "make_mesh",
+        expect((size is None and name == "data") or is_integer(size, 1), "make_mesh",
                f"{name}, a positive number of devices", repr(size))
     if data is None:
         expect(n % model == 0, "make_mesh", f"model, a divisor of the {n} devices", str(model))
@@ -55,6 +55,9 @@ def sharding_of(shape: tuple[int, ...], mesh: Mesh, *, fully: bool) -> NamedShar
 
 def shard(tree: Any, mesh: Mesh, *, fully: bool = False) -> Any:
     """The tree, such as a TrainState, on the devices of the mesh: copied, or with `fully` in pieces."""
+    expect(isinstance(mesh, Mesh), "shard", "a mesh, made by make_mesh", repr(mesh))
+    expect_bool("shard", "fully", fully)
+    expect_arrays("shard", "the tree", tree)
     return jax.tree.map(lambda a: _put(a, sharding_of(np.shape(a), mesh, fully=fully)), tree)
 
 

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxnn.checks import expect
+from jaxnn.checks import expect, is_integer, is_number
+from jaxnn.training.functions import expect_optimizer
 
 __all__ = ["LossScaleState", "LossScaled", "adjusted", "cast_floats",
            "expect_outermost", "loss_scaled", "scale_of"]
@@ -44,9 +45,10 @@ def loss_scaled(optimizer: optax.GradientTransformation, initial: float = 2.0**1
       initial: the first scale, a power of two at least 1, so that dividing by it rounds nothing.
       interval: good steps after which the scale is doubled.
     """
-    expect(initial >= 1 and float(initial).hex().startswith("0x1.0000000000000p"), "loss_scaled",
+    expect(is_number(initial, 1) and float(initial).hex().startswith("0x1.0000000000000p"), "loss_scaled",
            "initial, a power of two at least 1", repr(initial))
-    expect(isinstance(interval, int) and interval > 0, "loss_scaled", "interval, a positive integer", repr(interval))
+    expect(is_integer(interval, 1), "loss_scaled", "interval, a positive integer", repr(interval))
+    expect_optimizer("loss_scaled", optimizer)
     inner = optax.with_extra_args_support(optimizer)
 
     def init(params: Any) -> LossScaleState:

@@ -15,7 +15,7 @@ from jaxnn.checks import expect
 from jaxnn.training.step import Step
 from jaxnn.training.stored import as_json
 from jaxnn.training.tracing import path_of
-from jaxnn.training.train_state import TrainState, copied
+from jaxnn.training.train_state import TrainState, copied, expect_kept
 
 __all__ = ["Settings", "arrays_of", "plain_configuration", "whole_directory"]
 
@@ -53,6 +53,9 @@ class Settings:
         expect(callable(self.batches), "fit",
                "batches that are called with the step's number, such as Batches(x, labels, 32)",
                type(self.batches).__name__)
+        expect(isinstance(self.mesh, Mesh | None), "fit", "a mesh, made by make_mesh", repr(self.mesh))
+        expect(hasattr(self.checkpoints, "save") and hasattr(self.checkpoints, "load"), "fit",
+               "checkpoints, a module that writes them", repr(self.checkpoints))
         expect(self.mesh is None or "data" in self.mesh.shape, "fit", "a mesh with an axis 'data'",
                str(None if self.mesh is None else dict(self.mesh.shape)), "make it with make_mesh")
         expect(isinstance(self.step, Step), "fit", "a step made by make_step", type(self.step).__name__)
@@ -85,7 +88,7 @@ def arrays_of(train_state: Any) -> TrainState:
     Raises:
       InputError: this is no TrainState, or JAX cannot compute with it as it is.
     """
-    expect(isinstance(train_state, TrainState), "fit", "a TrainState, made by start", type(train_state).__name__)
+    expect_kept("fit", train_state)
     for path, leaf in jax.tree_util.tree_flatten_with_path(train_state)[0]:
         is_array = isinstance(leaf, bool | int | float | complex) or hasattr(leaf, "dtype")
         expect(is_array, "fit", "a train state of arrays", f"{type(leaf).__name__} at '{path_of(path)}'")

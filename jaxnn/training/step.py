@@ -9,8 +9,9 @@ parameters. A step whose cost, gradient, update, optimiser state or running stat
 nothing but the number of the step, and `info.applied` is False.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -19,13 +20,23 @@ import numpy as np
 import optax
 from jax.sharding import SingleDeviceSharding
 
-from jaxnn.checks import expect, known
+from jaxnn.checks import expect, expect_arrays, is_integer, known
+from jaxnn.hand_derived import expect_held
 from jaxnn.training.freezing import frozen_in, moving_leaves, with_moving_leaves
-from jaxnn.training.functions import batch_size, expect_layer, expect_loss, losses_of, over_batch, plain
+from jaxnn.training.functions import (
+    batch_size,
+    expect_layer,
+    expect_loss,
+    expect_optimizer,
+    losses_of,
+    over_batch,
+    plain,
+    refuse_labels,
+)
 from jaxnn.training.mesh import Layout
 from jaxnn.training.precision import PRECISIONS, LossScaled, adjusted, cast_floats, scale_of
 from jaxnn.training.tracing import Traces, expect_same_tree, mixes_examples, path_of, stays_finite
-from jaxnn.training.train_state import TrainState, expect_optimizer
+from jaxnn.training.train_state import TrainState, expect_kept
 
 __all__ = ["Step", "StepInfo", "make_step"]
 
@@ -67,8 +78,8 @@ def make_step(layer: Callable, loss: Callable, optimizer: optax.GradientTransfor
     expect_layer(who, layer)
     expect_loss(who, loss)
     expect(gradients in ("hand-derived", "autodiff"), who, "gradients 'hand-derived' or 'autodiff'", repr(gradients))
-    expect(precision in PRECISIONS, who, f"precision among {list(PRECISIONS)}", repr(precision))
-    expect(isinstance(accumulate, int) and accumulate > 0, who, "accumulate, a positive integer", repr(accumulate))
+    expect(precision is None or (isinstance(precision, str) and precision in PRECISIONS), who, f"precision among {list(PRECISIONS)}", repr(precision))
+    expect(is_integer(accumulate, 1), who, "accumulate, a positive integer", repr(accumulate))
     expect_optimizer(who, optimizer)
     expect(precision != "float16" or isinstance(optimizer, LossScaled), who,
            "an optimizer with a loss scale for float16", "one without", "use loss_scaled(optimizer)")
@@ -88,6 +99,7 @@ class Step:
         self._compiled: dict[Any, Any] = {}
         self._compiled_gradient = jax.jit(self._whole_gradient)
         self.batch_size: int | None = None  # the largest so far
+        self._at_hand: tuple[Any, Any] | None = None  # (labels, n) of the call that is running
         self._mixes: bool | None = None  # whether examples depend on each other; found when a batch is not full
 
     def __call__(self, train_state: TrainState, x: Any, labels: Any,
@@ -98,21 +110,28 @@ class Step:
           InputError: n is not in 1 .. the size of the batch (looked at unless it is traced); the optimizer's state is
             that of another optimizer; the layer, the loss or the optimizer refuses what it gets.
         """
+        _expect_call(train_state, x, labels)
         if n is None:
             x, labels, n = self.fill(train_state, x, labels)
         else:
             _expect_counts(n, (), batch_size(x, labels))
-        return self._program("one", train_state)(train_state, x, labels, n)
+        with self._looking_at(labels, n):
+            return self._program("one", train_state)(train_state, x, labels, n)
 
     def many(self, train_state: TrainState, x: Any, labels: Any, n: Any = None) -> tuple[TrainState, StepInfo]:
         """As many steps as x and labels have entries along their first axis, (steps, B, ...), in one
         dispatch: for steps so short that Python's share in them shows. n: (steps,), as in a single step."""
-        n_steps, size = np.shape(jax.tree.leaves(x)[0])[:2]
+        _expect_call(train_state, x, labels)
+        sizes = [np.shape(leaf)[:2] for leaf in jax.tree.leaves((x, labels))]
+        expect(len(set(sizes)) == 1 and len(sizes[0]) == 2 and 0 not in sizes[0], "step.many",
+               "x and labels of at least one step and example each, (steps, B, ...)", str(sizes))
+        n_steps, size = sizes[0]
         if n is None:
             n = np.full(n_steps, size, np.int32)
         else:
             _expect_counts(n, (n_steps,), size)
-        return self._program("many", train_state)(train_state, x, labels, n)
+        with self._looking_at(labels, n):
+            return self._program("many", train_state)(train_state, x, labels, n)
 
     def fill(self, train_state: TrainState, x: Any, labels: Any) -> tuple[Any, Any, int]:
         """The batch as large as the largest before, and how many of its examples are its own. The filling
@@ -137,8 +156,20 @@ class Step:
     def cost_and_gradient(self, train_state: TrainState, x: Any, labels: Any) -> tuple[jax.Array, Any]:
         """The cost and its gradient by the parameters, as the step computes them; 0 where a parameter is
         frozen. train_state is kept."""
-        cost, grads = self._compiled_gradient(train_state, x, labels, batch_size(x, labels))
+        _expect_call(train_state, x, labels)
+        n = batch_size(x, labels)
+        with self._looking_at(labels, n):
+            cost, grads = self._compiled_gradient(train_state, x, labels, n)
         return cost, jax.tree.map(lambda g: g / scale_of(train_state.opt_state), grads)
+
+    @contextlib.contextmanager
+    def _looking_at(self, labels: Any, n: Any) -> Iterator[None]:
+        """While the step is traced inside, the loss looks at the values of these labels, which the program cannot."""
+        self._at_hand = labels, n
+        try:
+            yield
+        finally:
+            self._at_hand = None
 
     def _program(self, kind: str, train_state: TrainState) -> Any:
         """The compiled function. Arrays on several devices stay where they are from step to step."""
@@ -238,6 +269,8 @@ class Step:
             if structures[0] == structures[1]:
                 new_state = jax.tree.map(lambda new, old: new.astype(old.dtype), new_state, state)
         expect_same_tree("make_step", "a layer whose state keeps its structure", state, new_state)
+        if self._at_hand is not None:
+            refuse_labels(self.loss, predictions, *self._at_hand)
         losses = losses_of(loss, predictions, labels)
         cost = jnp.sum(jnp.where(mask, losses, 0)) / n
         return cost * scale, (cost, new_state)
@@ -254,9 +287,20 @@ def _is_spread(train_state: TrainState) -> bool:
     return any(len(getattr(leaf, "devices", set)()) > 1 for leaf in leaves if not isinstance(leaf, jax.core.Tracer))
 
 
+def _expect_call(train_state: Any, x: Any, labels: Any) -> None:
+    """Refuses what JAX would refuse in other words, or take for something else. Once a step, in Python: microseconds."""
+    expect_kept("step", train_state)
+    for name, tree in (("x", x), ("labels", labels)):
+        expect_arrays("step", name, tree)
+        for leaf in jax.tree.leaves(tree):
+            if isinstance(leaf, np.ndarray):
+                expect_held("step", name, leaf)
+
+
 def _expect_counts(n: Any, shape: tuple[int, ...], size: int) -> None:
     """Raises InputError unless n is of this shape, and each a number of examples in 1 .. size."""
-    is_count = jnp.issubdtype(jnp.result_type(n), jnp.integer) and np.shape(n) == shape
+    is_integers = is_integer(n) or (hasattr(n, "dtype") and jnp.issubdtype(n.dtype, jnp.integer))
+    is_count = is_integers and np.shape(n) == shape
     values = known(n) if is_count else None
     expect(is_count and (values is None or bool(np.all((values >= 1) & (values <= size)))), "step",
            f"n, of shape {shape}, in 1 .. {size}, the examples of the batch",

@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxnn.checks import expect, known
+from jaxnn.checks import InputError, expect, expect_arrays, expect_key, known
 from jaxnn.layers.layer import Layer, shape_of
 from jaxnn.training.freezing import frozen_in, moving_leaves
-from jaxnn.training.functions import name_of
+from jaxnn.training.functions import expect_optimizer, name_of
 from jaxnn.training.precision import expect_outermost
 from jaxnn.training.tracing import expect_same_tree, is_finite, path_of
 
-__all__ = ["TrainState", "copied", "expect_optimizer", "start", "start_from"]
+__all__ = ["TrainState", "copied", "expect_kept", "start", "start_from"]
 
 
 class TrainState(NamedTuple):
@@ -43,6 +43,7 @@ def start(layer: Any, optimizer: optax.GradientTransformation, shape: Any, key: 
            "a layer with init(key, shape) -> (params, state)", name_of(layer),
            "make the parameters and call start_from(params, state, optimizer, key)")
     expect_optimizer("start", optimizer)
+    expect_key("start", key)
     init_key, key = jax.random.split(key)
     made = layer.init(init_key, shape_of(layer, shape) if isinstance(layer, Layer) else shape)
     expect(isinstance(made, tuple) and len(made) == 2, "start", f"the init of {name_of(layer)} to return the pair "
@@ -72,6 +73,10 @@ def _start(who: str, params: Any, state: Any, optimizer: Any, key: Any) -> Train
         is_number = isinstance(leaf, int | float | complex) or hasattr(leaf, "dtype")
         expect(is_number, who, "params and state of arrays", f"{type(leaf).__name__} at '{path_of(path[1:])}'",
                "keep what is no array in the function: equinox.partition(model, equinox.is_array) separates the two")
+    expect_arrays(who, "params", params)
+    expect_arrays(who, "state", state)
+    expect(bool(jax.tree.leaves(params)), who, "params with at least one array", repr(params))
+    expect_key(who, key)
     # The step takes over the buffers it is given: the caller keeps those passed in.
     params, state, key = jax.tree.map(copied, (params, state, key))
     optimizer = optax.with_extra_args_support(optimizer)
@@ -93,13 +98,17 @@ def _start(who: str, params: Any, state: Any, optimizer: Any, key: Any) -> Train
     return TrainState(params, state, opt_state, key, jnp.zeros((), jnp.int32))
 
 
+def expect_kept(who: str, train_state: Any) -> None:
+    """Raises InputError unless this is a train state whose arrays no step has taken over."""
+    expect(isinstance(train_state, TrainState), who, "a TrainState, made by start or returned by a step",
+           type(train_state).__name__)
+    if any(isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer) and leaf.is_deleted()
+           for leaf in jax.tree.leaves(train_state)):
+        raise InputError(who, "expects a train state that no step has taken over; got one whose arrays are donated: go "
+                         "on with the one that the step returned, train_state, info = step(train_state, x, labels)")
+
+
 def copied(leaf: Any) -> jax.Array:
     """A leaf of a tree as an array of its own, which a step may take over."""
     # With its dtype given, a Python number becomes an array that is not weakly typed, as after a step.
     return jnp.array(leaf, dtype=None if hasattr(leaf, "dtype") else jnp.result_type(leaf), copy=True)
-
-
-def expect_optimizer(who: str, optimizer: Any) -> None:
-    """Raises InputError unless the optimizer is an optax transformation."""
-    expect(hasattr(optimizer, "init") and hasattr(optimizer, "update"), who, "an optax transformation as optimizer",
-           type(optimizer).__name__, "call it: optax.adam(1e-3)" if callable(optimizer) else "")

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxnn.checks import expect
+from jaxnn.checks import expect, is_integer, is_number
 from jaxnn.training.step import Step, make_step
 from jaxnn.training.tracing import path_of
-from jaxnn.training.train_state import TrainState, start
+from jaxnn.training.train_state import TrainState, expect_kept, start
 
 __all__ = ["DryRun", "RateRange", "dry_run", "learning_rate_range", "overfit_one_batch"]
 
@@ -34,6 +34,9 @@ def dry_run(train_state: TrainState, step: Step, batches: Callable[[int], tuple[
     Raises:
       FloatingPointError: a step was not applied, because its cost, gradient or update is not finite.
     """
+    expect_kept("dry_run", train_state)
+    expect(isinstance(step, Step), "dry_run", "a step made by make_step", type(step).__name__)
+    _expect_batches("dry_run", batches)
     after = jax.tree.map(lambda a: a.copy(), train_state)  # a step takes over the buffers it is given
     infos, seconds = [], []
     for i in range(2):
@@ -53,13 +56,19 @@ def dry_run(train_state: TrainState, step: Step, batches: Callable[[int], tuple[
                   sum(leaf.size for leaf in old.values()), unmoved)
 
 
+def _expect_batches(who: str, batches: Any) -> None:
+    expect(callable(batches), who, "batches that are called with the step's number, such as Batches(x, labels, 32)",
+           type(batches).__name__)
+
+
 def overfit_one_batch(train_state: TrainState, step: Step, x: Any, labels: Any, *, steps: int = 500,
                       below: float = 0.01) -> np.ndarray:
     """The costs, step by step, of training on one batch alone, on a copy of the train state, until one is below.
 
     A network that cannot learn a few examples by heart has a fault: in its labels, its loss, or its size.
     """
-    expect(steps > 0 and below > 0, "overfit_one_batch", "steps and below above 0", f"{steps} and {below}")
+    expect(is_integer(steps, 1) and is_number(below) and below > 0, "overfit_one_batch",
+           "steps, a positive integer, and below, a number > 0", f"{steps!r} and {below!r}")
     train_state, costs = jax.tree.map(lambda a: a.copy(), train_state), list[float]()
     for _ in range(steps):
         train_state, info = step(train_state, x, labels)
@@ -104,8 +113,12 @@ def learning_rate_range(layer: Any, loss: Callable, optimizer: Callable[[Any], o
       optimizer: a learning rate, or a schedule of it, -> an optax transformation: `optax.adam` say.
     Source: Smith (2017), Cyclical learning rates for training neural networks, section 3.3.
     """
-    expect(0 < low < high < np.inf and steps >= 10, "learning_rate_range", "0 < low < high and at least 10 steps",
-           f"{low}, {high}, {steps}")
+    who = "learning_rate_range"
+    is_range = is_number(low) and is_number(high) and 0 < low < high
+    expect(is_range and is_integer(steps, 10), who, "0 < low < high and at least 10 steps", f"{low!r}, {high!r}, {steps!r}")
+    expect(callable(optimizer), who, "optimizer, a function of the learning rate", type(optimizer).__name__,
+           "pass optax.adam, not optax.adam(1e-3)")
+    _expect_batches(who, batches)
     growth = np.log(high / low)
     chosen = optimizer(lambda count: low * jnp.exp(growth * count / (steps - 1)))
     train_state, step = start(layer, chosen, shape, key), make_step(layer, loss, chosen)

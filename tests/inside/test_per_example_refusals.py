@@ -39,9 +39,11 @@ ARGS = batch_of(Dense(3), (4,), 3)
 
 @pytest.mark.parametrize(("call", "words"), [
     (lambda: per_example(Dense(3), LOSS, *ARGS[:3], jnp.arange(2)),
-     "per_example expects x and labels with a leading axis of as many examples; got shapes [(3, 4)] and [(2,)]"),
+     "per_example expects x and labels with a leading axis of as many examples, at least one; got "
+     "shapes [(3, 4)] and [(2,)]"),
     (lambda: clipped_gradient_sum(Dense(3), LOSS, *ARGS[:3], 1, 1.0),
-     "clipped_gradient_sum expects x and labels with a leading axis of as many examples; got shapes [(3, 4)] and [()]"),
+     "clipped_gradient_sum expects x and labels with a leading axis of as many examples, at least one; got "
+     "shapes [(3, 4)] and [()]"),
     (lambda: clipped_gradient_sum(Dense(3), LOSS, *ARGS, 0.0),
      "clipped_gradient_sum expects max_norm > 0, one number; got 0.0"),
     (lambda: clipped_gradient_sum(Dense(3), LOSS, *ARGS, np.ones(3)),
@@ -58,7 +60,8 @@ ARGS = batch_of(Dense(3), (4,), 3)
     (lambda: per_example(Sequential(Dense(3), Dropout(0.5)), LOSS, {"dense1": ARGS[0]}, *ARGS[1:], train=True),
      "Dropout at 'dropout1' expects a PRNG key; got None; pass key=jax.random.key(seed)"),
     (lambda: per_example(Sequential(Dense(3)), LOSS, {"dense1": ARGS[0]}, {}, ARGS[2][0], ARGS[3]),
-     "per_example expects x and labels with a leading axis of as many examples; got shapes [(4,)] and [(3,)]"),
+     "per_example expects x and labels with a leading axis of as many examples, at least one; got "
+     "shapes [(4,)] and [(3,)]"),
     (lambda: per_example(Sequential(Dense(3)), LOSS, {"dense1": ARGS[0]}, {}, ARGS[2][:, :3], ARGS[3]),
      "Dense at 'dense1' expects x of shape (4,); got (3,)"),
 ])

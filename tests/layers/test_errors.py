@@ -41,15 +41,15 @@ NAMED = Sequential(body=Sequential(Dense(3), ops.tanh), head=Dense(2))
     (lambda: Embedding(0, 3), "Embedding expects n_rows, a positive integer; got 0"),
     (lambda: LSTM(-1), "LSTM expects n_hidden, a positive integer; got -1"),
     (lambda: BatchNorm(momentum=2), "BatchNorm expects momentum in [0, 1]; got 2"),
-    (lambda: BatchNorm(eps=0), "BatchNorm expects eps > 0; got 0"),
+    (lambda: BatchNorm(eps=0), "BatchNorm expects a finite eps > 0; got 0"),
     (lambda: Sequential(),
      "Sequential expects either positional or named layers, at least one; got 0 positional and 0 named"),
     (lambda: Sequential(Dense(2), head=Dense(2)), "got 1 positional and 1 named"),
-    (lambda: Sequential(Dense), "expected a layer; got the class Dense: write Dense(...)"),
+    (lambda: Sequential(Dense), "Sequential expects a layer; got the class Dense: write Dense(...)"),
     (lambda: Sequential(ops.dense),
-     "expected a layer or a function of x alone; got the op 'dense' of (params, x): use the layer that makes its "
+     "Sequential expects a layer or a function of x alone; got the op 'dense' of (params, x): use the layer that makes its "
      "parameters"),
-    (lambda: Sequential(3), "expected a layer or a function of x, such as jaxnn.relu; got 3"),
+    (lambda: Sequential(3), "Sequential expects a layer or a function of x, such as jaxnn.relu; got 3"),
 ])
 def test_hyperparameters(make, words):
     with pytest.raises((ValueError, TypeError), match=re.escape(words)):
@@ -91,7 +91,7 @@ class Shift(Layer):
     (over_examples(lambda params, state, x, key, *, train: (x, state)), (5, 4),
      "over_examples(<lambda>) expects a layer, whose init makes params; got function; make the params of a function "
      "yourself, and pass (params, state, x)"),
-    (Sequential(Layer()), (4,), "Layer has no apply; write apply(self, params, state, x, key, *, train) that returns "
+    (Sequential(Layer()), (4,), "Layer at 'layer1' has no apply; write apply(self, params, state, x, key, *, train) that returns "
      "(y, state)"),
 ])
 def test_init(layer, shape, words):

@@ -158,9 +158,9 @@ def test_integers_are_refused(name):
 
 
 @pytest.mark.parametrize(("call", "words"), [
-    (lambda: ops.leaky_relu(1.0, slope=-0.1), "leaky_relu expects slope >= 0; got -0.1"),
-    (lambda: ops.elu(1.0, alpha=-1.0), "elu expects alpha >= 0; got -1.0"),
-    (lambda: ops.leaky_relu(1.0, slope=float("nan")), "leaky_relu expects slope >= 0; got nan"),
+    (lambda: ops.leaky_relu(1.0, slope=-0.1), "leaky_relu expects a finite slope >= 0; got -0.1"),
+    (lambda: ops.elu(1.0, alpha=-1.0), "elu expects a finite alpha >= 0; got -1.0"),
+    (lambda: ops.leaky_relu(1.0, slope=float("nan")), "leaky_relu expects a finite slope >= 0; got nan"),
 ])
 def test_keywords_out_of_range(call, words):
     with pytest.raises(ValueError, match=re.escape(words)):

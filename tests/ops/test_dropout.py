@@ -76,7 +76,7 @@ def test_legacy_keys():
 @pytest.mark.parametrize("rate", [1.0, -0.1, 1.5, float("nan"), None, "0.5"], ids=repr)
 def test_rate_out_of_range(rate):
     with pytest.raises(ValueError, match=re.escape(
-            f"dropout expects rate, the fraction dropped, in [0, 1); got {rate}")):
+            f"dropout expects rate, the fraction dropped, in [0, 1); got {rate!r}")):
         dropout(jnp.ones(3), KEY, rate=rate)
 
 

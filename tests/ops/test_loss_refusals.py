@@ -116,7 +116,7 @@ def test_labels_with_an_axis_too_many_in_a_batch():
     (lambda: softmax_cross_entropy(jnp.zeros(5), 0, smoothing=1.5), "expects smoothing in [0, 1]; got 1.5"),
     (lambda: binary_cross_entropy(jnp.arange(2), jnp.arange(2)), "expects floating-point logits; got int32"),
     (lambda: squared_error(jnp.arange(2), jnp.ones(2)), "squared_error expects floating-point predictions"),
-    (lambda: softmax_cross_entropy(jnp.zeros(5), 0, smoothing="1"), "expects smoothing in [0, 1]; got 1"),
+    (lambda: softmax_cross_entropy(jnp.zeros(5), 0, smoothing="1"), "expects smoothing in [0, 1]; got '1'"),
     (lambda: softmax_cross_entropy(jnp.zeros(5), [0]), "expects labels to be an array; got list; convert it"),
     (lambda: softmax_cross_entropy(jnp.zeros(5), T, ignore_label=0),
      "expects classes as labels where one is ignored; got distributions; pass weights of 0"),
@@ -143,8 +143,8 @@ def test_labels_with_an_axis_too_many_in_a_batch():
     (lambda: squared_error(jnp.ones(2), jnp.ones(2), axes=True), "or None for all; got True"),
     (lambda: softmax_cross_entropy(jnp.ones((2, 3)), jnp.ones(2, int), axes=1), "of the 1 of a loss of shape (2,)"),
     (lambda: huber(1.0, [1.0]), "huber expects targets to be an array; got list"),
-    (lambda: huber(1.0, 1.0, delta=0.0), "huber expects delta > 0; got 0.0"),
-    (lambda: huber(1.0, 1.0, delta=None), "huber expects delta > 0; got None"),
+    (lambda: huber(1.0, 1.0, delta=0.0), "huber expects a finite delta > 0; got 0.0"),
+    (lambda: huber(1.0, 1.0, delta=None), "huber expects a finite delta > 0; got None"),
 ])
 def test_errors(call, words):
     with pytest.raises(ValueError, match=re.escape(words)):

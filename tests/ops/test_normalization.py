@@ -179,7 +179,7 @@ S = {"mean": jnp.ones(3), "variance": jnp.ones(3)}
     (C, (), jnp.ones((4, 3)), {}, "expects state to be {'mean': (3,), 'variance': (3,)}; got tuple"),
     (C, S, jnp.ones((4, 2)), {}, "expects scale of shape (2,); got (3,)"),
     (C, S, jnp.ones((4, 3), int), {}, "expects floating-point x; got int32"),
-    (C, S, jnp.ones((4, 3)), {"eps": 0}, "expects eps > 0; got 0"),
+    (C, S, jnp.ones((4, 3)), {"eps": 0}, "expects a finite eps > 0; got 0"),
 ])
 def test_errors(op, params, state, x, static, words):
     with pytest.raises(ValueError, match=re.escape(f"{op.name} {words}")):

@@ -385,7 +385,7 @@ def test_tensorboard(tmp_path):
     ({"metrics": lambda p, s: {"cost": 1.0}}, "cost, which the record has of its own; name it dev_cost"),
     ({"batches": lambda s: (X[:4],)}, r"batches that give \(x, labels\); got tuple of 1"),
     ({"batches": (X, Y)}, r"batches that are called with the step's number"),
-    ({"train_state": (X, Y)}, "a TrainState, made by start; got tuple"),
+    ({"train_state": (X, Y)}, "a TrainState, made by start or returned by a step; got tuple"),
     ({"keep": 2.5}, "keep, a positive integer"),
     ({"batches": lambda s: (X[:4], Y[:3])}, "as many labels as there are examples, 4"),
 ])

@@ -1,6 +1,7 @@
 """One training step: compiled once, pure, and training goes on from where it was."""
 
 import functools
+import re
 
 import chex
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxnn import ops
+from jaxnn import InputError, ops
 from jaxnn.layers import BatchNorm, Dense, Dropout, Sequential, over_examples
 from jaxnn.training import TrainState, evaluate, make_step, start
 from jaxnn.training.functions import plain
@@ -49,7 +50,7 @@ def test_the_cost_falls(net, optimizer):
 def test_it_compiles_once():
     chex.clear_trace_counter()
 
-    @chex.assert_max_traces(n=1)
+    @chex.assert_max_traces(n=2)  # of which one looks at the values of the labels
     def loss(logits, label):
         return ops.softmax_cross_entropy(logits, label)
 
@@ -136,9 +137,15 @@ def test_wrong_batches(x, y, words):
         run(NET, optax.sgd(0.1), 1, x=x, y=y)
 
 
-def test_a_label_out_of_range_is_seen_in_the_cost():
-    _, costs = run(NET, optax.sgd(0.1), 1, y=Y.at[3].set(2))
-    assert np.isnan(costs[0])
+def test_a_label_out_of_range():
+    """Named where the step is traced for these shapes; afterwards it is seen in the cost, and the step is not applied."""
+    bad = Y.at[3].set(2)
+    with pytest.raises(InputError, match=re.escape("labels in 0 .. 1; got values from 0 to 2")):
+        run(NET, optax.sgd(0.1), 1, y=bad)
+    step = make_step(NET, ops.softmax_cross_entropy, optax.sgd(0.1))
+    state, _ = step(start(NET, optax.sgd(0.1), (2,), KEY), X, Y)
+    _, info = step(state, X, bad)
+    assert np.isnan(info.cost) and not info.applied
 
 
 def test_regression():

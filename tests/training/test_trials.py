@@ -83,5 +83,5 @@ def test_refused():
     with pytest.raises(ValueError, match=r"0 < low < high and at least 10 steps; got 1\.0, 0\.1, 100"):
         learning_rate_range(NET, ops.softmax_cross_entropy, optax.sgd, BATCHES, (4,), jax.random.key(0), low=1.0,
                             high=0.1)
-    with pytest.raises(ValueError, match="steps and below above 0"):
+    with pytest.raises(ValueError, match="steps, a positive integer, and below, a number > 0"):
         overfit_one_batch(begin(), STEP, jnp.zeros((2, 4)), Y[:2], steps=0)
