@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnn.checks import Entries, expect, expect_float, expect_shape, weights
+from jaxnn.checks import Entries, InputError, expect, expect_float, expect_shape, weights
 
 __all__ = ["Cell", "Step", "cell"]
 
