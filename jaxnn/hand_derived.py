@@ -20,7 +20,7 @@ import numpy as np
 from jaxnn.axes import current_axes
 from jaxnn.checks import InputError
 from jaxnn.cotangents import is_inexact
-from jaxnn.explicit.recording import recorder
+from jaxnn.explicit.recorder import recorder
 from jaxnn.lifting import lift_forward_mode, lift_reverse_mode, value_and_cache
 from jaxnn.varying import agree_on_varying_axes
 
