@@ -147,6 +147,9 @@ class HandDerived(Op):
             raise TypeError(
                 f"forward of '{self.name}' takes *args or **kwargs; name each argument, and pass "
                 "several arrays as one tuple")
+        needs_keyword = any(p.kind is p.KEYWORD_ONLY and p.default is p.empty
+                            for p in self._signature.parameters.values())
+        self._n_arrays = -1 if needs_keyword else len(self.arguments)  # of a call without keywords; -1: there is none
         unknown = set(self.no_gradient) - set(self.arguments)
         if unknown:
             raise TypeError(f"'{self.name}' declares no_gradient of {sorted(unknown)}; its arguments are "
@@ -215,6 +218,9 @@ class HandDerived(Op):
         return f"<op {self.name}({', '.join(self.arguments)})>"
 
     def _bind(self, args: tuple, static: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        if not static and len(args) == self._n_arrays and all(
+                isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(args)):
+            return args, static  # nothing to bind or to convert: the call of most ops
         return bound_arguments(self.name, self._signature, args, static)
 
 
