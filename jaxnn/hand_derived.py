@@ -20,7 +20,7 @@ import numpy as np
 from jaxnn.axes import current_axes
 from jaxnn.checks import InputError, expect, expect_arrays, has_numbers
 from jaxnn.cotangents import is_inexact
-from jaxnn.explicit.recording import recorder
+from jaxnn.explicit.recorder import recorder
 from jaxnn.lifting import lift_forward_mode, lift_reverse_mode, value_and_cache
 from jaxnn.varying import agree_on_varying_axes
 
@@ -147,6 +147,9 @@ class HandDerived(Op):
         if inspect.Parameter.VAR_POSITIONAL in kinds or inspect.Parameter.VAR_KEYWORD in kinds:
             raise InputError(f"forward of '{self.name}'", "takes *args or **kwargs; name each argument, and pass "
                              "several arrays as one tuple")
+        needs_keyword = any(p.kind is p.KEYWORD_ONLY and p.default is p.empty
+                            for p in self._signature.parameters.values())
+        self._n_arrays = -1 if needs_keyword else len(self.arguments)  # of a call without keywords; -1: there is none
         unknown = set(self.no_gradient) - set(self.arguments)
         if unknown:
             raise InputError(f"'{self.name}'", f"declares no_gradient of {sorted(unknown)}; its arguments are "
@@ -219,6 +222,9 @@ class HandDerived(Op):
             expect_arrays(self.name, name, arg)
 
     def _bind(self, args: tuple, static: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        if not static and len(args) == self._n_arrays and all(
+                isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(args)):
+            return args, static  # nothing to bind or to convert: the call of most ops
         return bound_arguments(self.name, self._signature, args, static)
 
 

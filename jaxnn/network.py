@@ -155,17 +155,20 @@ class Recording:
         return build(self.closed, n_moving=self.args_tree.num_leaves, watched=self._watched, axes=self._axes)
 
     @functools.cached_property
-    def _key(self) -> tuple:
-        kinds = tuple(eqn.primitive.name for eqn in self.closed.jaxpr.eqns)
-        shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(self.y))
-        return self.args_tree, self.y_tree, shapes, self._watched, self._axes, kinds
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Recording) and self._key == other._key
-                                 and have_same_jaxpr(self.closed, other.closed))
+    def _hash(self) -> int:
+        return hash((self._watched, *(eqn.primitive.name for eqn in self.closed.jaxpr.eqns)))
 
     def __hash__(self) -> int:
-        return hash(self._key)
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, Recording) or self._hash != other._hash:
+            return False
+        settings = self._watched, self._axes, self.args_tree, self.y_tree
+        return (settings == (other._watched, other._axes, other.args_tree, other.y_tree)
+                and have_same_jaxpr(self.closed, other.closed))
 
     @functools.cached_property
     def rows(self) -> tuple[Row, ...]:

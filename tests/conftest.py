@@ -15,7 +15,7 @@ import jax
 import pytest
 
 from jaxnn import ops
-from jaxnn.explicit import recording
+from jaxnn.explicit import call
 from jaxnn.hand_derived import HandDerived
 from tests.compare import PLAIN_EMITTERS
 
@@ -99,7 +99,7 @@ def resident_memory() -> float:
 
 def drop_programs(module: Any = None) -> None:
     """Everything that JAX, the ops and, if it is given, a test file's own caches hold."""
-    for holder in (ops, recording, *map(sys.modules.get, ("jaxnn.inside.look", "jaxnn.inside.per_example")), module):
+    for holder in (ops, call, *map(sys.modules.get, ("jaxnn.inside.look", "jaxnn.inside.per_example")), module):
         for value in () if holder is None else vars(holder).values():
             if isinstance(value, HandDerived) and hasattr(value, "_lifted"):
                 value._lifted.cache_clear()

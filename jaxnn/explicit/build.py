@@ -75,7 +75,8 @@ class _Builder:
         numbers = {slot: n for n, slot in enumerate(order)}
         renumbered = [dataclasses.replace(
             step, ins=tuple(numbers[slot] for slot in step.ins), outs=tuple(numbers[slot] for slot in step.outs),
-            parameters=tuple((numbers.get(source, source), n) for source, n in step.parameters)) for step in steps]
+            parameters=tuple((numbers[source] if isinstance(source, int) else source, n)
+                             for source, n in step.parameters)) for step in steps]
         return Program(tuple(self.avals[slot] for slot in ins), tuple(self.constants.values()), tuple(renumbered),
                        tuple(numbers[slot] for slot in outs), tuple(self.avals[slot] for slot in order), self.axes)
 

@@ -22,8 +22,8 @@ from jax import lax
 from jaxnn.axes import Axes, unbound
 from jaxnn.checks import InputError
 from jaxnn.cotangents import is_inexact
+from jaxnn.explicit.call import Call
 from jaxnn.explicit.jaxprs import evaluate
-from jaxnn.explicit.recording import Call
 from jaxnn.varying import zeros_like_aval
 
 __all__ = ["ForwardOnly", "Glue", "OpStep", "Program", "Recompute", "Scan", "Step", "op_backward"]

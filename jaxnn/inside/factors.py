@@ -21,7 +21,7 @@ import numpy as np
 from jax import lax
 
 from jaxnn.cotangents import is_inexact
-from jaxnn.explicit.recording import Call, Level
+from jaxnn.explicit.call import Call, Level
 from jaxnn.hand_derived import Op
 from jaxnn.ops.conv import conv
 

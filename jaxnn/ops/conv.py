@@ -34,7 +34,12 @@ class ConvCache(NamedTuple):
 
 @hand_derived
 def conv(params: Any, x: Any, *, stride: int | Sequence[int] = 1, padding: Any = "SAME") -> Any:
-    """y_po = Σ_kc K_kco x_{p s + k - l, c} + b_o.
+    """Convolution: the kernel times the window of x at each place p, and all channels of it together.
+
+        y_po = Σ_kc K_kco x_{p s + k - l, c} + b_o
+
+    with the stride s and the padding l at the low side; x is 0 outside of itself. The kernel is not reversed: what
+    mathematics calls cross-correlation. One to three spatial axes, as many as the kernel has.
 
     Args:
       params: {"kernel": (height, width, n_in, n_out), "bias": (n_out,)}; "bias" may be left out or be None.

@@ -16,7 +16,7 @@ __all__ = ["dense"]
 
 @hand_derived
 def dense(params: Any, x: Any) -> Any:
-    """y = W x + b.
+    """A fully connected layer, y = W x + b.
 
     Args:
       params: {"weight": (n_out, n_in), "bias": (n_out,)}; "bias" may be left out or be None.

@@ -28,7 +28,7 @@ __all__ = ["over_time", "through_time"]
 
 _ARGUMENTS = """
 Args:
-  params: {params}; those with "?" may be left out.
+  params: {params}.
   x: (time, n_in), one sequence.
   initial: {initial} before the first step, each (n_hidden,), {container}; None for zeros.
   mask: (time,) of bool; where it is False the step is left out: the state stays as it was, h_t is that of the
@@ -39,6 +39,14 @@ Returns:
   All are computed and returned in the dtype to which those of params, x and initial promote (`jnp.promote_types`).
 Raises:
   InputError: a shape or dtype does not fit, or the sequence is empty.
+"""
+
+_COTANGENTS = """
+Args:
+  cache: of the forward pass.
+  dy: (dh of all times (time, n_hidden), dlast in the structure of the state); None in place of either for zeros.
+Returns:
+  (dparams, dx, dinitial, None): each in the structure of its argument, dinitial None if no initial state was given.
 """
 
 
@@ -53,15 +61,9 @@ def over_time(cell: Cell) -> HandDerived:
         return _run(cell, params, x, initial, mask, reverse)
 
     expect(isinstance(cell, Cell), "over_time", "a cell, made by @cell", repr(cell))
-    starts = ", ".join(f"{name}_0" for name in cell.state)
-    alone = len(cell.state) == 1
     forward.__name__ = forward.__qualname__ = cell.name
     forward.__module__ = cell.step.__module__
-    shapes = (f"{name} ({shape.replace(' ', ', ')})" for name, shape in cell.params.items())
-    forward.__doc__ = inspect.cleandoc(cell.step.__doc__ or "") + "\n" + _ARGUMENTS.format(
-        params=", ".join(shapes), initial=starts,
-        container="an array" if alone else "in a tuple, list or namedtuple",
-        last="h" if alone else f"({', '.join(cell.state)})")
+    forward.__doc__ = _description(cell)
     op = HandDerived(forward)
 
     def backward(cache: Any, dy: Any) -> Any:
@@ -70,11 +72,35 @@ def over_time(cell: Cell) -> HandDerived:
         dparams = {name: _summed(factor, states) for name, factor in factors.items()}
         return cache.static.value.entries.fill(**dparams), dx, dinitial, None
 
-    of_step = inspect.getdoc(cell.backward) or "No derivation is given."
-    backward.__doc__ = (f"{inspect.getdoc(through_time)}\n\nA step's own backward pass, of the cell "
-                        f"{getattr(cell, '__name__', cell.name)}:\n\n{of_step}")
+    backward.__doc__ = _derivation(cell)
     op.defbackward(backward)
     return op
+
+
+def _description(cell: Cell) -> str:
+    """What the op does: the cell's equations, the arguments of all such ops, the cell's example."""
+    text, mark, example = inspect.cleandoc(cell.step.__doc__ or "").partition("\n>>> ")
+    text, source_mark, source = text.rstrip().partition("\n\nSource:")
+    shapes = []
+    for name, shape in cell.params.items():
+        axes = shape.rstrip("?").split()
+        written = f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"
+        shapes.append(f'"{name}": {written}' + " or None" * shape.endswith("?"))
+    alone = len(cell.state) == 1
+    arguments = _ARGUMENTS.format(
+        params="{" + ", ".join(shapes) + "}", initial=", ".join(f"{name}_0" for name in cell.state),
+        container="an array" if alone else "in a tuple, list or namedtuple",
+        last="h" if alone else f"({', '.join(cell.state)})")
+    return f"{text}\n{arguments}{source_mark.strip()}{source}\n{mark}{example}"
+
+
+def _derivation(cell: Cell) -> str:
+    """The gradient through time, and that of one step."""
+    derivation, _, rest = (inspect.getdoc(through_time) or "").partition("\nArgs:")
+    source = rest[rest.index("Source:"):]
+    of_step = inspect.getdoc(cell.backward) or "No derivation is given."
+    return (f"{derivation}{_COTANGENTS}{source}\n\nA step's own backward pass, of the cell {cell.__name__}:\n\n"
+            f"{of_step}")
 
 
 class _Cache(NamedTuple):
@@ -134,7 +160,7 @@ def _run(cell: Cell, params: Any, x: Any, initial: Any, mask: Any, reverse: bool
 
 
 def through_time(cache: Any, dy: Any) -> Any:
-    """Backpropagation through time: the factors of the weights' gradients, dx, and that of the initial state.
+    """Backpropagation through time: gradients of the weights as sums over time, of x and of the initial state.
 
     The loss sees h_t as part of the value, and s_t through step t + 1. Let ds_t be its whole cotangent:
 

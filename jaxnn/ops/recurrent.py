@@ -29,8 +29,8 @@ def rnn_cell(params: Any, h: Any, z: Any) -> Any:
     Source: Elman (1990).
 
     >>> h, last = rnn({"weight_x": jnp.ones((1, 1)), "weight_h": jnp.ones((1, 1))}, jnp.array([[0.0], [1.0]]))
-    >>> h.shape
-    (2, 1)
+    >>> [round(float(h_t), 3) for h_t in h[:, 0]]
+    [0.0, 0.762]
     """
     return jnp.tanh(z + h @ params["weight_h"].T), ()
 
@@ -58,8 +58,8 @@ def rnn_relu_cell(params: Any, h: Any, z: Any) -> Any:
     Source: Le, Jaitly & Hinton (2015), who start W_h as the identity.
 
     >>> h, last = rnn_relu({"weight_x": jnp.ones((1, 1)), "weight_h": jnp.ones((1, 1))}, jnp.array([[0.0], [1.0]]))
-    >>> h.shape
-    (2, 1)
+    >>> [round(float(h_t), 3) for h_t in h[:, 0]]
+    [0.0, 1.0]
     """
     return jnp.maximum(z + h @ params["weight_h"].T, 0), ()
 
@@ -87,8 +87,8 @@ def gru_cell(params: Any, h: Any, z: Any) -> Any:
     Source: Cho et al. (2014), section 2.3.
 
     >>> h, last = gru({"weight_x": jnp.ones((3, 1)), "weight_h": jnp.ones((3, 1))}, jnp.array([[0.0], [1.0]]))
-    >>> h.shape
-    (2, 1)
+    >>> [round(float(h_t), 3) for h_t in h[:, 0]]
+    [0.0, 0.205]
     """
     n_hidden = h.shape[-1]
     W_ru, W_n = params["weight_h"][:2 * n_hidden], params["weight_h"][2 * n_hidden:]
@@ -144,8 +144,8 @@ def gru_reset_after_cell(params: Any, h: Any, z: Any) -> Any:
 
     >>> params = {"weight_x": jnp.ones((3, 1)), "weight_h": jnp.ones((3, 1))}
     >>> h, last = gru_reset_after(params, jnp.array([[0.0], [1.0]]))
-    >>> h.shape
-    (2, 1)
+    >>> [round(float(h_t), 3) for h_t in h[:, 0]]
+    [0.0, 0.205]
     """
     n_hidden = h.shape[-1]
     a = h @ params["weight_h"].T
@@ -200,8 +200,8 @@ def lstm_cell(params: Any, state: Any, z: Any) -> Any:
     Source: Hochreiter & Schmidhuber (1997); forget gate of Gers, Schmidhuber & Cummins (2000).
 
     >>> h, last = lstm({"weight_x": jnp.ones((4, 1)), "weight_h": jnp.ones((4, 1))}, jnp.array([[0.0], [1.0]]))
-    >>> h.shape
-    (2, 1)
+    >>> [round(float(h_t), 3) for h_t in h[:, 0]]
+    [0.0, 0.37]
     """
     h, c = state
     n = h.shape[-1]

@@ -31,7 +31,7 @@ def flatten_backward(shape: Any, dy: Any) -> Any:
 
 @hand_derived
 def add(x: Any) -> Any:
-    """y = Σ_i x_i, for a tuple, list or namedtuple x of arrays of one shape: joins the branches of `parallel`.
+    """y = Σ_i x_i, for a tuple, list or namedtuple x of arrays of one shape: joins the branches of `Parallel`.
 
     >>> add((jnp.array([1, 2]), jnp.array([10, 20]))).tolist()
     [11, 22]
@@ -55,7 +55,7 @@ def add_backward(cache: Any, dy: Any) -> Any:
 
 @hand_derived
 def concatenate(x: Any, *, axis: int = -1) -> Any:
-    """y = the arrays of the tuple x one after another along an axis: joins branches of `parallel`.
+    """y = the arrays of the tuple x one after another along an axis: joins the branches of `Parallel`.
 
     Args:
       x: a tuple, list or namedtuple of arrays, alike in shape but along the axis.

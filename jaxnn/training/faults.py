@@ -73,9 +73,9 @@ def _causes_inside(step: Step, train_state: TrainState, x: Any, labels: Any, num
     inside = look_inside(over_examples(step.layer), cast_floats(train_state.params, dtype), train_state.state,
                          cast_floats(x, dtype), key, loss=step.loss, labels=labels, train=True)
     if inside.first_bad is not None:
-        layer = next((f"; the first layer to give such a value is '{row.path}' ({row.layer})" for row in inside.rows
+        layer = next((f"; the first layer to give such a value is '{row.path}' ({row.op})" for row in inside.rows
                       if row.value is not None and row.value.trouble), "")
-        return [f"first not finite: {inside.first_bad}{layer if not inside.first_bad.layer else ''}"]
+        return [f"first not finite: {inside.first_bad}{layer if not inside.first_bad.op else ''}"]
     if not np.isfinite(info.cost):
         return ["every layer's value and cotangent is finite: look at the loss and at the labels"]
     return ["so are the cost and every layer's cotangent: look at the optimizer, and its learning rate"]

@@ -27,8 +27,8 @@ def test_norms_far_below_the_smallest_square():
     assert norms == pytest.approx([2 * 1e-3 ** (11 - i) for i in range(12)], rel=1e-5)
     assert [row.path for row in report.vanished] == [f"times{i}" for i in range(10, 0, -1)]
     assert report.verdict == (
-        "the cotangent vanishes: ‖dy‖ = 2 at the output, 2e-33 at 'times1' (times), a factor 0.001 for each "
-        "layer; below 0.001 of the output's from 'times10' (times) back")
+        "the cotangent vanishes: ‖dy‖ = 2 at the output, 2e-33 at 'times1' (times), a factor 0.001 for each op; "
+        "below 0.001 of the output's from 'times10' (times) back")
     assert all(row.gain == pytest.approx(1e-3, rel=1e-5) for row in report.rows)
 
 

@@ -111,7 +111,12 @@ def test_one_cell_is_one_op():
     assert (mgu.name, lstm.name) == ("minimal_gated_unit", "lstm")
     assert "c_t = f c + i g" in lstm.__doc__
     assert "initial: h_0, c_0 before" in lstm.__doc__
-    assert "weight_h (n_hidden, n_hidden)" in rnn.__doc__
+    assert '"weight_h": (n_hidden, n_hidden), "bias": (n_hidden,) or None' in rnn.__doc__
+    # Equations, arguments, source, example, derivation.
+    order = ["c_t = f c + i g", "Args:", "Raises:", "Source: Hochreiter", ">>> h, last", "ds_T = dlast",
+             "(dparams, dx, dinitial, None)", "dz_i = dc g i(1-i)"]
+    places = [lstm.__doc__.index(part) for part in order]
+    assert places == sorted(places)
 
 
 @pytest.mark.usefixtures("x64")
