@@ -18,7 +18,8 @@ from jax.extend import core
 from jaxnn.checks import InputError
 from jaxnn.cotangents import is_inexact, leaf_paths
 from jaxnn.explicit.program import evaluate
-from jaxnn.gradients.leaf import THRESHOLD
+from jaxnn.gradients.leaf import THRESHOLD, as_wide
+from jaxnn.gradients.programs import precision
 from jaxnn.gradients.remark import Kind, Remark, one_line
 from jaxnn.gradients.report import GradientReport
 from jaxnn.gradients.rules.pair import Compared, Pair
@@ -183,13 +184,22 @@ class _Group:
             report = self._in_whole(self.reached[n])
             if not report.ok:
                 others = tuple(rule.places[k] for k in sorted(doubtful) if k != n)
-                return rule._replace(report=report, wrong_places=(rule.places[n], *others))
+                return rule._replace(report=report, wrong_places=(rule.places[n], *others),
+                                     note=self._note(compared[n]))
             right.append(report)
         if (rest := len(doubtful) - MOST_WHOLE) > 0:
             words = (f"at {rest} more uses, first at {rule.places[doubtful[MOST_WHOLE]]}, the gradients differ as they "
                      "do where the whole comparison calls them right, and were not compared in whole")
             right[0] = right[0]._replace(remarks=(*right[0].remarks, Remark(Kind.UNJUDGED, words)))
         return rule._replace(report=right[0])
+
+    def _note(self, compared: Compared) -> str:
+        """What a rule that is wrong may be in truth."""
+        assert self.pair is not None
+        if any(np.any(np.asarray(leaf)) for leaf in compared.leaves[1][self.pair.n_values:]):
+            return ""
+        return ("the plain function's gradient is zero everywhere, since it rounds, or holds its argument fixed: is "
+                "the rule a surrogate, on purpose?")
 
     def _in_brief(self, compared: Compared, values: list[Any] | None) -> GradientReport:
         """The report of the pair's program at one use; with its values the noise is measured too."""
@@ -209,10 +219,12 @@ class _Group:
 
     def _compared(self, use: Use, rule: Callable, plain: Callable) -> GradientReport:
         """Functions of all inputs compared along those that move, and the outputs that are asked for."""
-        values = list(use.values)
+        values, is_bound = list(use.values), False
 
         def of_moving(function: Callable) -> Callable:
             def value(*moving: Any) -> tuple[Any, ...]:
+                if is_bound and any(x.dtype != values[i].dtype for i, x in zip(use.moving, moving, strict=True)):
+                    raise TypeError("the rule was traced in one precision and does not run in another")
                 filled = list(values)
                 for i, x in zip(use.moving, moving, strict=True):
                     filled[i] = x
@@ -221,7 +233,11 @@ class _Group:
 
             return _named(value, name_of(use.eqn), tuple(self.names[i] for i in use.moving))
 
-        return self.compare(of_moving(rule), *(values[i] for i in use.moving), reference=of_moving(plain))
+        functions = of_moving(rule), of_moving(plain)
+        is_hidden = any("callback" in eqn.primitive.name for eqn in equations(opened(self.plain)[0]))
+        is_bound = is_hidden or not all(
+            _runs_in_float64(function, [values[i] for i in use.moving]) for function in functions)
+        return self.compare(functions[0], *(values[i] for i in use.moving), reference=functions[1])
 
     def _of_op(self, use: Use) -> GradientReport:
         """An op beside its reference: as it stands where that is possible, so that its own backward is called."""
@@ -237,6 +253,17 @@ class _Group:
     def _of_custom(self, use: Use) -> GradientReport:
         """A custom rule beside the plain function that it carries."""
         return self._compared(use, lambda *values: evaluate(use.eqn, values), core.jaxpr_as_fun(self.plain))
+
+
+def _runs_in_float64(function: Callable, args: Sequence[Any]) -> bool:
+    """Whether a traced function can be compiled for float64 too: constants of its own dtype may be inside."""
+    try:
+        with precision():
+            wide = [as_wide(np.empty(0, x.dtype)).dtype for x in args]
+            jax.jit(function).lower(*(jax.ShapeDtypeStruct(x.shape, dtype) for x, dtype in zip(args, wide, strict=True)))
+    except Exception:
+        return False
+    return True
 
 
 def _described(avals: Iterable[Any]) -> str:

@@ -31,7 +31,7 @@ class Rule(NamedTuple):
     report: GradientReport | None
     """At the use where it is worst. None where there is nothing to compare, or comparing raised."""
     note: str = ""
-    """Why there is no report."""
+    """Why there is no report; of a rule that is wrong, what it may be on purpose."""
     failed: bool = False
     """Whether nothing judges it: comparing raised, or it stands in what is not opened."""
     wrong_places: tuple[str, ...] = ()
@@ -93,8 +93,8 @@ class RulesReport(NamedTuple):
             return f"right: none of the {len(self.rules)} rules inside is used where there is something to compare"
         if self.wrong_inside:
             names = ", ".join(dict.fromkeys(rule.name for rule in self.wrong_inside))
-            return (f"right: each rule through which the gradient passes has its plain function's gradient; {names}, in "
-                    "the plain functions of others, has not")
+            return ("right: each rule through which the gradient passes has its plain function's gradient; not so "
+                    f"{names}, in the plain functions of others")
         return (f"right: each of the {len(self.rules)} rules inside has its plain function's gradient, at "
                 f"{self.compared:,} of {self.uses:,} uses")
 
@@ -171,6 +171,8 @@ def _details(rule: Rule) -> Iterator[str]:
     yield from (f"{finding.path}: {finding.words}" for finding in rule.report.findings)
     is_verdict = not rule.report.wrong and len(rule.report.failures) == 1
     yield from () if is_verdict else rule.report.failures
+    if rule.note:
+        yield rule.note
     if (n := len(rule.wrong_places)) and rule.compared > 1:
         others = rule.wrong_places[1:]
         yield (f"wrong at {n:,} of the {rule.compared:,} uses that were compared"
