@@ -22,7 +22,7 @@ from jaxnn.gradients.leaf import THRESHOLD, as_wide
 from jaxnn.gradients.programs import precision
 from jaxnn.gradients.remark import Kind, Remark, one_line
 from jaxnn.gradients.report import GradientReport
-from jaxnn.gradients.rules.pair import Compared, Pair
+from jaxnn.gradients.rules.pair import ClosesOver, Compared, Pair
 from jaxnn.gradients.rules.plain import kind_of, name_of, over_levels, plain_of, without_rules
 from jaxnn.gradients.rules.report import Rule, RulesReport
 from jaxnn.gradients.rules.walk import Use, uses_of_rules
@@ -117,15 +117,17 @@ class _Group:
         self.uses, self.reached = uses, [use for use in uses if use.is_reached]
         first = self.first = uses[0]
         self.pair: Pair | None = None
-        self.problem = ""  # why there is no pair
+        self.problem, self.closes_over = "", False  # why there is no pair
         self.is_compared = bool(self.reached and first.kind == kind_of(first.eqn) and first.moving and first.asked)
         if self.is_compared:
             self._pair(plain_of(first.eqn))
 
     def _pair(self, plain: Any) -> None:
-        self.plain, self.pair = plain, None
+        self.plain, self.pair, self.closes_over = plain, None, False
         try:
             self.pair = Pair(self.first, plain, self.names, self.seed)
+        except (ClosesOver, jax.errors.UnexpectedTracerError):
+            self.closes_over = True
         except Exception as error:  # one of the two has no reverse mode, or fails: the whole comparison says which
             self.problem = one_line(error)
 
@@ -166,10 +168,15 @@ class _Group:
             return rule._replace(note=one_line(error), failed=True)
 
     def _judged(self, rule: Rule) -> Rule:
+        if self.closes_over:
+            return rule._replace(failed=True, note="it closes over values of the function around it, and so cannot be "
+                                 "compared by itself: give them to the rule as arguments")
         if self.pair is None:
             report = self._in_whole(self.reached[0])
-            return rule._replace(report=report, compared=1, wrong_places=() if report.ok else rule.places[:1],
-                                 note=self.problem if report.ok else "")
+            is_righter = not report.ok and self._sides_with_rule(report)
+            is_right = report.ok or is_righter
+            return rule._replace(report=report, compared=1, wrong_places=() if is_right else rule.places[:1],
+                                 note=self.problem if is_right else "", is_righter=is_righter)
         compared = [self.pair.at(use.values) for use in self.reached]
         worst = max(range(len(compared)), key=lambda n: compared[n].error)
         doubtful = sorted((n for n, one in enumerate(compared) if one.error > THRESHOLD),
@@ -182,7 +189,7 @@ class _Group:
         right: list[GradientReport] = []
         for n in doubtful[:MOST_WHOLE]:
             report = self._in_whole(self.reached[n])
-            if not report.ok:
+            if not (report.ok or self._sides_with_rule(report)):
                 others = tuple(rule.places[k] for k in sorted(doubtful) if k != n)
                 return rule._replace(report=report, wrong_places=(rule.places[n], *others),
                                      note=self._note(compared[n]))
@@ -191,7 +198,15 @@ class _Group:
             words = (f"at {rest} more uses, first at {rule.places[doubtful[MOST_WHOLE]]}, the gradients differ as they "
                      "do where the whole comparison calls them right, and were not compared in whole")
             right[0] = right[0]._replace(remarks=(*right[0].remarks, Remark(Kind.UNJUDGED, words)))
-        return rule._replace(report=right[0])
+        report = next((report for report in right if not report.ok), right[0])
+        return rule._replace(report=report, is_righter=not report.ok)
+
+    def _sides_with_rule(self, report: GradientReport) -> bool:
+        """Whether all that is amiss is the plain function's gradient, which its value's own slopes contradict. Not so
+        if it holds something fixed: then the rule should."""
+        amiss = report.wrong or report.failures or report.broken_laws or report.unjudged
+        return bool(report.wrong_reference) and not amiss and not any(
+            eqn.primitive.name == "stop_gradient" for eqn in equations(opened(self.plain)[0]))
 
     def _note(self, compared: Compared) -> str:
         """What a rule that is wrong may be in truth."""
@@ -260,7 +275,8 @@ def _runs_in_float64(function: Callable, args: Sequence[Any]) -> bool:
     try:
         with precision():
             wide = [as_wide(np.empty(0, x.dtype)).dtype for x in args]
-            jax.jit(function).lower(*(jax.ShapeDtypeStruct(x.shape, dtype) for x, dtype in zip(args, wide, strict=True)))
+            shapes = [jax.ShapeDtypeStruct(x.shape, dtype) for x, dtype in zip(args, wide, strict=True)]
+            jax.jit(function).lower(*shapes)
     except Exception:
         return False
     return True

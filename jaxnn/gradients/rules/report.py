@@ -40,15 +40,21 @@ class Rule(NamedTuple):
     """The rule in whose plain function it stands. f's gradient passes through that one, and not through this one: so
     this one, if it is wrong, does not make f's gradient wrong."""
 
+    is_righter: bool = False
+    """Whether its value's own slopes side with it where it differs from the plain function's gradient, at a tie of a
+    maximum say, which may be why it has a rule."""
+
     @property
     def ok(self) -> bool:
-        return not self.failed if self.report is None else self.report.ok
+        return not self.failed if self.report is None else self.report.ok or self.is_righter
 
     @property
     def verdict(self) -> str:
         """One line."""
         if self.report is None:
             return f"{'NOT COMPARED' if self.failed else 'nothing to compare'}: {self.note}"
+        if self.is_righter:
+            return "right, where the plain function's gradient is not"
         return "right" if self.report.ok else self.report.verdict
 
 

@@ -146,6 +146,15 @@ def test_a_function_without_derivative():
     assert "the plain function's gradient is zero everywhere" in str(report)
 
 
+def test_a_rule_that_is_righter_than_its_plain_function():
+    """Where two numbers are equal, autodiff of log(eᵃ + eᵇ) by way of their maximum is wrong, and JAX's rule is not."""
+    report, names = wrong_of(jnp.logaddexp, X, X.at[1].add(1))
+    assert names == []
+    assert report.rules[0].verdict == "right, where the plain function's gradient is not"
+    held = rule(lambda x: x * lax.stop_gradient(x), lambda a, dy: (2 * a[0] * dy,))
+    assert wrong_of(held, X)[1] == ["<lambda>"]
+
+
 def test_the_value_under_differentiation():
     shifted = jax.custom_vjp(lambda x: 2 * x)
     shifted.defvjp(lambda x: (2 * x + 1, None), lambda _, dy: (2 * dy,))
@@ -175,6 +184,17 @@ def test_what_is_not_opened():
     report, names = wrong_of(f, X)
     assert names == ["shard_map"]
     assert "NOT COMPARED: what stands inside of it is not opened" in str(report)
+
+
+def test_a_rule_that_closes_over_a_value():
+    def f(x, s):
+        scaled = jax.custom_vjp(lambda x: 2 * x)
+        scaled.defvjp(lambda x: (2 * x, None), lambda _, dy: (s * dy,))
+        return scaled(x)
+
+    report, names = wrong_of(f, X, X)
+    assert names == ["<lambda>"]
+    assert "it closes over values of the function around it" in report.wrong[0].verdict
 
 
 def hijax_square(factor):
