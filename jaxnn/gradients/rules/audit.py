@@ -16,7 +16,7 @@ import numpy as np
 from jax.extend import core
 
 from jaxnn.checks import InputError
-from jaxnn.cotangents import is_inexact, leaf_paths
+from jaxnn.cotangents import is_inexact
 from jaxnn.explicit.program import evaluate
 from jaxnn.gradients.leaf import THRESHOLD, as_wide
 from jaxnn.gradients.programs import precision
@@ -26,6 +26,7 @@ from jaxnn.gradients.rules.pair import ClosesOver, Compared, Pair
 from jaxnn.gradients.rules.plain import kind_of, name_of, over_levels, plain_of, without_rules
 from jaxnn.gradients.rules.report import Rule, RulesReport
 from jaxnn.gradients.rules.walk import Use, uses_of_rules
+from jaxnn.gradients.trees import path_of
 from jaxnn.linearity import equations, opened
 
 __all__ = ["ROUTES_OF_A_RULE", "audit"]
@@ -136,8 +137,8 @@ class _Group:
         """Of the inputs."""
         if self.first.kind == "op":
             call = self.first.eqn.params["call"]
-            args = jax.tree.unflatten(call.tree, call.avals)
-            return tuple(leaf_paths(tuple(call.op.arguments)[:len(args)], args))
+            paths, _ = jax.tree_util.tree_flatten_with_path(jax.tree.unflatten(call.tree, call.avals))
+            return tuple(path_of(path, tuple(call.op.arguments)) for path, _ in paths)
         given = getattr(opened(plain_of(self.first.eqn))[0].debug_info, "arg_names", None) or ()
         names = tuple(name or f"args[{i}]" for i, name in enumerate(given))
         n = len(self.first.values)

@@ -16,7 +16,7 @@ from jaxnn.gradients.trees import normal
 __all__ = ["ClosesOver", "Compared", "Pair"]
 
 # A program that is run a few times: what the compiler would gain at run time costs more than it saves.
-CHEAP = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+CHEAP: dict[str, Any] = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 class ClosesOver(ValueError):
