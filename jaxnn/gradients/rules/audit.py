@@ -261,10 +261,12 @@ class _Group:
         smooth = [i for i, value in enumerate(use.values) if is_inexact(value)]
         outputs = [i for i, var in enumerate(use.eqn.outvars) if is_inexact(var.aval)]
         is_whole = list(use.moving) == smooth and list(use.asked) == outputs
-        if is_whole and not call.levels and self.plain is plain_of(use.eqn):
+        is_own = self.plain is plain_of(use.eqn)
+        if is_whole and not call.levels and is_own:
             args = jax.tree.unflatten(call.tree, use.values)
             return self.compare(call.op, *args, reference=call.op.reference, **dict(call.static))
-        return self._compared(use, over_levels(call, call.op), core.jaxpr_as_fun(self.plain))
+        plain = over_levels(call, call.op.reference) if is_own else core.jaxpr_as_fun(self.plain)
+        return self._compared(use, over_levels(call, call.op), plain)
 
     def _of_custom(self, use: Use) -> GradientReport:
         """A custom rule beside the plain function that it carries."""

@@ -131,12 +131,13 @@ class RulesReport(NamedTuple):
 
     @property
     def _title(self) -> str:
-        return f"{self.name}: each rule inside beside its plain function, at the inputs that it gets there"
+        return (f"{self.name}: each rule inside beside its plain function, at its own inputs; errors in units of "
+                "eps · max|leaf|")
 
     @property
     def _rows(self) -> list[list[str]]:
         """The wrong rules, then the others; many right ones of one name in one row."""
-        rows = [["rule", "kind", "inputs", "uses", "compared", "worst", "first at", "verdict"]]
+        rows = [["rule", "kind", "inputs", "uses", "compared", "worst error", "first at", "verdict"]]
         right = [rule for rule in self.rules if rule.ok]
         groups: dict[Any, list[Rule]] = {}
         for n, rule in enumerate(right):
