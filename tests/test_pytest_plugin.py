@@ -89,6 +89,28 @@ def test_not_to_be_compared(gradients):
         assert hidden not in done.stdout
 
 
+def test_a_whole_model_rule_by_rule(project):
+    done = run(project(test_it__py="""
+from rules import *
+
+def model(rule):
+    return lambda scale, x: jax.vmap(lambda x: jax.nn.relu(rule(scale, x)))(jnp.stack([x, -x])).sum()
+
+def test_right(gradients):
+    report = gradients(model(right), *args, by="rule")
+    assert [rule.name for rule in report.rules] == ["plain", "relu"]
+    assert report.compared == 2
+
+def test_wrong(gradients):
+    gradients(model(wrong), *args, by="rule")
+"""))
+    assert done.returncode == 1
+    assert "1 failed, 1 passed" in done.stdout
+    assert re.search(r"E +WRONG: plain at test_it\.py:5 in <lambda>", done.stdout)
+    assert re.search(r"E +args\[1\]: exactly 1/2 of the reference", done.stdout)
+
+
+
 def test_options_are_the_defaults_of_every_call(project):
     done = run(project(test_it__py="""
 from rules import *

@@ -19,7 +19,7 @@ def compare(argv: Sequence[str]) -> int:
         from experiments.compare.mutation import mutation  # it may want PyTorch
         return mutation([word for word in argv if word != "--mutants"])
     if "--resnet50" in argv:
-        from experiments.compare.resnet50 import resnet50
+        from experiments.compare.planted import resnet50
         return resnet50([word for word in argv if word != "--resnet50"])
     if "--published" in argv:
         from experiments.compare.published import published

@@ -1,62 +1,18 @@
-"""compare --resnet50: is a mistake in one layer of ResNet-50 found, named and explained, rule by rule?
+"""ResNet-50: bottleneck blocks of today's layers (He et al. 2016)."""
 
-The network has He et al.'s bottleneck blocks. In one place stands an op of one's own, with a mistake in its backward
-pass that leaves the value right, so that training runs and only learns worse.
-"""
-
-import argparse
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
-from experiments.shared.run import say
-from jaxnn import compare_gradients
-from jaxnn.checks import InputError
-from jaxnn.gradients.mutants.mutant import with_backward
-from jaxnn.gradients.options import add_seed_and_files, check_common, deliver, refuse
-from jaxnn.hand_derived import EXAMPLES
 from jaxnn.layers import BatchNorm, Conv, Dense, MaxPool, Residual, Sequential, over_examples
-from jaxnn.ops import batch_norm, conv, relu, softmax_cross_entropy
+from jaxnn.ops import relu, softmax_cross_entropy
 
-__all__ = ["BLOCKS", "PLANTS", "cost_and_arguments", "resnet", "resnet50"]
+__all__ = ["BLOCKS", "cost_and_arguments", "resnet"]
 
 BLOCKS = (3, 4, 6, 3)  # of ResNet-50, in each stage (He et al. 2016, table 1)
-PLANTED = "stage3/block4"  # the tenth of sixteen blocks
-
-
-def _norm_backward(cache: Any, dy: Any) -> Any:
-    """dx = r (dx̂ - ⟨dx̂⟩): as if the variance did not depend on x."""
-    dparams, dstate, _ = batch_norm.backward(cache, dy)
-    dx_hat = cache.scale * dy[0]
-    mean = lax.pmean(jnp.mean(dx_hat, tuple(range(dx_hat.ndim - 1))), EXAMPLES)
-    return dparams, dstate, cache.r * (dx_hat - mean)
-
-
-def _conv_backward(cache: Any, dy: Any) -> Any:
-    """dx with a kernel that is not reversed."""
-    return conv.backward(cache._replace(kernel=lax.rev(cache.kernel, (0, 1))), dy)
-
-
-my_batch_norm = with_backward(batch_norm, {}, _norm_backward, name="my_batch_norm")
-my_conv = with_backward(conv, {}, _conv_backward, name="my_conv")
-
-
-class MyBatchNorm(BatchNorm):
-    def apply(self, params, state, x, key, *, train):
-        return my_batch_norm(params, state, x)
-
-
-class MyConv(Conv):
-    def apply(self, params, state, x, key, *, train):
-        return my_conv(params, x), state
-
-
-PLANTS: dict[str, dict[str, Callable]] = {"none": {}, "batch-norm": {"norm": MyBatchNorm}, "conv": {"conv": MyConv}}
 
 
 def bottleneck(n: int, stride: int, n_in: int, *, conv: Callable = Conv, norm: Callable = BatchNorm) -> Residual:
@@ -71,12 +27,13 @@ def bottleneck(n: int, stride: int, n_in: int, *, conv: Callable = Conv, norm: C
 
 
 def resnet(blocks: Sequence[int] = BLOCKS, n: int = 64, n_classes: int = 1000, *,
-           own: dict[str, dict[str, Callable]]) -> Sequential:
+           own: Mapping[str, Mapping[str, Callable]] | None = None) -> Sequential:
     """A ResNet of bottleneck blocks, for images of any size.
 
     blocks: their number in each stage; n: channels of the first; own: other layers for the middle of a block, by the
     block's place.
     """
+    own = own or {}
     parts: dict[str, Any] = {"conv": Conv(n, (7, 7), stride=2, use_bias=False), "norm": BatchNorm(), "relu": relu,
                              "pool": MaxPool((3, 3), stride=2, padding="SAME")}
     n_in = n
@@ -111,33 +68,3 @@ def cost_and_arguments(net: Sequential, examples: int, size: int, seed: int = 0)
         return jnp.mean(jax.vmap(softmax_cross_entropy)(logits, labels))
 
     return resnet50, (params, x)
-
-
-def resnet50(argv: Sequence[str]) -> int:
-    """compare --resnet50: each rule inside ResNet-50, one of them planted with a mistake."""
-    parser = argparse.ArgumentParser(
-        "python -m experiments compare --resnet50", allow_abbrev=False,
-        description=f"Compares each rule inside ResNet-50 at all of its uses, with a mistake planted in {PLANTED}. The "
-        "exit status is 0 if all rules are right, 1 if not.")
-    parser.add_argument("--plant", choices=PLANTS, default="batch-norm",
-                        help="the mistake: batch-norm treats the variance as a constant, conv does not reverse its "
-                        "kernel (default: batch-norm)")
-    parser.add_argument("--size", type=int, default=64, metavar="N", help="of the images (default: 64)")
-    parser.add_argument("--examples", type=int, default=2, metavar="N", help="in the batch (default: 2)")
-    add_seed_and_files(parser)
-    parser.set_defaults(plot=None)
-    options = parser.parse_args(argv)
-    try:
-        check_common(options)
-        for name in ("size", "examples"):
-            if getattr(options, name) < 1:
-                raise InputError(f"--{name}", f"expects an integer at least 1; got {getattr(options, name)}")
-        begin = time.perf_counter()
-        cost, args = cost_and_arguments(resnet(own={PLANTED: PLANTS[options.plant]}), options.examples, options.size,
-                                        int(options.seed))
-        report = compare_gradients(cost, *args, by="rule", seed=int(options.seed))
-    except InputError as error:
-        return refuse(error)
-    status = deliver(report, options)
-    say(f"{time.perf_counter() - begin:.1f} s, the network included")
-    return status

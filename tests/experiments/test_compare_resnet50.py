@@ -5,19 +5,20 @@ import re
 import pytest
 
 from experiments.__main__ import main
-from experiments.compare import resnet50
+from experiments.compare.planted import PLANTS
+from experiments.compare.resnet50 import cost_and_arguments, resnet
 from jaxnn import compare_gradients
 
 
 def test_mistakes_in_two_layers_are_named_and_explained():
-    own = {"stage1/block1": resnet50.PLANTS["conv"], "stage2/block1": resnet50.PLANTS["batch-norm"]}
-    net = resnet50.resnet((1, 2), 4, 5, own=own)
-    cost, args = resnet50.cost_and_arguments(net, 2, 16)
+    own = {"stage1/block1": PLANTS["conv"], "stage2/block1": PLANTS["batch-norm"]}
+    net = resnet((1, 2), 4, 5, own=own)
+    cost, args = cost_and_arguments(net, 2, 16)
     report = compare_gradients(cost, *args, by="rule")
     conv, norm = report.wrong
     assert (conv.name, conv.uses, norm.name, norm.uses) == ("my_conv", 1, "my_batch_norm", 1)
-    assert re.fullmatch(r"stage1/block1/body/conv2, resnet50.py:\d+ in apply", conv.wrong_places[0])
-    assert re.fullmatch(r"stage2/block1/body/norm2, resnet50.py:\d+ in apply", norm.wrong_places[0])
+    assert re.fullmatch(r"stage1/block1/body/conv2, planted.py:\d+ in apply", conv.wrong_places[0])
+    assert re.fullmatch(r"stage2/block1/body/norm2, planted.py:\d+ in apply", norm.wrong_places[0])
     assert [finding.words for finding in conv.report.findings] == [
         "it is the gradient for params/kernel reversed along axes 0, 1: the kernel is not flipped"]
     assert [finding.words for finding in norm.report.findings] == [
@@ -40,5 +41,5 @@ def test_the_network_is_resnet_50():
     import jax
     import numpy as np
 
-    params, _ = jax.eval_shape(lambda: resnet50.resnet(own={}).init(jax.random.key(0), (64, 64, 3)))
+    params, _ = jax.eval_shape(lambda: resnet().init(jax.random.key(0), (64, 64, 3)))
     assert sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params)) == 25_557_032

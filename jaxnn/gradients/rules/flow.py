@@ -24,7 +24,8 @@ _STOPS = {"stop_gradient", "floor", "ceil", "round", "sign", "nextafter", "is_fi
 
 def moving(jaxpr: Any, given: Sequence[bool]) -> dict[Any, bool]:
     """Of each variable whether it moves. given: of the arguments; constants do not."""
-    flags = dict.fromkeys(jaxpr.constvars, False) | dict(zip(jaxpr.invars, given, strict=True))
+    flags = dict.fromkeys(jaxpr.constvars, False)
+    flags |= {var: flag and _is_smooth(var) for var, flag in zip(jaxpr.invars, given, strict=True)}
     for eqn in jaxpr.eqns:
         out = _through(eqn, [_read(flags, atom) for atom in eqn.invars])
         flags.update((var, flag and _is_smooth(var)) for var, flag in zip(eqn.outvars, out, strict=True))

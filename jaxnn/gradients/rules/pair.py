@@ -13,10 +13,14 @@ from jaxnn.gradients.noise import with_noise
 from jaxnn.gradients.rules.walk import Use
 from jaxnn.gradients.trees import normal
 
-__all__ = ["Compared", "Pair"]
+__all__ = ["ClosesOver", "Compared", "Pair"]
 
 # A program that is run a few times: what the compiler would gain at run time costs more than it saves.
-CHEAP = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+CHEAP: dict[str, Any] = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
+class ClosesOver(ValueError):
+    """A rule closes over values of the function around it, which are not there once it is taken out."""
 
 
 class Compared(NamedTuple):
@@ -43,7 +47,11 @@ class Pair:
         self.dy = [normal(rng, use.eqn.outvars[i].aval.shape, use.eqn.outvars[i].aval.dtype) for i in self.outputs]
         ys = ["value"] if len(use.eqn.outvars) == 1 else [f"value/{i}" for i in self.outputs]
         self.paths, self.n_values = [*ys, *(names[i] for i in self.inputs)], len(ys)
-        self.lowered = jax.jit(self._both).lower(use.values, self.dy)
+        closed, shapes = jax.make_jaxpr(self._both, return_shape=True)(use.values, self.dy)
+        if any(isinstance(const, jax.core.Tracer) for const in closed.consts):
+            raise ClosesOver("a rule closes over values of the function around it")
+        self.tree = jax.tree.structure(shapes)
+        self.lowered = jax.jit(core.jaxpr_as_fun(closed)).lower(*use.values, *self.dy)
         self.program: Any = None
 
     def compile(self) -> None:
@@ -54,6 +62,9 @@ class Pair:
         rule = self._differentiated(lambda *values: evaluate(self.eqn, values), values, dy)
         plain = self._differentiated(core.jaxpr_as_fun(self.plain), values, dy)
         return [_measures(a, b) for a, b in zip(rule, plain, strict=True)], (rule, plain)
+
+    def _run(self, values: list[Any]) -> Any:
+        return jax.tree.unflatten(self.tree, self.program(*values, *self.dy))
 
     def _differentiated(self, function: Any, values: list[Any], dy: list[Any]) -> list[Any]:
         """The value under differentiation, and the gradient."""
@@ -69,7 +80,7 @@ class Pair:
 
     def at(self, values: list[Any]) -> Compared:
         """Compared at the values of one use."""
-        measures, leaves = self.program(values, self.dy)
+        measures, leaves = self._run(values)
         measures = np.asarray(jax.device_get(measures), np.float64)
         errors, sizes = measures[:, 0], measures[:, 1]
         whole = max(sizes[self.n_values:], default=0.0)
@@ -100,7 +111,7 @@ class Pair:
         for i in self.inputs:
             factor = 1 + float(jnp.finfo(values[i].dtype).eps) * rng.uniform(-1, 1, values[i].shape)
             nudged[i] = jnp.asarray(as_wide(values[i]) * factor, values[i].dtype)
-        return [as_wide(leaf) for leaf in self.program(nudged, self.dy)[1][1]]
+        return [as_wide(leaf) for leaf in self._run(nudged)[1][1]]
 
 
 def _measures(a: Any, b: Any) -> list[Any]:

@@ -106,7 +106,8 @@ def without_rules(closed: Any, rules: set[int]) -> Any:
     jaxpr, consts = opened(closed)
     if not any(id(eqn) in rules for eqn in equations(jaxpr)):
         return closed
-    shapes = [jax.ShapeDtypeStruct(var.aval.shape, var.aval.dtype) for var in jaxpr.invars]
+    avals: list[Any] = [var.aval for var in jaxpr.invars]
+    shapes = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in avals]
     return jax.make_jaxpr(lambda *values: _run(jaxpr, consts, values, rules))(*shapes)
 
 
@@ -114,7 +115,8 @@ def _run(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], rules: set[int]
     values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
 
     def read(atom: Any) -> Any:
-        return jnp.asarray(atom.val, atom.aval.dtype) if isinstance(atom, core.Literal) else values[atom]
+        aval: Any = atom.aval
+        return jnp.asarray(atom.val, aval.dtype) if isinstance(atom, core.Literal) else values[atom]
 
     for eqn in jaxpr.eqns:
         ins, name = list(map(read, eqn.invars)), eqn.primitive.name

@@ -31,7 +31,7 @@ class Rule(NamedTuple):
     report: GradientReport | None
     """At the use where it is worst. None where there is nothing to compare, or comparing raised."""
     note: str = ""
-    """Why there is no report."""
+    """Why there is no report; of a rule that is wrong, what it may be on purpose."""
     failed: bool = False
     """Whether nothing judges it: comparing raised, or it stands in what is not opened."""
     wrong_places: tuple[str, ...] = ()
@@ -40,15 +40,21 @@ class Rule(NamedTuple):
     """The rule in whose plain function it stands. f's gradient passes through that one, and not through this one: so
     this one, if it is wrong, does not make f's gradient wrong."""
 
+    is_righter: bool = False
+    """Whether its value's own slopes side with it where it differs from the plain function's gradient, at a tie of a
+    maximum say, which may be why it has a rule."""
+
     @property
     def ok(self) -> bool:
-        return not self.failed if self.report is None else self.report.ok
+        return not self.failed if self.report is None else self.report.ok or self.is_righter
 
     @property
     def verdict(self) -> str:
         """One line."""
         if self.report is None:
             return f"{'NOT COMPARED' if self.failed else 'nothing to compare'}: {self.note}"
+        if self.is_righter:
+            return "right, where the plain function's gradient is not"
         return "right" if self.report.ok else self.report.verdict
 
 
@@ -93,8 +99,8 @@ class RulesReport(NamedTuple):
             return f"right: none of the {len(self.rules)} rules inside is used where there is something to compare"
         if self.wrong_inside:
             names = ", ".join(dict.fromkeys(rule.name for rule in self.wrong_inside))
-            return (f"right: each rule through which the gradient passes has its plain function's gradient; {names}, in "
-                    "the plain functions of others, has not")
+            return ("right: each rule through which the gradient passes has its plain function's gradient; not so "
+                    f"{names}, in the plain functions of others")
         return (f"right: each of the {len(self.rules)} rules inside has its plain function's gradient, at "
                 f"{self.compared:,} of {self.uses:,} uses")
 
@@ -125,12 +131,13 @@ class RulesReport(NamedTuple):
 
     @property
     def _title(self) -> str:
-        return f"{self.name}: each rule inside beside its plain function, at the inputs that it gets there"
+        return (f"{self.name}: each rule inside beside its plain function, at its own inputs; errors in units of "
+                "eps · max|leaf|")
 
     @property
     def _rows(self) -> list[list[str]]:
         """The wrong rules, then the others; many right ones of one name in one row."""
-        rows = [["rule", "kind", "inputs", "uses", "compared", "worst", "first at", "verdict"]]
+        rows = [["rule", "kind", "inputs", "uses", "compared", "worst error", "first at", "verdict"]]
         right = [rule for rule in self.rules if rule.ok]
         groups: dict[Any, list[Rule]] = {}
         for n, rule in enumerate(right):
@@ -171,6 +178,8 @@ def _details(rule: Rule) -> Iterator[str]:
     yield from (f"{finding.path}: {finding.words}" for finding in rule.report.findings)
     is_verdict = not rule.report.wrong and len(rule.report.failures) == 1
     yield from () if is_verdict else rule.report.failures
+    if rule.note:
+        yield rule.note
     if (n := len(rule.wrong_places)) and rule.compared > 1:
         others = rule.wrong_places[1:]
         yield (f"wrong at {n:,} of the {rule.compared:,} uses that were compared"

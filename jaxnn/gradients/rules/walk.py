@@ -131,22 +131,23 @@ def _run(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], flow: Flow, pla
 
 
 def _equation(eqn: Any, values: tuple[Any, ...], flow: Flow, place: Place, found: list[Use]) -> Sequence[Any]:
-    name = eqn.primitive.name
-    if kind := kind_of(eqn):
+    name, kind = eqn.primitive.name, kind_of(eqn)
+    if kind == "op" and getattr(eqn.params["call"].op, "by_autodiff", False):
+        _run(*opened(plain_of(eqn)), values, flow, place, found)  # it has no rule but those inside
+        return evaluate(eqn, values)
+    if kind:
         if not all(isinstance(atom.aval, jax.core.ShapedArray) for atom in (*eqn.invars, *eqn.outvars)):
             found.append(Use(f"{kind} of other things than arrays", eqn, place, []))
             return evaluate(eqn, values)
         inputs, outputs = (tuple(i for i, flag in enumerate(flags) if flag) for flags in flow)
         held = eqn.params.get("num_consts", 0)  # JAX has no gradient of what a rule's function closes over
         found.append(Use(kind, eqn, place, list(values), tuple(i for i in inputs if i >= held), outputs))
-        plain = plain_of(eqn)
-        if kind != "op" or not getattr(eqn.params["call"].op, "by_autodiff", False):
-            place = place._replace(rule=place.rule or name_of(eqn))
-        if kind in ("op", "hijax"):
-            if has_rule(plain.jaxpr):
-                _run(*opened(plain), values, flow, place, found)
-            return evaluate(eqn, values)
-        return _run(*opened(plain), values, flow, place, found)
+        plain, place = plain_of(eqn), place._replace(rule=place.rule or name_of(eqn))
+        if kind not in ("op", "hijax"):
+            return _run(*opened(plain), values, flow, place, found)
+        if has_rule(plain.jaxpr):
+            _run(*opened(plain), values, flow, place, found)
+        return evaluate(eqn, values)
     if not any(map(has_rule, inner_jaxprs(eqn))):
         return evaluate(eqn, values)
     if name in OPENED:

@@ -78,7 +78,8 @@ def test_a_model_in_plain_jax():
     assert wrong.report.findings
     assert report.verdict == f"WRONG: rms_norm at {wrong.places[0]}"
     shown = str(report)
-    assert shown.splitlines()[0] == "cost: each rule inside beside its plain function, at the inputs that it gets there"
+    assert shown.splitlines()[0] == ("cost: each rule inside beside its plain function, at its own inputs; errors in "
+                                     "units of eps · max|leaf|")
     assert wrong.report.findings[0].words in shown
     assert "rms_norm" in report.to_markdown()
     assert json.loads(report.to_json())["rules"][0]["name"] == report.rules[0].name
