@@ -28,12 +28,14 @@ MOST = 1 << 24  # numbers that a gather may make; 128 MB
 
 def with_products(f: Callable) -> Callable:
     """f, with products in the place of its convolutions in float64. Not to be differentiated: that is done before."""
+    @functools.wraps(f)
     def rewritten(*args: Any) -> Any:
         if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
             return f(*args)
         closed, shapes = jax.make_jaxpr(f, return_shape=True)(*args)
-        if any(map(_is_slow, equations(closed.jaxpr))):
-            closed = core.ClosedJaxpr(_rewritten(closed.jaxpr), closed.consts)
+        if not any(map(_is_slow, equations(closed.jaxpr))):
+            return f(*args)
+        closed = core.ClosedJaxpr(_rewritten(closed.jaxpr), closed.consts)
         leaves = core.jaxpr_as_fun(closed)(*jax.tree.leaves(args))
         return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 

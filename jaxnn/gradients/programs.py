@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.extend import core
 
 from jaxnn.gradients.compiling import Program
 from jaxnn.gradients.leaf import as_wide
@@ -45,6 +46,7 @@ class Programs:
             self.parts["explicit"] = jax.jit(lambda moving, dy, tangents: explicit(moving, dy))
         self.changes = Program(self._changes)
         self._value = Program(outputs)
+        self._traces: dict[Any, Callable] = {}
         self._joint: dict[tuple[str, ...], Program] = {}
         self._together: dict[bool, tuple[str, ...]] = {}  # by whether float64 is on
         self._latest: tuple[Any, dict[str, Any]] | None = None
@@ -52,15 +54,28 @@ class Programs:
     # The derivatives, as functions.
 
     def pulled_back(self, moving: list[Any], dy: list[Any]) -> list[Any]:
-        """The cotangents of the leaves that move."""
-        return self._value_and_gradient(moving, dy)[1]
+        """The cotangents of the leaves that move; op by op, unless it is compiled."""
+        return self._differentiated(self.outputs, moving, dy)[1]
+
+    def traced(self, moving: list[Any]) -> list[Any]:
+        """The value, by the function's trace: Python runs once, and then JAX has all that it differentiates."""
+        if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+            return self.outputs(moving)
+        key = _is_float64(), tuple((m.shape, m.dtype, bool(getattr(m, "weak_type", False))) for m in moving)
+        if key not in self._traces:
+            shapes = [jax.ShapeDtypeStruct(m.shape, m.dtype) for m in moving]
+            self._traces[key] = core.jaxpr_as_fun(jax.make_jaxpr(self.outputs)(shapes))
+        return self._traces[key](*moving)
 
     def _value_and_gradient(self, moving: list[Any], dy: list[Any]) -> tuple[list[Any], list[Any]]:
-        y, pull = jax.vjp(self.outputs, moving)
+        return self._differentiated(self.traced, moving, dy)
+
+    def _differentiated(self, outputs: Callable, moving: list[Any], dy: list[Any]) -> tuple[list[Any], list[Any]]:
+        y, pull = jax.vjp(outputs, moving)
         return y, pull([d.astype(leaf.dtype) for d, leaf in zip(dy, y, strict=True)])[0]
 
     def _pushed_forward(self, moving: list[Any], dy: list[Any], tangents: list[Any]) -> list[Any]:
-        return jax.jvp(self.outputs, (moving,), (_in_dtypes_of(moving, tangents),))[1]
+        return jax.jvp(self.traced, (moving,), (_in_dtypes_of(moving, tangents),))[1]
 
     def _second_order(self, moving: list[Any], dy: list[Any], tangents: list[Any]) -> list[Any]:
         """The product of the Hessian of <dy, y> with the tangents."""
@@ -71,11 +86,11 @@ class Programs:
         tangents = _in_dtypes_of(moving, tangents)
 
         def change(first: list[Any], h: Any) -> Any:
-            y = self.outputs([m + (h * t).astype(m.dtype) for m, t in zip(moving, tangents, strict=True)])
+            y = self.traced([m + (h * t).astype(m.dtype) for m, t in zip(moving, tangents, strict=True)])
             first = [jnp.where(h == 0, a, b) for a, b in zip(y, first, strict=True)]  # the step 0 comes first
             return first, sum(pair(d, b - a) for d, a, b in zip(dy, first, y, strict=True))
 
-        zeros = [jnp.zeros(y.shape, y.dtype) for y in jax.eval_shape(self.outputs, moving)]
+        zeros = [jnp.zeros(y.shape, y.dtype) for y in jax.eval_shape(self.traced, moving)]
         first, changes = lax.scan(change, zeros, jnp.concatenate([jnp.zeros_like(steps[:1]), steps]))
         eps = sum(jnp.sum(jnp.abs(d * a)) * jnp.finfo(a.dtype).eps for d, a in zip(dy, first, strict=True))
         return changes[1:], eps
@@ -153,12 +168,12 @@ class ForwardPrograms(Programs):
     """Those of a function without reverse mode, one with a `while_loop` say: <J_fᵀ dy, e> = <dy, J_f e> for each
     coordinate e, one after another."""
 
-    def _value_and_gradient(self, moving: list[Any], dy: list[Any]) -> tuple[list[Any], list[Any]]:
+    def _differentiated(self, outputs: Callable, moving: list[Any], dy: list[Any]) -> tuple[list[Any], list[Any]]:
         def derivative(i: int, k: Any) -> Any:
             def along(step: Any) -> list[Any]:
                 moved = list(moving)
                 moved[i] = moving[i].reshape(-1).at[k].add(step).reshape(moving[i].shape)
-                return self.outputs(moved)
+                return outputs(moved)
 
             def slope(unit: Any) -> Any:
                 unit = jnp.asarray(unit, moving[i].dtype)
@@ -169,7 +184,7 @@ class ForwardPrograms(Programs):
                 return slope(1)
             return slope(1) - 1j * slope(1j)  # JAX pairs without conjugating: Re(c t) for each t
 
-        return self.outputs(moving), [
+        return outputs(moving), [
             lax.map(lambda k, i=i: derivative(i, k), jnp.arange(m.size)).reshape(m.shape).astype(m.dtype)
             for i, m in enumerate(moving)]
 
@@ -177,8 +192,8 @@ class ForwardPrograms(Programs):
 class NoPrograms(Programs):
     """Those of a function without derivatives: its gradient is NaN, which judges nothing."""
 
-    def _value_and_gradient(self, moving: list[Any], dy: list[Any]) -> tuple[list[Any], list[Any]]:
-        return self.outputs(moving), [jnp.full_like(m, jnp.nan) for m in moving]
+    def _differentiated(self, outputs: Callable, moving: list[Any], dy: list[Any]) -> tuple[list[Any], list[Any]]:
+        return outputs(moving), [jnp.full_like(m, jnp.nan) for m in moving]
 
     def _second_order(self, moving: list[Any], dy: list[Any], tangents: list[Any]) -> list[Any]:
         return self.pulled_back(moving, dy)
