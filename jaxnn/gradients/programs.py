@@ -81,17 +81,21 @@ class Programs:
         """The product of the Hessian of <dy, y> with the tangents."""
         return jax.jvp(lambda m: self.pull_back_traced(m, dy)[1], (moving,), (_in_dtypes_of(moving, tangents),))[1]
 
-    def _changes(self, moving: list[Any], dy: list[Any], tangents: list[Any], steps: Any) -> Any:
-        """<dy, y(x + h t) - y(x)> for each step h, and what rounding y by one unit may add to each."""
+    def _changes(self, moving: list[Any], dy: list[Any], tangents: list[Any], steps: Any, n: Any) -> Any:
+        """<dy, y(x + h t) - y(x)> for each of the first n steps h, and what rounding y by one unit may add to each."""
         tangents = _in_dtypes_of(moving, tangents)
+        steps = jnp.concatenate([jnp.zeros_like(steps[:1]), steps])  # the step 0 comes first: y(x)
 
-        def change(first: list[Any], h: Any) -> Any:
-            y = self.traced([m + (h * t).astype(m.dtype) for m, t in zip(moving, tangents, strict=True)])
-            first = [jnp.where(h == 0, a, b) for a, b in zip(y, first, strict=True)]  # the step 0 comes first
-            return first, sum(pair(d, b - a) for d, a, b in zip(dy, first, y, strict=True))
+        def change(i: Any, so_far: tuple[list[Any], Any]) -> tuple[list[Any], Any]:
+            first, changes = so_far
+            y = self.traced([m + (steps[i] * t).astype(m.dtype) for m, t in zip(moving, tangents, strict=True)])
+            first = [jnp.where(i == 0, a, b) for a, b in zip(y, first, strict=True)]
+            own = sum(pair(d, b - a) for d, a, b in zip(dy, first, y, strict=True))
+            return first, changes.at[i].set(own.astype(changes.dtype))
 
         zeros = [jnp.zeros(y.shape, y.dtype) for y in jax.eval_shape(self.traced, moving)]
-        first, changes = lax.scan(change, zeros, jnp.concatenate([jnp.zeros_like(steps[:1]), steps]))
+        wide = jnp.result_type(*(jnp.finfo(y.dtype).dtype for y in zeros), steps.dtype)
+        first, changes = lax.fori_loop(0, n + 1, change, (zeros, jnp.zeros(steps.shape, wide)))
         eps = sum(jnp.sum(jnp.abs(d * a)) * jnp.finfo(a.dtype).eps for d, a in zip(dy, first, strict=True))
         return changes[1:], eps
 
