@@ -21,7 +21,7 @@ LIMIT = 4.0  # times one gradient of the reference
 
 def comparison(name: str = "residual") -> list[Side]:
     """One gradient of the reference, and the comparison, of `residual` or `transformer`."""
-    f, reference, args = {"residual": residual, "transformer": transformer}[name]()
+    f, reference, args = residual() if name == "residual" else transformer()
 
     def gradient() -> Any:
         jax.clear_caches()
@@ -105,7 +105,7 @@ def _transformer_with(norm: Callable) -> Callable:
 
 def transformer(n_layers: int = 2, width: int = 64, n_heads: int = 4, time: int = 32,
                 batch: int = 4) -> tuple[Callable, Callable, tuple[Any, ...]]:
-    """(f, its reference, arguments): blocks of a transformer (Vaswani et al. 2017) in plain JAX, its layer norms by hand."""
+    """(f, its reference, arguments): blocks of a transformer (Vaswani et al. 2017) in plain JAX, norms by hand."""
     rng = np.random.default_rng(0)
 
     def array(*shape: int, scale: float) -> Any:

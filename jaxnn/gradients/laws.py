@@ -117,7 +117,7 @@ def reads_only_its_cache(candidate: Candidate) -> Law:
     if not hides_something(jaxpr):
         others = set(jaxpr.invars[:len(problem.elsewhere)])
         broken = next((path for path, inputs in zip(problem.paths, read, strict=True) if inputs & others), None)
-        return Law(name, broken is None, broken and f"{broken} depends on the arguments of a later call" or "")
+        return Law(name, broken is None, (broken and f"{broken} depends on the arguments of a later call") or "")
     y, pull = jax.vjp(programs.outputs, problem.moving)
     dy = [d.astype(leaf.dtype) for d, leaf in zip(problem.dy, y, strict=True)]
     (before,) = pull(dy)

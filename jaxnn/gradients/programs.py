@@ -105,11 +105,12 @@ class Programs:
         """Has one program made of these parts, those that cannot be traced left out: `run` raises their errors."""
         if not jax.config.jax_disable_jit:  # type: ignore[attr-defined]
             begin = time.perf_counter()
-            together = tuple(part for part in parts if part in self.parts and self._is_traced(part, moving, dy, tangents))
+            args = moving, dy, tangents
+            together = tuple(part for part in parts if part in self.parts and self._is_traced(part, *args))
             note(tracing=time.perf_counter() - begin)
             if together:
                 self._together[_is_float64()] = together
-                self._program(together).prepare(moving, dy, tangents)
+                self._program(together).prepare(*args)
 
     def run(self, part: str, moving: list[Any], dy: list[Any], tangents: list[Any] | None = None, *,
             anew: bool = False) -> Any:
@@ -143,7 +144,7 @@ class Programs:
         """Whether all that is computed of float64 arguments is float64, and nothing is hidden from JAX."""
         try:
             with precision():
-                jaxpr = self.pull_back_traced.trace(moving, dy).jaxpr.jaxpr  # type: ignore[attr-defined]
+                jaxpr = self.pull_back_traced.trace(moving, dy).jaxpr.jaxpr
         except Exception:
             return Widths(False, False)
         return Widths(False, False) if hides_something(jaxpr) else widths(jaxpr)
@@ -161,7 +162,8 @@ class Programs:
     def _is_traced(self, part: str, *args: Any) -> bool:
         """Whether JAX can differentiate the function so."""
         try:
-            traced: Any = self.parts[part].trace(*args)  # type: ignore[attr-defined]
+            program: Any = self.parts[part]
+            traced = program.trace(*args)
         except Exception:
             return False
         # What stands for the forward mode of a custom_vjp, of which JAX says only later that there is none.

@@ -2,7 +2,7 @@
 
 f is asked again, with a cotangent at one step t alone. In a loop that carries a state from step to step the gradient
 then reaches the steps s <= t, through the carry alone where s < t. So where it is right at the steps s > k and wrong at
-k, it is the passage of the carry from step k + 1 to step k that is wrong; where it is wrong at t itself, it is the step.
+k, the passage of the carry from step k + 1 to step k is wrong; where it is wrong at t itself, the step is.
 Gates are blocks of equal size in a stacked weight: with x zero at all other steps a weight of x has the gradient of
 that step alone, and is wrong in the rows of the gate that is wrong.
 """
@@ -81,16 +81,21 @@ class Loop:
         k = max(last_wrong)
         steps = range(n) if n <= MOST_STEPS else sorted({0, 1, k, min(k + 1, n - 1), n - 1})
         if own := [t for t in steps if t in wrong_steps(t)[0]]:
+            _, f, reference = wrong_steps(own[0])
+            wrong = difference(f[own[0]], reference[own[0]]) > self._limit(i, reference)
+            if len(own) == len(steps) or wrong.size < 2 or 2 * np.count_nonzero(wrong) < wrong.size:
+                return None  # elements that are wrong wherever they stand: the loop is not the reason
             which = f"step {place(own[0])} alone" if len(own) == 1 else f"{len(own)} of {len(steps)} steps"
-            return Reason("step", f"it is wrong inside the step of a loop over {where}, at {which}: with a cotangent at "
-                          "one step its gradient at that same step is wrong")
+            return Reason("step", f"it is wrong inside the step of a loop over {where}, at {which}: with a cotangent "
+                          "at one step its gradient at that same step is wrong")
         how = "lost" if not np.any(f[:k + 1]) else "wrong"
         everywhere = all(t - 1 in wrong_steps(t)[0] for t in (1, n - 1))
         alone = not wrong_steps(k)[0]
         passage = "from each step to the one before it" if everywhere else (
             f"from step {place(k + 1)} to step {place(k)}" + (" alone" if alone else ""))
-        return Reason("carry", f"the carry's cotangent is {how} {passage}, in the loop over {where}: with a cotangent at "
-                      f"the last step alone the gradient is right at the steps after {place(k)} and {how} at {place(k)}")
+        return Reason("carry", f"the carry's cotangent is {how} {passage}, in the loop over {where}: with a cotangent "
+                      f"at the last step alone the gradient is right at the steps after {place(k)} and {how} at "
+                      f"{place(k)}")
 
     def _gate(self, o: int, i: int, axis: int, steps: list[int]) -> Reason | None:
         """The block of a stacked weight that alone is wrong."""
@@ -112,9 +117,10 @@ class Loop:
                     size = len(rows) // gates
                     ratio = _ratio(f[k][number * size:(number + 1) * size],
                                    reference[k][number * size:(number + 1) * size])
-                    return Reason("gate", f"it is wrong in one gate of a loop: with a cotangent and an input at step {t} "
-                                  f"alone, {path} is wrong in block {number + 1} of {gates} along axis 0 (rows "
-                                  f"{number * size} to {(number + 1) * size - 1}), {ratio}and right in the others")
+                    rows_of_it = f"rows {number * size} to {(number + 1) * size - 1}"
+                    return Reason("gate", "it is wrong in one gate of a loop: with a cotangent and an input at step "
+                                  f"{t} alone, {path} is wrong in block {number + 1} of {gates} along axis 0 "
+                                  f"({rows_of_it}), {ratio}and right in the others")
         return None
 
     def _alone(self, o: int, axis: int, t: int) -> list[Any]:
@@ -146,4 +152,5 @@ def _ratio(f: np.ndarray, reference: np.ndarray) -> str:
     """f's block as a multiple of the reference's, if it is one."""
     power = float(np.vdot(reference, reference).real)
     c = float(np.vdot(reference, f).real) / power if power else np.nan
-    return f"{c:.4g} x the reference there, " if np.allclose(f, c * reference, rtol=1e-3, atol=1e-6 * power**0.5) else ""
+    is_multiple = np.allclose(f, c * reference, rtol=1e-3, atol=1e-6 * power**0.5)
+    return f"{c:.4g} x the reference there, " if is_multiple else ""

@@ -103,7 +103,7 @@ def _corners(candidate: Candidate, i: int, elements: list[Element]) -> Iterator[
 def _kink(candidate: Candidate, i: int, element: Element, values: list[np.ndarray],
           rounding: float) -> tuple[float, float] | None:
     """The slopes of the kink at an element, if there is one and all values lie between them. Of a complex element
-    there are two coordinates, along which <c, t> = Re(c t) is the slope: that of a real step and of an imaginary one."""
+    there are two coordinates, a real step and an imaginary one; along each the slope is <c, t> = Re(c t)."""
     kinks = []
     for unit in ((1, 1j) if np.iscomplexobj(values[0]) else (1,)):
         tangents = coordinate(candidate, i, element)

@@ -94,8 +94,8 @@ def test_the_rule_is_right_without_a_mistake():
 
 
 @pytest.mark.parametrize(("mistake", "kind", "words"), [
-    (gate_wrong(0), "gate", "weight_x is wrong in block 1 of 4 along axis 0 (rows 0 to 2), 1.5 x the reference there, "),
-    (gate_wrong(1), "gate", "weight_x is wrong in block 2 of 4 along axis 0 (rows 3 to 5), 1.5 x the reference there, "),
+    (gate_wrong(0), "gate", "weight_x is wrong in block 1 of 4 along axis 0 (rows 0 to 2), 1.5 x the reference"),
+    (gate_wrong(1), "gate", "weight_x is wrong in block 2 of 4 along axis 0 (rows 3 to 5), 1.5 x the reference"),
     (gate_wrong(3), "gate", "in block 4 of 4 along axis 0 (rows 9 to 11), "),
     (carry_times(0, at=2), "carry", "the carry's cotangent is lost from step 2 to step 1 alone, in the loop over y, x"),
     (carry_times(0), "carry", "the carry's cotangent is lost from each step to the one before it, in the loop over"),
