@@ -26,7 +26,7 @@ _QUICKLY = {
 _THREADS = concurrent.futures.ThreadPoolExecutor(2, thread_name_prefix="compiling")
 
 
-def compiled_quickly(f: Callable) -> Callable:
+def compiled_quickly(f: Callable) -> Any:
     """jax.jit(f), without the passes of XLA's that take long."""
     return jax.jit(f, compiler_options=_QUICKLY if jax.default_backend() == "cpu" else None)
 

@@ -23,17 +23,20 @@ from jaxnn.linearity import equations
 
 __all__ = ["with_products"]
 
+PARAMETERS = ("dimension_numbers", "padding", "lhs_dilation", "rhs_dilation", "window_strides")
 MOST = 1 << 24  # numbers that a gather may make; 128 MB
 
 
 def with_products(f: Callable) -> Callable:
     """f, with products in the place of its convolutions in float64. Not to be differentiated: that is done before."""
+    @functools.wraps(f)
     def rewritten(*args: Any) -> Any:
         if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
             return f(*args)
         closed, shapes = jax.make_jaxpr(f, return_shape=True)(*args)
-        if any(map(_is_slow, equations(closed.jaxpr))):
-            closed = core.ClosedJaxpr(_rewritten(closed.jaxpr), closed.consts)
+        if not any(map(_is_slow, equations(closed.jaxpr))):
+            return f(*args)
+        closed = core.ClosedJaxpr(_rewritten(closed.jaxpr), closed.consts)
         leaves = core.jaxpr_as_fun(closed)(*jax.tree.leaves(args))
         return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
@@ -65,11 +68,18 @@ def _rewritten(x: Any) -> Any:
 
 def _of_equation(eqn: Any) -> Any:
     if _is_slow(eqn):
-        product = jax.jit(functools.partial(_product, eqn.params))
-        closed = jax.make_jaxpr(product)(*(jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars))
-        (call,) = closed.jaxpr.eqns
+        call = _call(tuple(v.aval.shape for v in eqn.invars), **{name: eqn.params[name] for name in PARAMETERS})
         return call.replace(invars=eqn.invars, outvars=eqn.outvars)
     return eqn.replace(params={name: _rewritten(value) for name, value in eqn.params.items()})
+
+
+@functools.lru_cache(maxsize=1_000)
+def _call(shapes: tuple[tuple[int, ...], ...], **params: Any) -> Any:
+    """The equation that calls the product in the place of a convolution. A network has the same one many times."""
+    product = jax.jit(functools.partial(_product, params))
+    closed = jax.make_jaxpr(product)(*(jax.ShapeDtypeStruct(shape, np.float64) for shape in shapes))
+    (call,) = closed.jaxpr.eqns
+    return call
 
 
 def _product(params: dict[str, Any], x: Any, w: Any) -> Any:

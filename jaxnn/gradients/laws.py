@@ -101,13 +101,13 @@ def reads_only_its_cache(candidate: Candidate) -> Law:
     Read off the trace: of those other arguments the result may not depend. What JAX does not see into may keep numbers
     of its own, and is run, op by op.
     """
-    name, problem, outputs = "reads only its cache", candidate.problem, candidate.programs.outputs
+    name, problem, programs = "reads only its cache", candidate.problem, candidate.programs
     if problem.both_elsewhere is None:
         return Law(name, None, "the reference does not run at other arguments")
 
     def pulled_back_later(elsewhere: list, moving: list, dy: list) -> list:
-        y, pull = jax.vjp(outputs, moving)
-        jax.vjp(outputs, elsewhere)[1]([d.astype(leaf.dtype) for d, leaf in zip(dy, y, strict=True)])
+        y, pull = jax.vjp(programs.traced, moving)
+        jax.vjp(programs.traced, elsewhere)[1]([d.astype(leaf.dtype) for d, leaf in zip(dy, y, strict=True)])
         return pull([d.astype(leaf.dtype) for d, leaf in zip(dy, y, strict=True)])[0]
 
     begin = time.perf_counter()
@@ -117,11 +117,11 @@ def reads_only_its_cache(candidate: Candidate) -> Law:
     if not hides_something(jaxpr):
         others = set(jaxpr.invars[:len(problem.elsewhere)])
         broken = next((path for path, inputs in zip(problem.paths, read, strict=True) if inputs & others), None)
-        return Law(name, broken is None, broken and f"{broken} depends on the arguments of a later call" or "")
-    y, pull = jax.vjp(outputs, problem.moving)
+        return Law(name, broken is None, (broken and f"{broken} depends on the arguments of a later call") or "")
+    y, pull = jax.vjp(programs.outputs, problem.moving)
     dy = [d.astype(leaf.dtype) for d, leaf in zip(problem.dy, y, strict=True)]
     (before,) = pull(dy)
-    jax.vjp(outputs, problem.elsewhere)[1](dy)
+    jax.vjp(programs.outputs, problem.elsewhere)[1](dy)
     (after,) = pull(dy)
     return _bitwise(name, problem.paths, before, after)
 

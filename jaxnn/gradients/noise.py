@@ -51,7 +51,8 @@ def with_noise(paths: list[str], values: list[np.ndarray], exact: list[np.ndarra
 
 def one_rounding_away(program: Callable, moving: list[Any], dy: list[Any], rng: np.random.Generator, *,
                       in_float64: bool, eps: float | None = None) -> Any:
-    """program(moving, dy), a tree of arrays, with each number moved by up to one unit in its last place; None where that fails.
+    """program(moving, dy), a tree of arrays, with each number moved by up to one unit in its last place; None where
+    that fails.
 
     eps: by which each number is moved, relative to itself; that of its own dtype, if not given.
     """

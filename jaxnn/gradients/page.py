@@ -12,6 +12,8 @@ __all__ = ["aligned", "markdown", "number", "place", "table_in_markdown", "text"
 
 Rows = list[list[str]]
 
+LEAST_TIME = 0.005  # seconds: of a route that the table of times shows
+
 HEADS = {"finite differences": "finite diff.", "taylor": "Taylor order", "every coordinate": "every coord."}
 
 
@@ -123,7 +125,19 @@ def _after_leaves(report: Any, table: Callable[[Rows], list[str]], bullet: str,
             f"{leaf.path}: {leaf.note}" for leaf in report.leaves if leaf.note and leaf.ok
             and leaf.path in selection.paths)]):
         lines += ["", *(f"{bullet}{words}" for words in remarks)]
+    if report.times:
+        lines += ["", *table(_time_rows(report))]
     return [*lines, "", report.verdict]
+
+
+def _time_rows(report: Any) -> Rows:
+    """One row for each route that took time, and their sum."""
+    times = [time for time in report.times if time.total >= LEAST_TIME]
+    sums = [sum(getattr(time, part) for time in report.times) for part in ("tracing", "compiling", "running")]
+    n = sum(time.programs for time in report.times)
+    return [["seconds by route", "tracing", "compiling", "running", "programs"],
+            *([t.route, *(f"{x:.2f}" for x in (t.tracing, t.compiling, t.running)), str(t.programs)] for t in times),
+            ["all", *(f"{x:.2f}" for x in sums), str(n)]]
 
 
 def _most_telling(by_route: dict[str, Leaf]) -> Leaf:

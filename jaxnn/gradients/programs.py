@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.extend import core
 
 from jaxnn.gradients.compiling import Program
 from jaxnn.gradients.leaf import as_wide
@@ -45,6 +46,7 @@ class Programs:
             self.parts["explicit"] = jax.jit(lambda moving, dy, tangents: explicit(moving, dy))
         self.changes = Program(self._changes)
         self._value = Program(outputs)
+        self._traces: dict[Any, Callable] = {}
         self._joint: dict[tuple[str, ...], Program] = {}
         self._together: dict[bool, tuple[str, ...]] = {}  # by whether float64 is on
         self._latest: tuple[Any, dict[str, Any]] | None = None
@@ -52,31 +54,48 @@ class Programs:
     # The derivatives, as functions.
 
     def pulled_back(self, moving: list[Any], dy: list[Any]) -> list[Any]:
-        """The cotangents of the leaves that move."""
-        return self._value_and_gradient(moving, dy)[1]
+        """The cotangents of the leaves that move; op by op, unless it is compiled."""
+        return self._differentiated(self.outputs, moving, dy)[1]
+
+    def traced(self, moving: list[Any]) -> list[Any]:
+        """The value, by the function's trace: Python runs once, and then JAX has all that it differentiates."""
+        if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+            return self.outputs(moving)
+        key = _is_float64(), tuple((m.shape, m.dtype, bool(getattr(m, "weak_type", False))) for m in moving)
+        if key not in self._traces:
+            shapes = [jax.ShapeDtypeStruct(m.shape, m.dtype) for m in moving]
+            self._traces[key] = core.jaxpr_as_fun(jax.make_jaxpr(self.outputs)(shapes))
+        return self._traces[key](*moving)
 
     def _value_and_gradient(self, moving: list[Any], dy: list[Any]) -> tuple[list[Any], list[Any]]:
-        y, pull = jax.vjp(self.outputs, moving)
+        return self._differentiated(self.traced, moving, dy)
+
+    def _differentiated(self, outputs: Callable, moving: list[Any], dy: list[Any]) -> tuple[list[Any], list[Any]]:
+        y, pull = jax.vjp(outputs, moving)
         return y, pull([d.astype(leaf.dtype) for d, leaf in zip(dy, y, strict=True)])[0]
 
     def _pushed_forward(self, moving: list[Any], dy: list[Any], tangents: list[Any]) -> list[Any]:
-        return jax.jvp(self.outputs, (moving,), (_in_dtypes_of(moving, tangents),))[1]
+        return jax.jvp(self.traced, (moving,), (_in_dtypes_of(moving, tangents),))[1]
 
     def _second_order(self, moving: list[Any], dy: list[Any], tangents: list[Any]) -> list[Any]:
         """The product of the Hessian of <dy, y> with the tangents."""
         return jax.jvp(lambda m: self.pull_back_traced(m, dy)[1], (moving,), (_in_dtypes_of(moving, tangents),))[1]
 
-    def _changes(self, moving: list[Any], dy: list[Any], tangents: list[Any], steps: Any) -> Any:
-        """<dy, y(x + h t) - y(x)> for each step h, and what rounding y by one unit may add to each."""
+    def _changes(self, moving: list[Any], dy: list[Any], tangents: list[Any], steps: Any, n: Any) -> Any:
+        """<dy, y(x + h t) - y(x)> for each of the first n steps h, and what rounding y by one unit may add to each."""
         tangents = _in_dtypes_of(moving, tangents)
+        steps = jnp.concatenate([jnp.zeros_like(steps[:1]), steps])  # the step 0 comes first: y(x)
 
-        def change(first: list[Any], h: Any) -> Any:
-            y = self.outputs([m + (h * t).astype(m.dtype) for m, t in zip(moving, tangents, strict=True)])
-            first = [jnp.where(h == 0, a, b) for a, b in zip(y, first, strict=True)]  # the step 0 comes first
-            return first, sum(pair(d, b - a) for d, a, b in zip(dy, first, y, strict=True))
+        def change(i: Any, so_far: tuple[list[Any], Any]) -> tuple[list[Any], Any]:
+            first, changes = so_far
+            y = self.traced([m + (steps[i] * t).astype(m.dtype) for m, t in zip(moving, tangents, strict=True)])
+            first = [jnp.where(i == 0, a, b) for a, b in zip(y, first, strict=True)]
+            own = sum(pair(d, b - a) for d, a, b in zip(dy, first, y, strict=True))
+            return first, changes.at[i].set(own.astype(changes.dtype))
 
-        zeros = [jnp.zeros(y.shape, y.dtype) for y in jax.eval_shape(self.outputs, moving)]
-        first, changes = lax.scan(change, zeros, jnp.concatenate([jnp.zeros_like(steps[:1]), steps]))
+        zeros = [jnp.zeros(y.shape, y.dtype) for y in jax.eval_shape(self.traced, moving)]
+        wide = jnp.result_type(*(jnp.finfo(y.dtype).dtype for y in zeros), steps.dtype)
+        first, changes = lax.fori_loop(0, n + 1, change, (zeros, jnp.zeros(steps.shape, wide)))
         eps = sum(jnp.sum(jnp.abs(d * a)) * jnp.finfo(a.dtype).eps for d, a in zip(dy, first, strict=True))
         return changes[1:], eps
 
@@ -86,11 +105,12 @@ class Programs:
         """Has one program made of these parts, those that cannot be traced left out: `run` raises their errors."""
         if not jax.config.jax_disable_jit:  # type: ignore[attr-defined]
             begin = time.perf_counter()
-            together = tuple(part for part in parts if part in self.parts and self._is_traced(part, moving, dy, tangents))
+            args = moving, dy, tangents
+            together = tuple(part for part in parts if part in self.parts and self._is_traced(part, *args))
             note(tracing=time.perf_counter() - begin)
             if together:
                 self._together[_is_float64()] = together
-                self._program(together).prepare(moving, dy, tangents)
+                self._program(together).prepare(*args)
 
     def run(self, part: str, moving: list[Any], dy: list[Any], tangents: list[Any] | None = None, *,
             anew: bool = False) -> Any:
@@ -124,7 +144,7 @@ class Programs:
         """Whether all that is computed of float64 arguments is float64, and nothing is hidden from JAX."""
         try:
             with precision():
-                jaxpr = self.pull_back_traced.trace(moving, dy).jaxpr.jaxpr  # type: ignore[attr-defined]
+                jaxpr = self.pull_back_traced.trace(moving, dy).jaxpr.jaxpr
         except Exception:
             return Widths(False, False)
         return Widths(False, False) if hides_something(jaxpr) else widths(jaxpr)
@@ -142,7 +162,8 @@ class Programs:
     def _is_traced(self, part: str, *args: Any) -> bool:
         """Whether JAX can differentiate the function so."""
         try:
-            traced: Any = self.parts[part].trace(*args)  # type: ignore[attr-defined]
+            program: Any = self.parts[part]
+            traced = program.trace(*args)
         except Exception:
             return False
         # What stands for the forward mode of a custom_vjp, of which JAX says only later that there is none.
@@ -153,12 +174,12 @@ class ForwardPrograms(Programs):
     """Those of a function without reverse mode, one with a `while_loop` say: <J_fᵀ dy, e> = <dy, J_f e> for each
     coordinate e, one after another."""
 
-    def _value_and_gradient(self, moving: list[Any], dy: list[Any]) -> tuple[list[Any], list[Any]]:
+    def _differentiated(self, outputs: Callable, moving: list[Any], dy: list[Any]) -> tuple[list[Any], list[Any]]:
         def derivative(i: int, k: Any) -> Any:
             def along(step: Any) -> list[Any]:
                 moved = list(moving)
                 moved[i] = moving[i].reshape(-1).at[k].add(step).reshape(moving[i].shape)
-                return self.outputs(moved)
+                return outputs(moved)
 
             def slope(unit: Any) -> Any:
                 unit = jnp.asarray(unit, moving[i].dtype)
@@ -169,7 +190,7 @@ class ForwardPrograms(Programs):
                 return slope(1)
             return slope(1) - 1j * slope(1j)  # JAX pairs without conjugating: Re(c t) for each t
 
-        return self.outputs(moving), [
+        return outputs(moving), [
             lax.map(lambda k, i=i: derivative(i, k), jnp.arange(m.size)).reshape(m.shape).astype(m.dtype)
             for i, m in enumerate(moving)]
 
@@ -177,8 +198,8 @@ class ForwardPrograms(Programs):
 class NoPrograms(Programs):
     """Those of a function without derivatives: its gradient is NaN, which judges nothing."""
 
-    def _value_and_gradient(self, moving: list[Any], dy: list[Any]) -> tuple[list[Any], list[Any]]:
-        return self.outputs(moving), [jnp.full_like(m, jnp.nan) for m in moving]
+    def _differentiated(self, outputs: Callable, moving: list[Any], dy: list[Any]) -> tuple[list[Any], list[Any]]:
+        return outputs(moving), [jnp.full_like(m, jnp.nan) for m in moving]
 
     def _second_order(self, moving: list[Any], dy: list[Any], tangents: list[Any]) -> list[Any]:
         return self.pulled_back(moving, dy)

@@ -1,4 +1,4 @@
-"""Where the time of a comparison goes: by route, in seconds of tracing, of waiting for the compiler, and of the rest."""
+"""Where the time of a comparison goes, by route: seconds of tracing, of waiting for the compiler, and of the rest."""
 
 import contextlib
 import contextvars

@@ -13,6 +13,7 @@ from jaxnn.gradients.reasons.averages import averaged
 from jaxnn.gradients.reasons.elements import coarse, first_only, not_finite, nothing, place, some_elements
 from jaxnn.gradients.reasons.evidence import Evidence
 from jaxnn.gradients.reasons.inputs import at_another_argument, at_another_cotangent, unused_argument
+from jaxnn.gradients.reasons.loops import Loop, inside_a_loop
 from jaxnn.gradients.reasons.products import lacks_a_factor, lacks_a_term
 from jaxnn.gradients.reasons.scale import sign_or_size
 from jaxnn.gradients.reasons.shape import wrong_shape
@@ -23,18 +24,29 @@ from jaxnn.network import Network
 __all__ = ["diagnose", "diagnose_all"]
 
 HYPOTHESES = (wrong_shape, not_finite, nothing, sign_or_size, another_leaf, rearranged, some_elements,
-              averaged, coarse, at_another_cotangent, at_another_argument, lacks_a_factor, lacks_a_term,
+              averaged, coarse, at_another_cotangent, at_another_argument, inside_a_loop, lacks_a_factor, lacks_a_term,
               unused_argument, first_only, place)
 
 
 def diagnose_all(candidate: Candidate, leaves: Sequence[Leaf]) -> Iterator[Finding]:
     """The reason for each leaf that is wrong by a route that yields all of it."""
+    loops: dict[str, Loop] = {}
     for i, path in enumerate(candidate.problem.paths):
         wrong = [leaf.route for leaf in leaves if leaf.path == path and not leaf.ok and leaf.route in PASSES
                  and leaf.judge == "reference"]
         if wrong:
-            yield diagnose(Evidence(candidate.problem, i, candidate.gradient(wrong[0])[i],
-                                    numbers_of(candidate.f, candidate.problem.static), wrong[0] == "float64"))
+            route = wrong[0]
+            if route != "float64" and route not in loops:
+                loops[route] = Loop(candidate.problem, functools.partial(_pull_back, candidate, route))
+            yield diagnose(Evidence(candidate.problem, i, candidate.gradient(route)[i],
+                                    numbers_of(candidate.f, candidate.problem.static), route == "float64",
+                                    loops.get(route)))
+
+
+def _pull_back(candidate: Candidate, route: str, moving: list[Any], dy: list[Any]) -> list[Any]:
+    """f's gradient by a route, at other arguments and another cotangent."""
+    found = candidate.programs.run(route, moving, dy)
+    return found[1] if route == "lifted" else found
 
 
 def diagnose(evidence: Evidence) -> Finding:

@@ -26,10 +26,13 @@ class Evidence:
     """Leaf number i of a problem, for which f gives `value` instead of `reference`.
 
     numbers: those that f was made with, by name.
+    loop: f's gradient by the steps of a loop, a `loops.Loop`; None where f cannot be asked again.
     in_float64: whether f's value, and what is asked of the reference, is in float64.
     """
 
-    def __init__(self, problem: Problem, i: int, value: Any, numbers: dict[str, float], in_float64: bool = False):
+    def __init__(self, problem: Problem, i: int, value: Any, numbers: dict[str, float], in_float64: bool = False,
+                 loop: Any = None):
+        self.loop = loop
         self.problem, self.i, self.numbers, self.in_float64 = problem, i, numbers, in_float64
         self.leaf = (problem.gradient64 or problem.gradient)[i] if in_float64 else problem.gradient[i]
         self.path, self.value, self.reference = self.leaf.path, as_wide(value), self.leaf.value

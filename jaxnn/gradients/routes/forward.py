@@ -1,4 +1,4 @@
-"""Forward mode: <dy, J_f t> beside the reference's <Jᵀ dy, t>, t a direction of one leaf, or of many leaves together."""
+"""Forward mode: <dy, J_f t> beside the reference's <Jᵀ dy, t>, t a direction of one leaf, or of many together."""
 
 from typing import Any
 

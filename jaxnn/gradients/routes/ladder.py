@@ -105,15 +105,15 @@ def sides(candidate: Candidate, leaf: int, tangents: list[Any], size: float | No
     The slope at a step, s(h) = s + c h + O(h²), is freed of its part in h by two steps, of which one is a tenth of
     the other: s = (10 s(h / 10) - s(h)) / 9. Two such pairs show whether the slope depends on the step.
     """
-    up, down, steps, rounding = _changes(candidate, candidate.programs, (leaf,), tangents, size)
     k = 2 if candidate.lifted64 is not None else 0
-    slopes = np.asarray([-down[k:k + 3] / steps[k:k + 3], up[k:k + 3] / steps[k:k + 3]])
+    up, down, steps, rounding = _changes(candidate, candidate.programs, (leaf,), tangents, size, slice(k, k + 3))
+    slopes = np.asarray([-down / steps, up / steps])
     if at_an_edge and np.isfinite(slopes).all(1).any():
         slopes = np.where(np.isfinite(slopes).all(1, keepdims=True), slopes, slopes[::-1])
     if not np.all(np.isfinite(slopes)):
         return None
     first, second = ((10 * slopes[:, j + 1] - slopes[:, j]) / 9 for j in (0, 1))
-    change, doubt = float(np.abs(second - first).max()), 4 * rounding / float(steps[k + 2])
+    change, doubt = float(np.abs(second - first).max()), 4 * rounding / float(steps[2])
     if change > 0.01 * float(np.abs(second).max()) + doubt:
         return None
     return Sides(float(second[0]), float(second[1]), change + doubt)
@@ -133,24 +133,26 @@ def _typical(x: Any) -> float:
 
 
 def _changes(candidate: Candidate, programs: Programs, group: tuple[int, ...], tangents: list[Any],
-             size: float | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+             size: float | None = None, which: slice = slice(None),
+             ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """<dy, f(x ± h t) - f(x)> at each step h, the steps, and what rounding f(x) may make of it.
 
-    size: of the steps; that of a typical element, if it is not given.
+    size: of the steps; that of a typical element, if it is not given. which: of the steps.
     """
     problem = candidate.problem
     if size is None:
         size = min((size for size in (_typical(problem.moving[i]) for i in group if problem.moving[i].size)
                     if np.isfinite(size) and size > 0), default=0.0)
-    steps = STEPS * (size if np.isfinite(size) and size > 0 else 1.0)
+    steps = STEPS[which] * (size if np.isfinite(size) and size > 0 else 1.0)
     in_float64 = candidate.lifted64 is not None
     with precision(in_float64):
         moving, dy = problem.wide if in_float64 else (problem.moving, problem.dy)
         dy = [jnp.zeros_like(d) if out.path in problem.held else d
               for d, out in zip(dy, problem.outputs, strict=True)]
-        both_ways = jnp.asarray(np.concatenate([steps, -steps]))
-        changes, rounding = programs.changes(moving, dy, tangents, both_ways)
-        changes, rounding = np.asarray(changes, np.float64), float(rounding)
+        both_ways = np.zeros(2 * len(STEPS))  # of one size, so that one program serves
+        both_ways[:2 * len(steps)] = np.concatenate([steps, -steps])
+        changes, rounding = programs.changes(moving, dy, tangents, both_ways, 2 * len(steps))
+        changes, rounding = np.asarray(changes, np.float64)[:2 * len(steps)], float(rounding)
     if in_float64 and not candidate.widths.moving_wide:  # float32, or less, is in there somewhere
         rounding *= float(np.finfo(np.float32).eps / np.finfo(np.float64).eps)
     with np.errstate(invalid="ignore"):

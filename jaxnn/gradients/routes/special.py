@@ -66,7 +66,8 @@ def _unclear(candidate: Candidate, gradient: list[np.ndarray], special: dict[int
         x = as_wide(problem.moving[i])
         typical = norm(x) / np.sqrt(x.size) or 1.0
         for element in elements:
-            tangents[i][element] = (abs(x[element]) or typical) * weights[i] * rng.choice([-1, 1]) * rng.uniform(0.5, 1.5)
+            size = (abs(x[element]) or typical) * weights[i]
+            tangents[i][element] = size * rng.choice([-1, 1]) * rng.uniform(0.5, 1.5)
         t = as_wide(tangents[i])
         slope, unit = slope + along(gradient[i], t), unit + problem.gradient[i].unit * norm(t)
     # Short steps: along so many coordinates a network has bends (relu) everywhere.
