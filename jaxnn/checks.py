@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["Entries", "InputError", "accepts", "as_numpy", "as_path", "at", "expect", "expect_array", "expect_arrays", "expect_bool",
-           "expect_float", "expect_integers", "expect_key", "expect_like", "expect_real", "expect_shape", "is_integer",
-           "is_number", "known", "weights"]
+__all__ = ["Entries", "InputError", "accepts", "as_numpy", "as_path", "at", "expect", "expect_array", "expect_arrays",
+           "expect_bool", "expect_float", "expect_integers", "expect_key", "expect_like", "expect_real",
+           "expect_shape", "has_numbers", "is_integer", "is_number", "known", "weights"]
 
 
 class InputError(ValueError, TypeError):

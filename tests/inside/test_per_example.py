@@ -560,9 +560,11 @@ ARGS = batch_of(Dense(3), (4,), 3)
 
 @pytest.mark.parametrize(("call", "words"), [
     (lambda: per_example(Dense(3), LOSS, *ARGS[:3], jnp.arange(2)),
-     "per_example expects x and labels with a leading axis of as many examples, at least one; got shapes [(3, 4)] and [(2,)]"),
+     "per_example expects x and labels with a leading axis of as many examples, at least one; "
+     "got shapes [(3, 4)] and [(2,)]"),
     (lambda: clipped_gradient_sum(Dense(3), LOSS, *ARGS[:3], 1, 1.0),
-     "clipped_gradient_sum expects x and labels with a leading axis of as many examples, at least one; got shapes [(3, 4)] and [()]"),
+     "clipped_gradient_sum expects x and labels with a leading axis of as many examples, at least one; "
+     "got shapes [(3, 4)] and [()]"),
     (lambda: clipped_gradient_sum(Dense(3), LOSS, *ARGS, 0.0),
      "clipped_gradient_sum expects max_norm > 0, one number; got 0.0"),
     (lambda: clipped_gradient_sum(Dense(3), LOSS, *ARGS, np.ones(3)),
@@ -573,13 +575,14 @@ ARGS = batch_of(Dense(3), (4,), 3)
     (lambda: per_example(Dense(3), lambda y, label: y, *ARGS),
      "per_example expects a loss with one number, of shape (), for each example; got (3,); take its sum"),
     (lambda: per_example(Dense(3), None, *ARGS),
-     "per_example expects a network and a loss that can be called; got Dense and NoneType"),
+     "per_example expects a loss, called as loss(y, label); got None"),
     (lambda: per_example(Dense(3), LOSS, *ARGS).hardest(4),
      "hardest expects k in 1 .. 3, the size of the batch; got 4"),
     (lambda: per_example(Sequential(Dense(3), Dropout(0.5)), LOSS, {"dense1": ARGS[0]}, *ARGS[1:], train=True),
      "Dropout at 'dropout1' expects a PRNG key; got None; pass key=jax.random.key(seed)"),
     (lambda: per_example(Sequential(Dense(3)), LOSS, {"dense1": ARGS[0]}, {}, ARGS[2][0], ARGS[3]),
-     "per_example expects x and labels with a leading axis of as many examples, at least one; got shapes [(4,)] and [(3,)]"),
+     "per_example expects x and labels with a leading axis of as many examples, at least one; "
+     "got shapes [(4,)] and [(3,)]"),
     (lambda: per_example(Sequential(Dense(3)), LOSS, {"dense1": ARGS[0]}, {}, ARGS[2][:, :3], ARGS[3]),
      "Dense at 'dense1' expects x of shape (4,); got (3,)"),
 ])
