@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["Entries", "InputError", "accepts", "as_numpy", "as_path", "at", "expect", "expect_array", "expect_arrays", "expect_bool",
-           "expect_float", "expect_integers", "expect_key", "expect_like", "expect_real", "expect_shape", "is_integer",
-           "is_number", "known", "weights"]
+__all__ = ["Entries", "InputError", "accepts", "as_numpy", "as_path", "at", "expect", "expect_array", "expect_arrays",
+           "expect_bool", "expect_float", "expect_integers", "expect_key", "expect_like", "expect_real",
+           "expect_shape", "has_numbers", "is_integer", "is_number", "known", "weights"]
 
 
 class InputError(ValueError, TypeError):
@@ -74,13 +74,16 @@ def expect_array(who: str, name: str, x: Any) -> None:
 
 def expect_arrays(who: str, name: str, tree: Any) -> None:
     """A tree of arrays of numbers and PRNG keys, and of Python's numbers: what JAX takes for a leaf."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        is_array = hasattr(leaf, "dtype") or isinstance(leaf, bool | int | float | complex)
-        found = "" if is_array else type(leaf).__name__
-        if isinstance(leaf, np.ndarray | np.generic) and not has_numbers(leaf):
-            found = f"an array of dtype {leaf.dtype}"
-        if found:
-            expect(False, who, f"{name} of arrays of numbers", f"{found} as {name}{jax.tree_util.keystr(path)}")
+    if not all(map(_is_leaf, jax.tree.leaves(tree))):  # a step asks this each time: the paths come after
+        path, leaf = next(pair for pair in jax.tree_util.tree_leaves_with_path(tree) if not _is_leaf(pair[1]))
+        found = f"an array of dtype {leaf.dtype}" if hasattr(leaf, "dtype") else type(leaf).__name__
+        expect(False, who, f"{name} of arrays of numbers", f"{found} as {name}{jax.tree_util.keystr(path)}")
+
+
+def _is_leaf(x: Any) -> bool:
+    if isinstance(x, np.ndarray | np.generic):
+        return has_numbers(x)
+    return hasattr(x, "dtype") or isinstance(x, bool | int | float | complex)
 
 
 def as_numpy(who: str, name: str, x: Any) -> np.ndarray:

@@ -234,7 +234,8 @@ def bound_arguments(name: str, signature: inspect.Signature, args: tuple,
     try:
         bound = signature.bind(*args, **keywords)
     except TypeError as error:
-        unknown = [key for key in keywords if key not in signature.parameters]
+        # Python names one mistake at a time, and a missing argument before one that is not known.
+        unknown = [key for key in keywords if key not in signature.parameters and repr(key) not in str(error)]
         others = f"; no argument is called {', '.join(map(repr, unknown))}" if unknown else ""
         bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
         raise InputError(name, f"expects {inspect.Signature(bare)}: {error}{others}") from None

@@ -285,8 +285,8 @@ def test_static_arguments_must_be_hashable():
     for value, kind, inner in ((np.ones(2), "ndarray", "numpy.ndarray"), ({}, "dict", "dict"),
                                ([np.ones(2)], "tuple", "numpy.ndarray"), ((1, {}), "tuple", "dict")):
         with pytest.raises(TypeError, match=re.escape(
-                f"f expects the keyword argument 'sizes', which is static, to be hashable; got {kind} (unhashable type: "
-                f"'{inner}'): pass arrays by position")):
+                f"f expects the keyword argument 'sizes', which is static, to be hashable; got {kind} (unhashable "
+                f"type: '{inner}'): pass arrays by position")):
             f(1.0, sizes=value)
     assert f(1.0, sizes=(1, 2)) == 1.0
 

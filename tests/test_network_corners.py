@@ -133,7 +133,8 @@ def test_dy_takes_the_dtype_of_y():
 
 
 def test_a_value_that_python_needs_is_refused_with_its_line():
-    with pytest.raises(InputError, match=r"needs in Python a value that is known at run time only, at <lambda>:\d+; use jnp"):
+    words = r"needs in Python a value that is known at run time only, at <lambda>:\d+; use jnp"
+    with pytest.raises(InputError, match=words):
         network(lambda x: tanh(x) * len(range(int(x)))).forward(2.0)
 
 

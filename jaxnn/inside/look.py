@@ -166,10 +166,10 @@ def _cotangent(is_batch: bool, y: Any, loss: Callable | None, labels: Any, dy: A
             for k, leaf in zip(keys, leaves, strict=True)])
 
     def cost(y: Any) -> Any:
-        if labels is None:
-            value = loss(y)
+        if is_batch and labels is not None:
+            value = jnp.mean(jax.vmap(loss)(y, labels))
         else:
-            value = jnp.mean(jax.vmap(loss)(y, labels)) if is_batch else loss(y, labels)
+            value = loss(y) if labels is None else loss(y, labels)
         is_cost = jnp.shape(value) == () and jnp.issubdtype(jnp.result_type(value), jnp.floating)
         expect(is_cost, "look_inside", "a loss that gives one floating-point number, of shape ()",
                f"{jnp.result_type(value)}{list(jnp.shape(value))}", "take its sum or its mean")

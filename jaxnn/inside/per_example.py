@@ -26,7 +26,6 @@ from jaxnn.explicit.recording import typed
 from jaxnn.hand_derived import EXAMPLES
 from jaxnn.inside import factor_rules  # noqa: F401  # registers the rules
 from jaxnn.inside.factors import Factor, Whole, factors_and_rest, has_rule, n_params, norm_of, power_of_two
-from jaxnn.layers.containers import OverExamples
 from jaxnn.linearity import equations
 from jaxnn.network import Network, network
 
@@ -142,7 +141,7 @@ def clipped_gradient_sum(net: Callable, loss: Callable, params: Any, state: Any,
     """
     who = "clipped_gradient_sum"
     expect_real(who, "max_norm", max_norm)
-    is_bool = jnp.result_type(max_norm) == bool
+    is_bool = jnp.issubdtype(jnp.result_type(max_norm), jnp.bool_)
     known_norm = known(max_norm)
     expect(jnp.ndim(max_norm) == 0 and not is_bool and (known_norm is None or bool(known_norm > 0)), who,
            "max_norm > 0, one number", repr(max_norm))
@@ -174,9 +173,6 @@ def _cost_of_one(net: Callable, loss: Callable, static: tuple[tuple[str, Any], .
 def _cost_of(who: str, net: Callable, loss: Callable, static: dict[str, Any]) -> Network:
     expect(callable(net), who, "a network that can be called as net", type(net).__name__)
     expect(accepts(loss, 2), who, "a loss, called as loss(y, label)", repr(loss))
-    if isinstance(net, OverExamples):
-        raise InputError(who, f"expects a network of one example; got {net.name}, of a batch; pass the layer inside: "
-                         "the batch is made of it")
     names = network(net).arguments
     expect("x" in names and set(names) <= {"params", "state", "x", "key"}, who,
            "a network of one example whose arguments are among (params, state, x, key)",
@@ -198,7 +194,8 @@ class _Passes:
     def __init__(self, who: str, cost: Network, params: Any, state: Any, x: Any, labels: Any, key: Any):
         sizes = [jnp.shape(leaf) for leaf in jax.tree.leaves((x, labels))]
         n = sizes[0][0] if sizes and sizes[0] else 0
-        expect(n > 0 and all(s[:1] == (n,) for s in sizes), who, "x and labels with a leading axis of as many examples, at least one",
+        expect(n > 0 and all(s[:1] == (n,) for s in sizes), who,
+               "x and labels with a leading axis of as many examples, at least one",
                f"shapes {[jnp.shape(leaf) for leaf in jax.tree.leaves(x)]} and "
                f"{[jnp.shape(leaf) for leaf in jax.tree.leaves(labels)]}")
         self.params = params

@@ -121,7 +121,8 @@ def expect_options(layer: Layer, *, bools: Sequence[str] = (), initializers: Seq
     for name in initializers:
         init = getattr(layer, name)
         expect(callable(init) and not isinstance(init, type), who,
-               f"{name}, an initializer (key, shape, dtype) -> array", repr(init)[:100], "take one of jaxnn.initializers")
+               f"{name}, an initializer (key, shape, dtype) -> array", repr(init)[:100],
+               "take one of jaxnn.initializers")
 
 
 def drawn(layer: Layer, name: str, key: Any, shape: tuple[int, ...], *dtype: Any) -> Any:
@@ -170,7 +171,8 @@ def shape_of(layer: Layer, shape: Any, *, tree: bool = True) -> Any:
                "join the branches with add or concatenate")
         return jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype), shape)
     if tree and structs and not _is_shape(shape) and all(map(_is_shape, jax.tree.leaves(shape, is_leaf=_is_shape))):
-        return jax.tree.map(lambda s: jax.ShapeDtypeStruct(tuple(map(int, s)), layer.input_dtype), shape, is_leaf=_is_shape)
+        return jax.tree.map(lambda s: jax.ShapeDtypeStruct(tuple(map(int, s)), layer.input_dtype), shape,
+                            is_leaf=_is_shape)
     expect(_is_shape(shape), layer.name, "shape to be a tuple of positive sizes, that of one x, or a tree of "
            "jax.ShapeDtypeStruct", repr(shape),
            "leave the batch axis out" if isinstance(shape, tuple | list) and None in shape else "")

@@ -78,7 +78,8 @@ def make_step(layer: Callable, loss: Callable, optimizer: optax.GradientTransfor
     expect_layer(who, layer)
     expect_loss(who, loss)
     expect(gradients in ("hand-derived", "autodiff"), who, "gradients 'hand-derived' or 'autodiff'", repr(gradients))
-    expect(precision is None or (isinstance(precision, str) and precision in PRECISIONS), who, f"precision among {list(PRECISIONS)}", repr(precision))
+    is_known = precision is None or (isinstance(precision, str) and precision in PRECISIONS)
+    expect(is_known, who, f"precision among {list(PRECISIONS)}", repr(precision))
     expect(is_integer(accumulate, 1), who, "accumulate, a positive integer", repr(accumulate))
     expect_optimizer(who, optimizer)
     expect(precision != "float16" or isinstance(optimizer, LossScaled), who,
@@ -288,7 +289,7 @@ def _is_spread(train_state: TrainState) -> bool:
 
 
 def _expect_call(train_state: Any, x: Any, labels: Any) -> None:
-    """Refuses what JAX would refuse in other words, or take for something else. Once a step, in Python: microseconds."""
+    """Refuses what JAX would refuse in other words, or take for something else. It is asked at every step."""
     expect_kept("step", train_state)
     for name, tree in (("x", x), ("labels", labels)):
         expect_arrays("step", name, tree)

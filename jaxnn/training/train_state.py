@@ -102,8 +102,10 @@ def expect_kept(who: str, train_state: Any) -> None:
     """Raises InputError unless this is a train state whose arrays no step has taken over."""
     expect(isinstance(train_state, TrainState), who, "a TrainState, made by start or returned by a step",
            type(train_state).__name__)
+    # A step takes all of them at once, and one tells of the others: this is asked at every step.
+    leaves = [train_state.step, *jax.tree.leaves(train_state.params)[:1]]
     if any(isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer) and leaf.is_deleted()
-           for leaf in jax.tree.leaves(train_state)):
+           for leaf in leaves):
         raise InputError(who, "expects a train state that no step has taken over; got one whose arrays are donated: go "
                          "on with the one that the step returned, train_state, info = step(train_state, x, labels)")
 

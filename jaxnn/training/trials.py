@@ -115,7 +115,8 @@ def learning_rate_range(layer: Any, loss: Callable, optimizer: Callable[[Any], o
     """
     who = "learning_rate_range"
     is_range = is_number(low) and is_number(high) and 0 < low < high
-    expect(is_range and is_integer(steps, 10), who, "0 < low < high and at least 10 steps", f"{low!r}, {high!r}, {steps!r}")
+    expect(is_range and is_integer(steps, 10), who, "0 < low < high and at least 10 steps",
+           f"{low!r}, {high!r}, {steps!r}")
     expect(callable(optimizer), who, "optimizer, a function of the learning rate", type(optimizer).__name__,
            "pass optax.adam, not optax.adam(1e-3)")
     _expect_batches(who, batches)

@@ -22,7 +22,8 @@ NOT_SEEDS = {"minus one": -1, "a fraction": 0.5, "text": "0", "None": None, "Tru
 BOOLS = {"text": "no", "None": None, "one": 1}
 
 BATCHES = [
-    *(Row(f"Batches: {kind} as batch_size", lambda n=n: Batches(X, Y, n), "batch_size") for kind, n in NOT_COUNTS.items()),
+    *(Row(f"Batches: {kind} as batch_size", lambda n=n: Batches(X, Y, n), "batch_size") for kind,
+      n in NOT_COUNTS.items()),
     *(Row(f"Batches: {kind} as seed", lambda s=s: Batches(X, Y, 2, seed=s), "seed") for kind, s in NOT_SEEDS.items()),
     *(Row(f"Batches: {kind} as {option}", lambda option=option, b=b: Batches(X, Y, 2, **{option: b}), option)
       for option in ("shuffle", "on_device") for kind, b in BOOLS.items()),
@@ -32,7 +33,8 @@ BATCHES = [
       for kind, s in {"minus one": -1, "a fraction": 0.5, "text": "0", "None": None, "True": True,
                       "an array": np.arange(2)}.items()),
     *(Row(f"Batches.many: {kind} steps", lambda n=n: Batches(X, Y, 2).many(0, n), "n_steps")
-      for kind, n in {"no": 0, "minus one": -1, "a fraction of": 1.5, "text for": "2", "None": None, "True": True}.items()),
+      for kind, n in {"no": 0, "minus one": -1, "a fraction of": 1.5, "text for": "2", "None": None,
+                      "True": True}.items()),
     *(Row(f"Batches.steps: {kind} epochs", lambda n=n: Batches(X, Y, 2).steps(n), "epochs")
       for kind, n in {"minus one": -1, "NaN": np.nan, "infinity": np.inf, "text for": "2", "None": None}.items()),
     *(Row(f"Batches.epoch: {kind}", lambda n=n: Batches(X, Y, 2).epoch(n), "step")
@@ -84,7 +86,8 @@ CHECKS = [
 
 SPLITS = [
     *(Row(f"split: {kind} examples", lambda n=n: split(n, seed=0), "n_examples") for kind, n in {
-        "two": 2, "minus one": -1, "a fraction of": 10.5, "text for": "10", "None": None, "True": True, "a list for": [10],
+        "two": 2, "minus one": -1, "a fraction of": 10.5, "text for": "10", "None": None, "True": True,
+        "a list for": [10],
         "an array for": X}.items()),
     *(Row(f"split: {kind} as seed", lambda s=s: split(10, seed=s), "seed") for kind, s in NOT_SEEDS.items()),
     *(Row(f"split: fractions {f!r}", lambda f=f: split(10, f, seed=0), "fractions") for f in (
@@ -105,7 +108,8 @@ SPLITS = [
 
 GENERATED = [
     *(Row(f"planar_flower: {kind} as n", lambda n=n: data.planar_flower(n=n), "n") for kind, n in {
-        "an odd number": 5, "zero": 0, "minus two": -2, "a fraction": 4.5, "text": "400", "None": None, "True": True}.items()),
+        "an odd number": 5, "zero": 0, "minus two": -2, "a fraction": 4.5, "text": "400", "None": None,
+        "True": True}.items()),
     *(Row(f"{make.__name__}: {kind} as n", lambda make=make, n=n: make(n=n), "n")
       for make in (data.noisy_circles, data.noisy_moons, data.blobs, data.gaussian_quantiles) for kind, n in {
           "zero": 0, "minus two": -2, "a fraction": 4.5, "text": "400", "None": None, "True": True}.items()),
@@ -120,7 +124,8 @@ GENERATED = [
     *(Row(f"blobs: {kind} centers", lambda v=v: data.blobs(n_centers=v), "n_centers") for kind, v in {
         "no": 0, "minus one": -1, "a fraction of": 2.5, "text for": "2", "None": None}.items()),
     *(Row(f"gaussian_quantiles: {kind} classes", lambda v=v: data.gaussian_quantiles(n_classes=v), "n_classes")
-      for kind, v in {"no": 0, "minus one": -1, "a fraction of": 2.5, "text for": "2", "more than examples": 500}.items()),
+      for kind, v in {"no": 0, "minus one": -1, "a fraction of": 2.5, "text for": "2",
+                      "more than examples": 500}.items()),
     *(Row(f"gaussian_quantiles: {kind} as variance", lambda v=v: data.gaussian_quantiles(variance=v), "variance")
       for kind, v in {"minus one": -1.0, "text": "0.1", "NaN": np.nan, "None": None, "zero": 0.0}.items()),
     *(Row(f"pixels_to_rows: {kind}", lambda x=x: data.pixels_to_rows(x), words) for kind, x, words in (
@@ -138,25 +143,30 @@ def places() -> dict[str, str]:
     (directory / "page.h5").write_text("<html></html>")
     (directory / "c1").mkdir()
     (directory / "c1" / "train_catvnoncat.h5").write_text("<html></html>")
-    return {"nothing there": str(directory / "none"), "a directory": str(directory), "empty": str(directory / "empty.h5"),
+    return {"nothing there": str(directory / "none"), "a directory": str(directory),
+            "empty": str(directory / "empty.h5"),
             "a web page": str(directory / "page.h5")}
 
 
 READERS = [
     *(Row(f"{load.__name__}: {kind} as the directory", lambda load=load, d=d: load(d), words)
       for load in (data.load_cat, data.load_signs, data.load_football)
-      for kind, d, words in (("a number", 3, "director"), ("no directory", "/no/such/place/at/all", "existing directory"),
+      for kind, d, words in (("a number", 3, "director"), ("no directory", "/no/such/place/at/all",
+                                                           "existing directory"),
                              ("a file", __file__, "a file"), ("a list", ["a"], "director"), ("bytes", b"a", "director"),
                              ("True", True, "director"))),
-    *(Row(f"{load.__name__}: a directory without the file", lambda load=load: load(str(Path(__file__).parent)), "expected at")
+    *(Row(f"{load.__name__}: a directory without the file", lambda load=load: load(str(Path(__file__).parent)),
+          "expected at")
       for load in (data.load_cat, data.load_signs, data.load_football)),
     Row("load_cat: a web page in place of the file", lambda: data.load_cat(places()["a directory"]), "HDF5"),
-    *(Row(f"read_hdf5: {kind}", lambda kind=kind: read_hdf5(places()[kind], {"x": Field((None,), np.uint8)}), "HDF5 file")
+    *(Row(f"read_hdf5: {kind}", lambda kind=kind: read_hdf5(places()[kind], {"x": Field((None,), np.uint8)}),
+          "HDF5 file")
       for kind in ("nothing there", "a directory", "empty", "a web page")),
     Row("read_hdf5: a number as the path", lambda: read_hdf5(3, {}), "path"),
     Row("read_hdf5: None as the path", lambda: read_hdf5(None, {}), "path"),
     Row("data_directory: a number", lambda: data.data_directory(3), "director"),
-    Row("find: nothing of this name", lambda: data.find("c9/none.h5", places()["a directory"], how_to_get="a", instead="b"),
+    Row("find: nothing of this name", lambda: data.find("c9/none.h5", places()["a directory"], how_to_get="a",
+                                                        instead="b"),
         "expected at"),
 ]
 
@@ -168,11 +178,13 @@ METRICS = [
           ("logits", np.ones((3, 2)), np.zeros(3, int), "argmax"), ("fewer labels", [0, 1], [0], "one shape"),
           ("nothing", [], [], "B >= 1"), ("numbers", 1, 1, "shape"), ("one-hot labels", [0, 1], np.eye(2), "one shape"),
           ("None", None, [1], "one shape"), ("labels in a column", [0, 1], [[0], [1]], "one shape"),
-          ("probabilities", [0.2, 0.9], [0, 1], "classes"), ("rows of unequal length", [[1], [1, 2]], [0, 1], "predictions"))),
+          ("probabilities", [0.2, 0.9], [0, 1], "classes"), ("rows of unequal length", [[1], [1, 2]], [0, 1],
+                                                             "predictions"))),
     Row("confusion_matrix: a class too large", lambda: metrics.confusion_matrix([0, 2], [0, 1], 2), "0 .. 1"),
     Row("confusion_matrix: a negative class", lambda: metrics.confusion_matrix([0, -1], [0, 1], 2), "0 .. 1"),
     Row("confusion_matrix: text", lambda: metrics.confusion_matrix(["a", "b"], ["a", "a"], 2), "integer"),
-    *(Row(f"confusion_matrix: {kind} as n_classes", lambda n=n: metrics.confusion_matrix([0, 1], [0, 1], n), "n_classes")
+    *(Row(f"confusion_matrix: {kind} as n_classes", lambda n=n: metrics.confusion_matrix([0, 1], [0, 1], n),
+          "n_classes")
       for kind, n in {"zero": 0, "minus one": -1, "a fraction": 2.5, "text": "2", "None": None, "True": True}.items()),
 ]
 
@@ -190,22 +202,30 @@ LOSSES = [
     Row("weighted: None as the weight", lambda: losses.weighted(squared_error)(STEPS, (STEPS, None)), "weight"),
     Row("weighted: complex as the weight", lambda: losses.weighted(squared_error)(STEPS, (STEPS, 1j)), "weight"),
     Row("weighted: the weight for the label", lambda: losses.weighted(squared_error)(STEPS, (1.0, STEPS)), "shape"),
-    Row("weighted: a loss of many numbers", lambda: losses.weighted(lambda y, t: y)(STEPS, (STEPS, 1.0)), "take its mean"),
+    Row("weighted: a loss of many numbers", lambda: losses.weighted(lambda y, t: y)(STEPS, (STEPS, 1.0)),
+        "take its mean"),
     *(Row(f"{make.__name__}: {kind}", lambda make=make, y=y, t=t: make(softmax_cross_entropy)(y, t), words)
       for make in (losses.sum_over_time, losses.mean_over_time) for kind, y, t, words in (
-          ("fewer labels", STEPS, CLASSES[:3], "leading axis of time"), ("one step", STEPS[0], 0, "leading axis of time"),
+          ("fewer labels", STEPS, CLASSES[:3], "leading axis of time"),
+          ("one step", STEPS[0], 0, "leading axis of time"),
           ("None as labels", STEPS, None, "labels"), ("text as labels", STEPS, np.array(list("abcd")), "labels"),
           ("nothing", None, None, "leading axis of time"), ("a label out of range", STEPS, CLASSES + 7, "7"),
           ("floats as labels", STEPS, CLASSES * 1.0, "classes"))),
-    Row("mean_over_time: no steps", lambda: losses.mean_over_time(softmax_cross_entropy)(STEPS[:0], CLASSES[:0]), "at least one"),
-    Row("mean_over_time: a loss of many numbers", lambda: losses.mean_over_time(lambda y, t: y)(STEPS, CLASSES), "take its mean"),
-    Row("mean_over_time: a loss that gives integers", lambda: losses.mean_over_time(lambda y, t: t)(STEPS, CLASSES), "floating"),
-    Row("sum_over_time: a loss that gives None", lambda: losses.sum_over_time(lambda y, t: None)(STEPS, CLASSES), "number"),
-    Row("masked_mean_over_time: labels without a mask", lambda: losses.masked_mean_over_time(softmax_cross_entropy)(STEPS, CLASSES), "pair"),
+    Row("mean_over_time: no steps", lambda: losses.mean_over_time(softmax_cross_entropy)(STEPS[:0], CLASSES[:0]),
+        "at least one"),
+    Row("mean_over_time: a loss of many numbers", lambda: losses.mean_over_time(lambda y, t: y)(STEPS, CLASSES),
+        "take its mean"),
+    Row("mean_over_time: a loss that gives integers", lambda: losses.mean_over_time(lambda y, t: t)(STEPS, CLASSES),
+        "floating"),
+    Row("sum_over_time: a loss that gives None", lambda: losses.sum_over_time(lambda y, t: None)(STEPS, CLASSES),
+        "number"),
+    Row("masked_mean_over_time: labels without a mask",
+        lambda: losses.masked_mean_over_time(softmax_cross_entropy)(STEPS, CLASSES), "pair"),
     *(Row(f"masked_mean_over_time: {kind} as the mask",
           lambda mask=mask: losses.masked_mean_over_time(softmax_cross_entropy)(STEPS, (CLASSES, mask)), "mask")
       for kind, mask in {"integers": jnp.ones(4, int), "floats": jnp.ones(4), "None": None, "text": "yes",
-                         "another length": jnp.ones(3, bool), "lengths": 3, "a matrix": jnp.ones((4, 4), bool)}.items()),
+                         "another length": jnp.ones(3, bool), "lengths": 3,
+                         "a matrix": jnp.ones((4, 4), bool)}.items()),
 ]
 
 ACCEPTED = {

@@ -104,7 +104,7 @@ def dtypes() -> Iterator[Row]:
             if is_inexact(leaf):
                 kinds += [] if (case.name, argument) in MAY_BE_INTEGERS else ["int32", "bool"]
             else:
-                kinds += ["float32"] + ["bool" if leaf.dtype != bool else "int32"]
+                kinds += ["float32", "bool" if leaf.dtype != bool else "int32"]
             for kind in kinds:
                 if case.name in ("flatten", "add", "concatenate"):
                     continue
@@ -173,9 +173,11 @@ WHOLE = {"text": "2", "a fraction": 1.5, "True": True, "zero": 0, "minus one": -
          "a complex number": 1j, "bytes": b"2"}
 CHOICE = {"text": "no", "None": None, "one": 1, "a list": [True], "a number": 0.5}
 PADDING = {"a word not known": "FULL", "minus one": -1, "a fraction": 0.5, "True": True, "None": None,
-           "too many": (1, 1, 1, 1), "triples": ((1, 1, 1), (1, 1, 1)), "a huge number": 10**9, "text in a pair": (1, "a"),
+           "too many": (1, 1, 1, 1), "triples": ((1, 1, 1), (1, 1, 1)), "a huge number": 10**9,
+           "text in a pair": (1, "a"),
            "a function": abs}
-AXIS = {"text": "1", "None": None, "a fraction": 0.5, "out of range": 7, "far below": -9, "True": True, "a list": [0, 1]}
+AXIS = {"text": "1", "None": None, "a fraction": 0.5, "out of range": 7, "far below": -9, "True": True,
+        "a list": [0, 1]}
 REDUCTION = {"another word": "avg", "None": None, "True": True, "a number": 1, "none": "none", "a list": ["sum"]}
 AXES = {"text": "0", "out of range": 5, "twice the same": (0, 0), "a fraction": 0.5, "True": True,
         "a list of text": ["a"], "far below": -4}

@@ -117,7 +117,8 @@ LOOKS = [
     Row("look_inside: a list as x", lambda: look_inside(gate, W, [1.0, 2.0])),
     Row("look_inside: a loss that is a number", lambda: look_inside(gate, W, X, loss=3), "loss"),
     Row("look_inside: a loss that is a name", lambda: look_inside(gate, W, X, loss="mse"), "loss"),
-    Row("look_inside: a loss of one argument with labels", lambda: look_inside(gate, W, X, loss=lambda y: y.sum(), labels=X), "loss"),
+    Row("look_inside: a loss of one argument with labels", lambda: look_inside(gate, W, X, loss=lambda y: y.sum(),
+        labels=X), "loss"),
     Row("look_inside: dy of another shape", lambda: look_inside(gate, W, X, dy=jnp.ones(5)), "dy"),
     Row("look_inside: text as dy", lambda: look_inside(gate, W, X, dy="abc"), "dy"),
     Row("look_inside: a keyword not known", lambda: look_inside(gate, W, X, colour=3), "colour"),
@@ -136,7 +137,8 @@ def examples(function, *rest, net=dense, loss=softmax_cross_entropy, params=W, s
 PER = [(f"{function.__name__}: ", functools.partial(examples, function, *rest)) for function, *rest in (
     (per_example,), (clipped_gradient_sum, 1.0))]
 EXAMPLES = [
-    *(Row(who + kind, lambda call=call, given=given: call(**given), words) for who, call in PER for kind, given, words in (
+    *(Row(who + kind, lambda call=call, given=given: call(**given), words) for who, call in PER for kind, given,
+      words in (
         ("a number as net", {"net": 3}, "net"),
         ("a name as net", {"net": "dense"}, "net"),
         ("a class as net", {"net": Dense}, "Dense(...)"),
@@ -159,7 +161,7 @@ EXAMPLES = [
         ("a seed as key", {"key": 0, "net": NET, "train": True}, "PRNG key"),
         ("keys of all examples", {"key": jax.random.split(jax.random.key(0), 4)}, "one PRNG key"),
         ("train for an op", {"train": True}, "train"),
-        ("a layer over examples", {"net": over_examples(Dense(3))}, "one example"),
+        ("a layer over examples", {"net": over_examples(Dense(3))}, "x of shape (2,)"),
     )),
     *(Row(f"clipped_gradient_sum: {kind} as max_norm", lambda m=m: examples(clipped_gradient_sum, m), "max_norm")
       for kind, m in {"zero": 0.0, "minus one": -1.0, "NaN": np.nan, "text": "1", "None": None, "an array": jnp.ones(2),
@@ -226,7 +228,8 @@ COMPARISONS = [
     Row("compare_gradients: f called", lambda: compare_gradients(relu(X)), "callable"),
     Row("compare_gradients: jax.grad of f", lambda: compared(jax.grad(lambda x: x.sum()), X), "reference"),
     Row("compare_gradients: no reference", lambda: compared(jnp.sin, X), "reference"),
-    Row("compare_gradients: a reference of other arguments", lambda: compared(relu, X, reference=lambda: X), "reference"),
+    Row("compare_gradients: a reference of other arguments", lambda: compared(relu, X, reference=lambda: X),
+        "reference"),
     Row("compare_gradients: a reference of another shape", lambda: compared(relu, X, reference=jnp.sum), "in common"),
     Row("compare_gradients: a class", lambda: compared(Dense, X), "Dense(...)"),
     Row("compare_gradients: a layer without its params", lambda: compared(Dense(3), X), "params, state, x"),
@@ -234,7 +237,8 @@ COMPARISONS = [
     Row("assert_gradients_match: no reference", lambda: assert_gradients_match(jnp.sin, X), "reference"),
     *(Row(f"parse: {text!r}", lambda text=text: parse(text), "character") for text in (
         "f32", "f32[", "f32[2", "f32[-1]", "f32[2.5]", "f32[a]", "i32[3]", "i32[3]<0", "i8[3]<300", "float32[3]", "{",
-        "{weight f32[2]}", "{a: f32[2], a: f32[2]}", "(f32[2]", "f32[2]*", "f32[2]>1", "f32[2]<3", "keys", "f64[2]", ")",
+        "{weight f32[2]}", "{a: f32[2], a: f32[2]}", "(f32[2]", "f32[2]*", "f32[2]>1", "f32[2]<3", "keys", "f64[2]",
+        ")",
         "f32[2]]", "f32[2] *", "c64[2]>0", "bool", "[2]")),
     Row("parse: a number", lambda: parse(3), "string"),
     Row("parse: None", lambda: parse(None), "string"),

@@ -17,7 +17,7 @@ class Row(NamedTuple):
 
 
 # Python refuses a call that a signature does not fit, and names the function and the argument: no better words are due.
-SIGNATURE = re.compile(r"(missing \d+ required|unexpected keyword argument|positional arguments? but \d+|takes from \d+)")
+SIGNATURE = re.compile(r"missing \d+ required|unexpected keyword argument|positional arguments? but \d+|takes from \d+")
 
 
 def why_not_refused(row: Row) -> str | None:

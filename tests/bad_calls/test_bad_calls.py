@@ -8,10 +8,11 @@ import warnings
 
 import pytest
 
-from tests.bad_calls import data, every_op, layers, networks, ops, training
+from tests.bad_calls import data, every_op, fitting, layers, networks, ops, training
 from tests.bad_calls.row import Row, faults, why_not_refused
 
-TABLES = {"every op": every_op, "ops": ops, "layers": layers, "networks": networks, "data": data, "training": training}
+TABLES = {"every op": every_op, "ops": ops, "layers": layers, "networks": networks, "data": data, "training": training,
+          "fitting": fitting}
 GROUPS: dict[str, list[Row]] = {}
 for table, module in TABLES.items():
     for row in module.ROWS:
@@ -43,4 +44,5 @@ def test_a_row_can_fail():
 
     assert why_not_refused(Row("a call that is right", lambda: 3)) == "accepted: 3"
     assert why_not_refused(Row("a foreign error", foreign)) == "foreign: KeyError: 'weight'"
-    assert why_not_refused(Row("other words", ops.DENSE[0].call, "kernel")).startswith("without 'kernel': dense expects")
+    assert why_not_refused(Row("other words", ops.DENSE[0].call,
+                               "kernel")).startswith("without 'kernel': dense expects")

@@ -112,7 +112,7 @@ def test_labels_of_other_examples(labels):
 @pytest.mark.parametrize("arguments", [{"n_examples": 10.0, "seed": 0},
                                        {"n_examples": 10, "seed": None}])
 def test_sizes_and_seeds_are_integers(arguments):
-    with pytest.raises(TypeError, match="split expects (n_examples, at least 3|seed in 0)"):
+    with pytest.raises(TypeError, match=r"split expects (n_examples, at least 3|seed in 0)"):
         split(**arguments)
 
 

@@ -54,7 +54,7 @@ ARGS = batch_of(Dense(3), (4,), 3)
     (lambda: per_example(Dense(3), lambda y, label: y, *ARGS),
      "per_example expects a loss with one number, of shape (), for each example; got (3,); take its sum"),
     (lambda: per_example(Dense(3), None, *ARGS),
-     "per_example expects a network and a loss that can be called; got Dense and NoneType"),
+     "per_example expects a loss, called as loss(y, label); got None"),
     (lambda: per_example(Dense(3), LOSS, *ARGS).hardest(4),
      "hardest expects k in 1 .. 3, the size of the batch; got 4"),
     (lambda: per_example(Sequential(Dense(3), Dropout(0.5)), LOSS, {"dense1": ARGS[0]}, *ARGS[1:], train=True),

@@ -47,7 +47,8 @@ NAMED = Sequential(body=Sequential(Dense(3), ops.tanh), head=Dense(2))
     (lambda: Sequential(Dense(2), head=Dense(2)), "got 1 positional and 1 named"),
     (lambda: Sequential(Dense), "Sequential expects a layer; got the class Dense: write Dense(...)"),
     (lambda: Sequential(ops.dense),
-     "Sequential expects a layer or a function of x alone; got the op 'dense' of (params, x): use the layer that makes its "
+     "Sequential expects a layer or a function of x alone; got the op 'dense' of (params, x): use the layer that makes "
+     "its "
      "parameters"),
     (lambda: Sequential(3), "Sequential expects a layer or a function of x, such as jaxnn.relu; got 3"),
 ])
@@ -91,8 +92,8 @@ class Shift(Layer):
     (over_examples(lambda params, state, x, key, *, train: (x, state)), (5, 4),
      "over_examples(<lambda>) expects a layer, whose init makes params; got function; make the params of a function "
      "yourself, and pass (params, state, x)"),
-    (Sequential(Layer()), (4,), "Layer at 'layer1' has no apply; write apply(self, params, state, x, key, *, train) that returns "
-     "(y, state)"),
+    (Sequential(Layer()), (4,), "Layer at 'layer1' has no apply; write apply(self, params, state, x, key, *, train) "
+     "that returns (y, state)"),
 ])
 def test_init(layer, shape, words):
     with pytest.raises((ValueError, NotImplementedError), match=re.escape(words)):

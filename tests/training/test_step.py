@@ -138,7 +138,7 @@ def test_wrong_batches(x, y, words):
 
 
 def test_a_label_out_of_range():
-    """Named where the step is traced for these shapes; afterwards it is seen in the cost, and the step is not applied."""
+    """Named where the step is traced for these shapes; later it is seen in the cost, and the step is not applied."""
     bad = Y.at[3].set(2)
     with pytest.raises(InputError, match=re.escape("labels in 0 .. 1; got values from 0 to 2")):
         run(NET, optax.sgd(0.1), 1, y=bad)

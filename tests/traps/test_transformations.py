@@ -1,7 +1,7 @@
 """Every op under every transformation: what comes out has the shapes and dtypes of the plain call.
 
-What the values are is looked at for one op of each kind, in tests/test_hand_derived_transformations.py: a transformation
-does not look into the calculus. Here each op is traced, and nothing is compiled.
+What the values are is looked at for one op of each kind, in tests/test_hand_derived_transformations.py: a
+transformation does not look into the calculus. Here each op is traced, and nothing is compiled.
 """
 
 import functools

@@ -138,17 +138,23 @@ INFINITE = {
     "softmax": (ops.softmax, MASKED, [0.5, 0, 0.5], [0, 0, 0], [0, 0, 0]),
     "log_softmax": (lambda x: ops.log_softmax(x)[::2], MASKED, [-np.log(2)] * 2, [0, 0, 0], [0, 0]),
     "softmax_cross_entropy, a class": (lambda z: ops.softmax_cross_entropy(z, 0), MASKED, np.log(2), [-0.5, 0, 0.5], 0),
-    "softmax_cross_entropy, a distribution": (lambda z: ops.softmax_cross_entropy(z, jnp.array([0.25, 0, 0.75])), MASKED,
+    "softmax_cross_entropy, a distribution": (lambda z: ops.softmax_cross_entropy(z, jnp.array([0.25, 0, 0.75])),
+                                              MASKED,
                                               np.log(2), [0.25, 0, -0.25], 0),
-    "softmax_cross_entropy, one class left": (lambda z: ops.softmax_cross_entropy(z, 1), jnp.array([-INF, 3.0]), 0, [0, 0], 0),
-    "binary_cross_entropy": (lambda z: ops.binary_cross_entropy(z, jnp.array([0, 1])), jnp.array([-INF, INF]), 0, [0, 0], 0),
+    "softmax_cross_entropy, one class left": (lambda z: ops.softmax_cross_entropy(z, 1), jnp.array([-INF, 3.0]), 0,
+                                              [0, 0], 0),
+    "binary_cross_entropy": (lambda z: ops.binary_cross_entropy(z, jnp.array([0, 1])), jnp.array([-INF, INF]), 0,
+                             [0, 0], 0),
     "huber": (lambda p: ops.huber(p, jnp.zeros(2), delta=0.5), jnp.array([INF, -INF]), INF, [0.5, -0.5], 0),
     "max_pool": (lambda x: ops.max_pool(x[:, None], window=2)[:, 0], jnp.array([-INF, 1.0, INF, 0.0]), [1, INF],
                  [0, 1, 1, 0], [1, 1]),
-    "max_pool, all the same": (lambda x: ops.max_pool(x[:, None], window=2)[:, 0], jnp.array([-INF, -INF]), [-INF], [1, 0], [1]),
-    "rnn": (lambda x: ops.rnn({"weight_x": jnp.ones((1, 1)), "weight_h": jnp.ones((1, 1))}, x)[1], jnp.array([[INF]]), [1],
+    "max_pool, all the same": (lambda x: ops.max_pool(x[:, None], window=2)[:, 0], jnp.array([-INF, -INF]), [-INF],
+                               [1, 0], [1]),
+    "rnn": (lambda x: ops.rnn({"weight_x": jnp.ones((1, 1)), "weight_h": jnp.ones((1, 1))}, x)[1], jnp.array([[INF]]),
+            [1],
             [[0]], [0]),
-    "lstm": (lambda x: ops.lstm({"weight_x": jnp.ones((4, 1)), "weight_h": jnp.ones((4, 1))}, x)[1][1], jnp.array([[INF]]),
+    "lstm": (lambda x: ops.lstm({"weight_x": jnp.ones((4, 1)), "weight_h": jnp.ones((4, 1))}, x)[1][1],
+             jnp.array([[INF]]),
              [1], [[0]], [0]),
     "gru": (lambda x: ops.gru({"weight_x": jnp.ones((3, 1)), "weight_h": jnp.ones((3, 1))}, x)[1], jnp.array([[-INF]]),
             [-1], [[0]], [0]),
@@ -156,7 +162,8 @@ INFINITE = {
     "add": (lambda x: ops.add((x, x)), jnp.array([INF]), [INF], [2], [2]),
     "concatenate": (lambda x: ops.concatenate((x, x)), jnp.array([INF]), [INF, INF], [2], [1, 1]),
     "dropout": (lambda x: ops.dropout(x, jax.random.key(0), rate=0.5), jnp.full(4, INF), None, None, None),
-    "embedding": (lambda e: ops.embedding({"table": e}, jnp.array([1])), jnp.array([[0.0], [INF]]), [[INF]], [[0], [1]], [[1]]),
+    "embedding": (lambda e: ops.embedding({"table": e}, jnp.array([1])), jnp.array([[0.0], [INF]]), [[INF]],
+                  [[0], [1]], [[1]]),
 }
 
 
@@ -177,7 +184,8 @@ def test_masked_attention(hidden):
     """What is hidden may be inf or NaN: values, gradients and tangents are those of zeros in its place."""
     q, k, v = (jax.random.normal(jax.random.key(n), (3, 2)) for n in range(3))
     mask = jnp.ones((3, 3), bool)
-    mask = {"one key": mask.at[:, 1].set(False), "all keys of one query": mask.at[1].set(False)}.get(hidden, mask & False)
+    mask = {"one key": mask.at[:, 1].set(False), "all keys of one query": mask.at[1].set(False)}.get(hidden,
+        mask & False)
 
     def program(q, k, v):
         return both_ways(lambda args: ops.attention(*args, mask), (q, k, v))
