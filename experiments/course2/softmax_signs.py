@@ -31,7 +31,7 @@ import optax
 
 from experiments.shared import figures
 from experiments.shared.knobs import Configuration, knob
-from experiments.shared.run import percent, progress, say
+from experiments.shared.run import percent, progress, say, series
 from experiments.shared.trials import draw_batches, start_trials, train_trials
 from jaxnn import Dense, Sequential, relu, summary
 from jaxnn import softmax_cross_entropy as loss
@@ -137,7 +137,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     return {"train_accuracy": train_accuracy, "test_accuracy": test_accuracy,
             "test_accuracy_of_new_pictures": float(np.mean(right[new])), "repeated": int(np.sum(~new)),
             "data": examples.name,
-            "costs": {epoch: costs[epoch] for epoch in accuracies}, "dead": died}
+            "costs": series(costs, "epoch"), "dead": died}
 
 
 def repeated(examples: Examples) -> np.ndarray:

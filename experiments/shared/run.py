@@ -7,16 +7,21 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxnn.checks import InputError
+from jaxnn.training.log import number_to_json
 
-__all__ = ["device", "percent", "prepare", "progress", "say", "table", "write_metrics"]
+__all__ = ["claim", "device", "divergences", "percent", "prepare", "printed", "progress", "say", "series", "table",
+           "write_metrics"]
+
+MOST_COSTS = 200  # of one record: enough for a curve
 
 
 def prepare(out: Path) -> Path:
@@ -37,10 +42,70 @@ def prepare(out: Path) -> Path:
     return out
 
 
+def claim(out: Path, *, overwrite: bool) -> Path:
+    """As `prepare`, for results that must not take the place of others.
+
+    Args:
+      overwrite: whether to remove the results of an earlier run, its metrics.json and its pictures.
+    Raises:
+      InputError: `out` holds the results of an earlier run, and overwrite is False; or as `prepare`.
+    """
+    path = prepare(out) / "metrics.json"
+    if not os.path.lexists(path):
+        return out
+    try:
+        earlier = json.loads(path.read_bytes())
+        name, pictures = f"those of {earlier['experiment']}, seed {earlier['seed']}", list(earlier.get("pictures", []))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        name, pictures = "a metrics.json that is none of an experiment", []
+    if not overwrite:
+        raise InputError("--out", f"expects a directory without results; got {out} with {name}; name another place, or "
+                         "pass --overwrite to replace them")
+    for file in (path, *(out / Path(str(picture)).name for picture in pictures)):
+        file.unlink(missing_ok=True)
+    return out
+
+
+def printed(n: int, most: int = 10) -> list[int]:
+    """Of n iterations those that a table or a curve shows: the first, each 1st, 2nd, 5th, 10th ... and the last, so
+    that about `most` are left, and among them the round numbers at which a course prints its costs."""
+    every = next(m * 10**k for k in range(20) for m in (1, 2, 5) if n <= m * 10**k * most)
+    return sorted({*range(0, n, every), n - 1})
+
+
+def series(costs: Any, step: str = "iteration", at: Any = None) -> dict[str, list[Any]]:
+    """Costs over a training as a record: {step: numbers, "cost": nats}, at most about 200 of them, evenly spaced, with
+    the first and the last. at: the number of each cost; None counts from 0."""
+    costs = np.asarray(costs, float)
+    numbers = np.arange(len(costs)) if at is None else np.asarray(at)
+    kept = printed(len(costs), MOST_COSTS) if len(costs) else []
+    return {step: numbers[kept].tolist(), "cost": costs[kept].tolist()}
+
+
+def divergences(measures: Any, name: str = "") -> Iterator[str]:
+    """A sentence for each training whose costs are among the measures, as `series`, and that diverged: a cost is not
+    finite, or the last tenth is more than twice the first cost."""
+    if not isinstance(measures, dict):
+        return
+    costs = measures.get("cost")
+    if not (isinstance(costs, list) and len(measures) == 2):
+        for key, part in measures.items():
+            yield from divergences(part, f"{name} {key}".strip() if key != "costs" else name)
+        return
+    step = next(key for key in measures if key != "cost")
+    values = np.array(costs, float)
+    bad = np.flatnonzero(~np.isfinite(values))
+    whose = f"the cost of '{name}'" if name else "the cost"
+    if len(bad):
+        yield f"{whose} is {values[bad[0]]:g} at {step} {measures[step][bad[0]]}"
+    elif len(values) > 1 and values[-max(1, len(values) // 10):].mean() > 2 * abs(values[0]):
+        yield f"{whose} is {values[0]:.4g} nats at first and {values[-1]:.4g} at last"
+
+
 def write_metrics(out: Path, experiment: str, knobs: Any, metrics: dict[str, Any], seconds: float) -> Path:
     """Writes metrics.json: the measures at its top level, and beside them what they were measured with."""
     record = {
-        **metrics,
+        **_plain(metrics),
         "experiment": experiment,
         "seed": knobs.seed,
         "configuration": dataclasses.asdict(knobs),
@@ -49,10 +114,20 @@ def write_metrics(out: Path, experiment: str, knobs: Any, metrics: dict[str, Any
         "versions": {"python": platform.python_version(),
                      **{name: metadata.version(name) for name in ("jax", "jaxlib", "optax", "numpy")}},
         "seconds": round(seconds, 2),
+        "pictures": sorted(path.name for path in out.glob("*.png")),
     }
     path = out / "metrics.json"
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return path
+
+
+def _plain(value: Any) -> Any:
+    """Measures as JSON can hold them: NaN, which it cannot, is null, and infinity is text."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return number_to_json(value)
 
 
 def device() -> str:

@@ -24,8 +24,8 @@ from jaxnn.training.freezing import frozen_in, moving_leaves, with_moving_leaves
 from jaxnn.training.functions import batch_size, expect_layer, expect_loss, losses_of, over_batch, plain
 from jaxnn.training.mesh import Layout
 from jaxnn.training.precision import PRECISIONS, LossScaled, adjusted, cast_floats, scale_of
-from jaxnn.training.tracing import Traces, expect_same_tree, mixes_examples, path_of, stays_finite
-from jaxnn.training.train_state import TrainState, expect_optimizer
+from jaxnn.training.tracing import Traces, expect_kept, expect_same_tree, mixes_examples, path_of, stays_finite
+from jaxnn.training.train_state import TrainState, copied, expect_optimizer
 
 __all__ = ["Step", "StepInfo", "make_step"]
 
@@ -96,13 +96,14 @@ class Step:
 
         Raises:
           InputError: n is not in 1 .. the size of the batch (looked at unless it is traced); the optimizer's state is
-            that of another optimizer; the layer, the loss or the optimizer refuses what it gets.
+            that of another optimizer; another step has taken over the train state; the layer, the loss or the
+            optimizer refuses what it gets.
         """
         if n is None:
             x, labels, n = self.fill(train_state, x, labels)
         else:
             _expect_counts(n, (), batch_size(x, labels))
-        return self._program("one", train_state)(train_state, x, labels, n)
+        return self._run("one", train_state, x, labels, n)
 
     def many(self, train_state: TrainState, x: Any, labels: Any, n: Any = None) -> tuple[TrainState, StepInfo]:
         """As many steps as x and labels have entries along their first axis, (steps, B, ...), in one
@@ -112,7 +113,7 @@ class Step:
             n = np.full(n_steps, size, np.int32)
         else:
             _expect_counts(n, (n_steps,), size)
-        return self._program("many", train_state)(train_state, x, labels, n)
+        return self._run("many", train_state, x, labels, n)
 
     def fill(self, train_state: TrainState, x: Any, labels: Any) -> tuple[Any, Any, int]:
         """The batch as large as the largest before, and how many of its examples are its own. The filling
@@ -137,8 +138,25 @@ class Step:
     def cost_and_gradient(self, train_state: TrainState, x: Any, labels: Any) -> tuple[jax.Array, Any]:
         """The cost and its gradient by the parameters, as the step computes them; 0 where a parameter is
         frozen. train_state is kept."""
-        cost, grads = self._compiled_gradient(train_state, x, labels, batch_size(x, labels))
+        try:
+            cost, grads = self._compiled_gradient(train_state, x, labels, batch_size(x, labels))
+        except Exception as error:
+            expect_kept("cost_and_gradient", "a train state", train_state, error)
+            raise
         return cost, jax.tree.map(lambda g: g / scale_of(train_state.opt_state), grads)
+
+    def _run(self, kind: str, train_state: TrainState, *batch: Any) -> tuple[TrainState, StepInfo]:
+        program = self._program(kind, train_state)
+        out: tuple[TrainState, StepInfo]
+        try:
+            out = program(train_state, *batch)
+        except Exception as error:  # looked into only then: a step is short, and its train state has many leaves
+            expect_kept("step", "a train state", train_state, error)
+            if "same buffer twice" not in str(error):
+                raise
+            # One array stands at two places, in a train state that `start` has not made. Each gets its own.
+            out = program(jax.tree.map(copied, train_state), *batch)
+        return out
 
     def _program(self, kind: str, train_state: TrainState) -> Any:
         """The compiled function. Arrays on several devices stay where they are from step to step."""

@@ -11,7 +11,7 @@ import optax
 
 from jaxnn.checks import expect
 from jaxnn.training.step import Step, make_step
-from jaxnn.training.tracing import path_of
+from jaxnn.training.tracing import expect_kept, path_of
 from jaxnn.training.train_state import TrainState, start
 
 __all__ = ["DryRun", "RateRange", "dry_run", "learning_rate_range", "overfit_one_batch"]
@@ -34,6 +34,7 @@ def dry_run(train_state: TrainState, step: Step, batches: Callable[[int], tuple[
     Raises:
       FloatingPointError: a step was not applied, because its cost, gradient or update is not finite.
     """
+    expect_kept("dry_run", "a train state", train_state)
     after = jax.tree.map(lambda a: a.copy(), train_state)  # a step takes over the buffers it is given
     infos, seconds = [], []
     for i in range(2):
@@ -60,6 +61,7 @@ def overfit_one_batch(train_state: TrainState, step: Step, x: Any, labels: Any, 
     A network that cannot learn a few examples by heart has a fault: in its labels, its loss, or its size.
     """
     expect(steps > 0 and below > 0, "overfit_one_batch", "steps and below above 0", f"{steps} and {below}")
+    expect_kept("overfit_one_batch", "a train state", train_state)
     train_state, costs = jax.tree.map(lambda a: a.copy(), train_state), list[float]()
     for _ in range(steps):
         train_state, info = step(train_state, x, labels)

@@ -33,7 +33,7 @@ from experiments.course2.optimizers import by_hand
 from experiments.shared import figures
 from experiments.shared.knobs import Configuration, knob
 from experiments.shared.mlp import Points, Trained, initial, logits, report, trained
-from experiments.shared.run import percent, say, table
+from experiments.shared.run import percent, say, series, table
 from jaxnn import binary_cross_entropy
 from jaxnn.data import load_breast_cancer, noisy_moons
 from jaxnn.metrics import accuracy
@@ -201,7 +201,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     draw(knobs, out, points, fixed, decayed)
     draw_paths(knobs, out, plane)
     return {**fixed["Adam"].result.measures(),
-            **{part: {name: {**r.result.measures(), "costs": [float(c) for c in r.result.costs[::1000]]}
+            **{part: {name: {**r.result.measures(), "costs": series(r.result.costs, "epoch")}
                       for name, r in runs.items()}
                for part, runs in (("fixed", fixed), ("decayed", decayed))}}
 
