@@ -135,7 +135,7 @@ def train(knobs: Knobs, params: Any, examples: Examples) -> Result:
 
 
 def draw(knobs: Knobs, examples: Examples, results: dict[str, Result], out: Path) -> None:
-    title = f"Deep networks on {examples.name}, learning rate {knobs.learning_rate:g}"
+    title = f"Deep networks, data: {examples.name}, learning rate {knobs.learning_rate:g}"
     figure, ((axes,),) = figures.panels(1, 1, (7, 4.5), title)
     lines = {f"{name} network": (np.arange(len(r.costs)), r.costs) for name, r in results.items()}
     figures.curves(axes, lines, "iteration", "training cost / nats")

@@ -92,7 +92,7 @@ def train(examples: Examples, learning_rate: float, iterations: int) -> tuple[An
 
 
 def draw(examples: Examples, params: Any, rates: list, out: Path) -> None:
-    figure, ((axes,),) = figures.panels(1, 1, (7, 4.5), f"Logistic regression on {examples.name}")
+    figure, ((axes,),) = figures.panels(1, 1, (7, 4.5), f"Logistic regression, data: {examples.name}")
     lines = {rate: costs for rate, _, costs in sorted(rates, key=lambda r: -r[0])}  # the wildest below
     figures.curves(axes, {f"learning rate {rate:g}": (np.arange(len(costs)), costs)
                           for rate, costs in lines.items()}, "iteration", "training cost / nats")

@@ -176,7 +176,8 @@ def draw(knobs: Knobs, out: Path, digits: Digits, sizes: Sequence[int], by_size:
         axis.minorticks_off()
     figures.save(figure, out / "errors.png")
 
-    title = "Trained on sharp pictures and some from a phone, used on a phone's"
+    title = ("Trained on sharp pictures and some from a phone, used on a phone's: mean and standard deviation over "
+             f"{knobs.seeds} seeds")
     figure, axes = figures.panels(1, len(by_mix), (3.6, 3.6), title)
     top = max(100 * (m["dev"].mean() + m["dev"].std(ddof=1)) for m in by_mix)
     for axis, fraction, measured in zip(axes[0], knobs.mixes, by_mix, strict=True):
