@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 
 from experiments.shared.knobs import add_options, from_options
-from experiments.shared.run import claim, divergences, say, write_metrics
+from experiments.shared.run import divergences, results, say, write_metrics
 from jaxnn.checks import InputError
 from jaxnn.data import BadFile, MissingData, data_directory
 from jaxnn.training import Diverged
@@ -68,18 +68,17 @@ def run(argv: Sequence[str]) -> int:
     begin = time.perf_counter()
     try:
         knobs = from_options(experiment.Knobs, options)
-        out = claim(options.out, overwrite=options.overwrite)
-        if options.data_dir is not None:
-            data_directory(options.data_dir)  # a directory asked for must be there, even if it is not needed
-        metrics = experiment.run(knobs, out, options.data_dir)
+        with results(options.out, overwrite=options.overwrite) as out:
+            if options.data_dir is not None:
+                data_directory(options.data_dir)  # a directory asked for must be there, even if it is not needed
+            metrics = experiment.run(knobs, out, options.data_dir)
+            seconds, problems = time.perf_counter() - begin, list(divergences(metrics))
+            write_metrics(out, name, knobs, {**metrics, **({"diverged": problems} if problems else {})}, seconds)
     except EXPECTED as error:
         return refuse(str(error))
     except Diverged as error:
         return diverged(str(error))
-    seconds, problems = time.perf_counter() - begin, list(divergences(metrics))
-    if problems:
-        metrics = {**metrics, "diverged": problems}
-    say(f"{write_metrics(out, name, knobs, metrics, seconds)} and its pictures, {seconds:.1f} s")
+    say(f"{options.out / 'metrics.json'} and its pictures, {seconds:.1f} s")
     return diverged("; ".join(problems)) if problems else 0
 
 

@@ -1,9 +1,11 @@
 """What every run of an experiment shares: where it writes, what it records, how it reports progress."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +20,7 @@ import numpy as np
 from jaxnn.checks import InputError
 from jaxnn.training.log import number_to_json
 
-__all__ = ["claim", "device", "divergences", "percent", "prepare", "printed", "progress", "say", "series", "table",
+__all__ = ["device", "divergences", "percent", "prepare", "printed", "progress", "results", "say", "series", "table",
            "write_metrics"]
 
 MOST_COSTS = 200  # of one record: enough for a curve
@@ -42,28 +44,42 @@ def prepare(out: Path) -> Path:
     return out
 
 
-def claim(out: Path, *, overwrite: bool) -> Path:
-    """As `prepare`, for results that must not take the place of others.
+@contextlib.contextmanager
+def results(out: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A directory for the files of a run, which are moved to `out` when the run has ended: one that fails leaves there
+    what was there.
 
     Args:
-      overwrite: whether to remove the results of an earlier run, its metrics.json and its pictures.
+      overwrite: whether to replace the results of an earlier run, its metrics.json and its pictures.
     Raises:
       InputError: `out` holds the results of an earlier run, and overwrite is False; or as `prepare`.
     """
-    path = prepare(out) / "metrics.json"
-    if not os.path.lexists(path):
-        return out
+    earlier = _earlier(prepare(out), overwrite=overwrite)
+    unfinished = Path(tempfile.mkdtemp(prefix=".unfinished_", dir=out))
     try:
-        earlier = json.loads(path.read_bytes())
-        name, pictures = f"those of {earlier['experiment']}, seed {earlier['seed']}", list(earlier.get("pictures", []))
+        yield unfinished
+        for path in earlier:
+            path.unlink(missing_ok=True)
+        for path in sorted(unfinished.iterdir()):
+            os.replace(path, out / path.name)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _earlier(out: Path, *, overwrite: bool) -> list[Path]:
+    """The files of the run whose results `out` holds."""
+    path = out / "metrics.json"
+    if not os.path.lexists(path):
+        return []
+    try:
+        record = json.loads(path.read_bytes())
+        name, pictures = f"those of {record['experiment']}, seed {record['seed']}", list(record.get("pictures", []))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         name, pictures = "a metrics.json that is none of an experiment", []
     if not overwrite:
         raise InputError("--out", f"expects a directory without results; got {out} with {name}; name another place, or "
                          "pass --overwrite to replace them")
-    for file in (path, *(out / Path(str(picture)).name for picture in pictures)):
-        file.unlink(missing_ok=True)
-    return out
+    return [path, *(out / Path(str(picture)).name for picture in pictures)]
 
 
 def printed(n: int, most: int = 10) -> list[int]:

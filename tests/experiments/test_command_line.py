@@ -150,8 +150,12 @@ def test_a_second_run_does_not_take_the_place_of_the_first(capsys, tmp_path):
     (tmp_path / "weights.png").write_bytes(b"old")
     assert main(["run", *QUICK, "--out", str(tmp_path), "--overwrite"]) == 0
     record = json.loads((tmp_path / "metrics.json").read_text())
-    assert record["seed"] == 1 and record["pictures"] == ["cost.png", "notes.png", "weights.png"]
+    assert record["seed"] == 1 and record["pictures"] == ["cost.png", "weights.png"]
     assert (tmp_path / "notes.png").read_bytes() == b"mine" and (tmp_path / "weights.png").stat().st_size > 5000
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    refusal(capsys, "run", "logistic-regression", "--data", "cat", "--data-dir", str(tmp_path), "--overwrite", "--out",
+            str(tmp_path))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before, "a run that fails replaces nothing"
 
 
 @pytest.mark.parametrize("text", ["", "x", "[]", "{}", "[" * 100_000, '{"experiment": 1}'])
