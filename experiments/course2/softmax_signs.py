@@ -117,6 +117,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     step = make_step(model, loss, optimizer)
     died = deaths(knobs, model, optimizer, step, examples)
     train_state = start(model, optimizer, examples.train_x.shape[1:], jax.random.key(knobs.seed))
+    begun = float(np.mean(jax.vmap(loss)(logits(model, train_state, examples.train_x), examples.train_y)))
     costs, accuracies = [], {}
     for epoch in progress(range(knobs.epochs), "epoch"):
         batch_costs = []
@@ -137,7 +138,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     return {"train_accuracy": train_accuracy, "test_accuracy": test_accuracy,
             "test_accuracy_of_new_pictures": float(np.mean(right[new])), "repeated": int(np.sum(~new)),
             "data": examples.name,
-            "costs": series(costs, "epoch"), "dead": died}
+            "costs": series(costs, "epoch", start=begun), "dead": died}
 
 
 def repeated(examples: Examples) -> np.ndarray:

@@ -24,12 +24,12 @@ from experiments.faults.runs import begin
 from jaxnn.training import checkpoint, fit
 from jaxnn.training.lock import Lock
 
-__all__ = ["AT", "EVERY", "KIND", "STEPS", "Closed", "Surroundings", "Terminal", "between", "configured", "damaged",
-           "failing_call", "full_disk", "held", "holding", "in_a_directory", "in_a_thread", "in_place",
-           "left_by_a_killed_run", "limited", "measured", "metrics_of", "named", "nan_batch", "one_after_another",
-           "raising", "released", "remove", "replaced_by_another_run", "restored", "run", "saved_alone",
-           "second_run", "shown_on", "signalled", "taken_away", "tensorboard", "terminated", "to_another_directory",
-           "warnings_are_errors", "watched"]
+__all__ = ["AT", "EVERY", "KIND", "STEPS", "Closed", "Surroundings", "Terminal", "at_a_terminal", "between",
+           "configured", "damaged", "failing_call", "full_disk", "held", "holding", "in_a_directory", "in_a_thread",
+           "in_place", "left_by_a_killed_run", "limited", "measured", "metrics_of", "named", "nan_batch",
+           "one_after_another", "raising", "released", "remove", "replaced_by_another_run", "restored", "run",
+           "saved_alone", "second_run", "shown_on", "signalled", "taken_away", "tensorboard", "terminated",
+           "to_another_directory", "warnings_are_errors", "watched"]
 
 KIND, STEPS, EVERY, AT = "dense, dropout, Adam", 6, 2, 3  # AT: the step before which something happens
 
@@ -56,6 +56,16 @@ def one_after_another(*acts: Callable[[Path], Any]) -> Callable[[Path], None]:
             part(directory)
 
     return act
+
+
+@contextlib.contextmanager
+def at_a_terminal() -> Iterator[None]:
+    """Ctrl-C interrupts, which what a shell starts in the background ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def nothing(directory: Path) -> Any:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.faults.disturbances import AT, EVERY, STEPS, Surroundings, run
+from experiments.faults.disturbances import AT, EVERY, STEPS, Surroundings, at_a_terminal, run
 from experiments.faults.outcomes import Tally, equal
 from experiments.faults.surroundings import ALL
 from experiments.shared.run import progress, say, table
@@ -92,6 +92,7 @@ def _attempt(place: Surroundings, directory: Path, reference: Reference, *, is_f
                                "progress": False, "steps": STEPS}
     done = list[bool]()
     with contextlib.ExitStack() as around:
+        around.enter_context(at_a_terminal())
         around.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         if is_first:

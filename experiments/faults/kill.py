@@ -25,6 +25,9 @@ __all__ = ["Killed", "kill", "started", "tally"]
 
 SAVE_EVERY = 2
 ROOT = Path(__file__).parents[2]
+# As at a terminal: what a shell starts in the background ignores Ctrl-C.
+BEGIN = ("import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+         "runpy.run_module('experiments.faults.runs', run_name='__main__', alter_sys=True)")
 
 
 class Killed(NamedTuple):
@@ -80,7 +83,7 @@ def _kind(name: str, n: int, folder: Path, seed: int, steps: int) -> list[Killed
 
 def started(name: str, directory: Path, steps: int, keep: int) -> Any:
     """The process of a run, which has begun."""
-    command = [sys.executable, "-m", "experiments.faults.runs", name, str(directory), "--steps", str(steps),
+    command = [sys.executable, "-c", BEGIN, name, str(directory), "--steps", str(steps),
                "--save-every", str(1 if keep == steps else SAVE_EVERY), "--keep", str(keep)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                             env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(_cache(directory)),

@@ -89,33 +89,39 @@ def printed(n: int, most: int = 10) -> list[int]:
     return sorted({*range(0, n, every), n - 1})
 
 
-def series(costs: Any, step: str = "iteration", at: Any = None) -> dict[str, list[Any]]:
+def series(costs: Any, step: str = "iteration", at: Any = None, *, start: float | None = None) -> dict[str, Any]:
     """Costs over a training as a record: {step: numbers, "cost": nats}, at most about 200 of them, evenly spaced, with
-    the first and the last. at: the number of each cost; None counts from 0."""
+    the first and the last.
+
+    Args:
+      at: the number of each cost; None counts from 0.
+      start: the cost before the first step, where the first of the costs is a mean over several steps.
+    """
     costs = np.asarray(costs, float)
     numbers = np.arange(len(costs)) if at is None else np.asarray(at)
     kept = printed(len(costs), MOST_COSTS) if len(costs) else []
-    return {step: numbers[kept].tolist(), "cost": costs[kept].tolist()}
+    return {step: numbers[kept].tolist(), "cost": costs[kept].tolist(), **({} if start is None else {"start": start})}
 
 
 def divergences(measures: Any, name: str = "") -> Iterator[str]:
     """A sentence for each training whose costs are among the measures, as `series`, and that diverged: a cost is not
-    finite, or the last tenth is more than twice the first cost."""
+    finite, or the last tenth is more than twice the cost at the start."""
     if not isinstance(measures, dict):
         return
     costs = measures.get("cost")
-    if not (isinstance(costs, list) and len(measures) == 2):
+    steps = [key for key in measures if key not in ("cost", "start")]
+    if not (isinstance(costs, list) and len(steps) == 1):
         for key, part in measures.items():
             yield from divergences(part, f"{name} {key}".strip() if key != "costs" else name)
         return
-    step = next(key for key in measures if key != "cost")
-    values = np.array(costs, float)
+    (step,), values = steps, np.array(costs, float)
+    start: Any = measures.get("start", costs[0] if costs else None)
     bad = np.flatnonzero(~np.isfinite(values))
     whose = f"the cost of '{name}'" if name else "the cost"
     if len(bad):
         yield f"{whose} is {values[bad[0]]:g} at {step} {measures[step][bad[0]]}"
-    elif len(values) > 1 and values[-max(1, len(values) // 10):].mean() > 2 * abs(values[0]):
-        yield f"{whose} is {values[0]:.4g} nats at first and {values[-1]:.4g} at last"
+    elif len(values) and values[-max(1, len(values) // 10):].mean() > 2 * abs(start):
+        yield f"{whose} is {start:.4g} nats at first and {values[-1]:.4g} at last"
 
 
 def write_metrics(out: Path, experiment: str, knobs: Any, metrics: dict[str, Any], seconds: float) -> Path:

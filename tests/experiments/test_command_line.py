@@ -189,6 +189,8 @@ def test_costs_are_recorded_densely_enough_to_draw():
 def test_what_diverged_is_told_from_what_did_not():
     fine = {"a": 1, "costs": {"one": series([0.7, 0.9, 0.1]), "two": series([0.7] * 30)}, "sweep": [1]}
     assert list(divergences(fine)) == []
+    assert list(divergences({"cost": {"epoch": [0], "cost": [9e6], "start": 0.7}})) == [
+        "the cost of 'cost' is 0.7 nats at first and 9e+06 at last"]
     bad = {"costs": {"one": series([0.7, np.nan, 0.1]), "two": series([0.7, 0.1, 1e9])}, "fixed": {
         "Adam": {"costs": series([1.0, np.inf], "epoch")}}}
     assert list(divergences(bad)) == ["the cost of 'one' is nan at iteration 1",

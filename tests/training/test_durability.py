@@ -229,6 +229,17 @@ def test_a_full_disk_at_divergence_and_where_batches_raise(tmp_path, monkeypatch
     assert int(e.value.train_state.step) == 3
 
 
+def test_a_signal_that_the_process_ignores_stays_ignored(tmp_path, after_six):
+    """As Ctrl-C is in what a shell runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        state, _ = train(batches=at_step(3, lambda: os.kill(os.getpid(), signal.SIGINT)), directory=tmp_path)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    chex.assert_trees_all_equal(state, after_six)
+
+
 def test_a_signal_while_the_end_is_saved(tmp_path, monkeypatch):
     real = checkpoint.save
     for at, number in ((1, signal.SIGTERM), (2, signal.SIGINT)):
