@@ -178,6 +178,27 @@ def test_an_array_at_two_places_of_a_train_state_made_by_hand():
     np.testing.assert_array_equal(shared, 1)
 
 
+def test_arrays_of_the_caller_are_not_taken_over():
+    """Of initializers, of a layer's own init, as a layer's state, and the key."""
+    saved, key = jnp.ones(3), jax.random.key(1)
+
+    class Remembers:
+        def init(self, key, shape):
+            return {"a": saved, "b": saved}, {"mean": saved}
+
+        def __call__(self, params, state, x, key, *, train):
+            return x * params["a"] + params["b"], state
+
+    shared = Sequential(Dense(3, bias_init=lambda *_: saved), Dense(3, bias_init=lambda *_: saved))
+    for layer in (shared, Remembers()):
+        state = start(layer, optax.sgd(0.1), (3,), key)
+        step = make_step(layer, ops.softmax_cross_entropy, optax.sgd(0.1))
+        for _ in range(2):
+            state, info = step(state, jnp.ones((4, 3)), jnp.arange(4) % 3)
+        assert info.applied and not saved.is_deleted() and not key.is_deleted()
+        np.testing.assert_array_equal(saved, 1)
+
+
 def test_evaluate_in_pieces():
     state = begin()
     whole = evaluate(NET, state.params, state.state, X)
