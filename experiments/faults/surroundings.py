@@ -11,42 +11,44 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.faults.disturbances import (
+from experiments.faults.callers import (
     Closed,
-    Surroundings,
     Terminal,
     between,
     configured,
     damaged,
-    failing_call,
-    full_disk,
     held,
-    holding,
     in_a_directory,
     in_a_thread,
-    in_place,
     left_by_a_killed_run,
-    limited,
     measured,
     metrics_of,
-    named,
     nan_batch,
-    one_after_another,
-    raising,
     released,
-    remove,
     replaced_by_another_run,
-    restored,
     saved_alone,
     second_run,
     shown_on,
-    signalled,
-    taken_away,
     tensorboard,
     terminated,
     to_another_directory,
     warnings_are_errors,
     watched,
+)
+from experiments.faults.disturbances import (
+    Surroundings,
+    failing_call,
+    full_disk,
+    holding,
+    in_place,
+    limited,
+    named,
+    one_after_another,
+    raising,
+    remove,
+    restored,
+    signalled,
+    taken_away,
 )
 
 __all__ = ["ALL"]
