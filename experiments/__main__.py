@@ -1,10 +1,10 @@
 """The command line of the experiments.
 
     python -m experiments list
-    python -m experiments run NAME [--out DIR] [--data-dir DIR] [knobs ...]
+    python -m experiments run NAME [--out DIR] [--overwrite] [--data-dir DIR] [knobs ...]
     python -m experiments compare [NAME] [--size SIZE] [--batch N] [--under ...] [--dtypes ...] [--cost]
     python -m experiments compare --mutants [--ops A,B] [--sizes A,B] [--checkers A,B] [--jobs N] [--anew] [--out DIR]
-    python -m experiments faults kill|corrupt|failing [-n N]
+    python -m experiments faults all|kill|corrupt|edits|failing|hostile|signals [-n N]
     python -m experiments scale curves|collectives|measure|predict
     python -m experiments bench [NAME ...] [--op NAME | --all-ops] [--size SIZE] [--batch N] [--rounds N] [--out DIR]
 """
@@ -19,9 +19,10 @@ from pathlib import Path
 from types import ModuleType
 
 from experiments.shared.knobs import add_options, from_options
-from experiments.shared.run import prepare, say, write_metrics
+from experiments.shared.run import divergences, results, say, write_metrics
 from jaxnn.checks import InputError
 from jaxnn.data import BadFile, MissingData, data_directory
+from jaxnn.training import Diverged
 
 # Each module has a docstring that opens with its question, `Knobs`, and `run(knobs, out, data_dir)`,
 # which puts pictures into out and returns the measures.
@@ -67,15 +68,18 @@ def run(argv: Sequence[str]) -> int:
     begin = time.perf_counter()
     try:
         knobs = from_options(experiment.Knobs, options)
-        out = prepare(options.out)
-        if options.data_dir is not None:
-            data_directory(options.data_dir)  # a directory asked for must be there, even if it is not needed
-        metrics = experiment.run(knobs, out, options.data_dir)
+        with results(options.out, overwrite=options.overwrite) as out:
+            if options.data_dir is not None:
+                data_directory(options.data_dir)  # a directory asked for must be there, even if it is not needed
+            metrics = experiment.run(knobs, out, options.data_dir)
+            seconds, problems = time.perf_counter() - begin, list(divergences(metrics))
+            write_metrics(out, name, knobs, {**metrics, **({"diverged": problems} if problems else {})}, seconds)
     except EXPECTED as error:
         return refuse(str(error))
-    seconds = time.perf_counter() - begin
-    say(f"{write_metrics(out, name, knobs, metrics, seconds)} and its pictures, {seconds:.1f} s")
-    return 0
+    except Diverged as error:
+        return diverged(str(error))
+    say(f"{options.out / 'metrics.json'} and its pictures, {seconds:.1f} s")
+    return diverged("; ".join(problems)) if problems else 0
 
 
 # What each command does, and its function: imported when the command is given, for not all need all.
@@ -84,7 +88,7 @@ COMMANDS = {
     "run": ("one experiment; `run NAME --help` shows its knobs", "experiments.__main__:run"),
     "compare": ("ops beside their references; --mutants counts what gradient checkers miss",
                 "experiments.compare.command:compare"),
-    "faults": ("runs killed with -9, checkpoints damaged, writes that fail", "experiments.faults.command:faults"),
+    "faults": ("runs killed and signalled, checkpoints damaged, writes that fail", "experiments.faults.command:faults"),
     "scale": ("training on many devices: the same costs, what is sent, what to expect",
               "experiments.scale.command:scale"),
     "bench": ("times and memory beside autodiff's, as ratios", "experiments.bench.command:bench"),
@@ -100,10 +104,17 @@ def options_of(name: str, experiment: ModuleType) -> argparse.ArgumentParser:
                                      allow_abbrev=False)
     parser.add_argument("--out", type=Path, default=Path("runs", name), metavar="DIR",
                         help=f"where metrics.json and the pictures go (default: runs/{name})")
+    parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run in that place")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the course's files lie "
                         "(default: the environment variable JAXNN_DATA, else a per-user cache)")
     add_options(parser, experiment.Knobs)
     return parser
+
+
+def diverged(problem: str) -> int:
+    """The exit status of a training that diverged, after a sentence about it."""
+    print(f"diverged: {problem}; a smaller learning rate may do", file=sys.stderr)
+    return 1
 
 
 def refuse(message: str) -> int:

@@ -96,7 +96,8 @@ def as_numpy(who: str, name: str, x: Any) -> np.ndarray:
 
 def as_path(who: str, name: str, path: Any) -> Path:
     """A path, of text or of an object that stands for one."""
-    expect(isinstance(path, str | os.PathLike) and str(path) != "", who, f"{name}, text or a path", repr(path))
+    is_path = isinstance(path, str | os.PathLike) and str(path) != "" and "\0" not in str(path)
+    expect(is_path, who, f"{name}, text or a path", repr(path))
     return Path(path)
 
 

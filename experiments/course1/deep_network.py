@@ -27,7 +27,7 @@ from experiments.shared import figures
 from experiments.shared.cat_or_cancer import CHOICES, WHY, Examples, load
 from experiments.shared.knobs import Configuration, knob
 from experiments.shared.mlp import initial, mlp
-from experiments.shared.run import percent, say, table
+from experiments.shared.run import percent, printed, say, series, table
 from jaxnn import binary_cross_entropy, compare_gradients, network
 from jaxnn.metrics import accuracy
 
@@ -98,7 +98,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     return {"train_accuracy": deep.train_accuracy, "test_accuracy": deep.test_accuracy,
             "two_layer_train_accuracy": two.train_accuracy, "two_layer_test_accuracy": two.test_accuracy,
             "data": examples.name, "gradients_equal": report.ok, "gradient_error": report.worst.error,
-            "costs": {name: [float(c) for _, c in printed(r.costs)] for name, r in results.items()}}
+            "costs": {name: series(r.costs) for name, r in results.items()}}
 
 
 def dimensions(params: Any, n_examples: int) -> str:
@@ -121,7 +121,7 @@ def train(knobs: Knobs, params: Any, examples: Examples) -> Result:
     params, costs = gradient_descent(params, examples.train_x, examples.train_y, knobs.learning_rate,
                                      iterations=knobs.iterations)
     costs = np.asarray(costs)
-    say(table(("iteration", "cost / nats"), [(i, f"{c:.6f}") for i, c in printed(costs)]))
+    say(table(("iteration", "cost / nats"), [(i, f"{costs[i]:.6f}") for i in printed(len(costs), 25)]))
 
     def predict(x: np.ndarray) -> np.ndarray:
         logits = model(params, x)[:, 0]
@@ -134,13 +134,8 @@ def train(knobs: Knobs, params: Any, examples: Examples) -> Result:
     return result
 
 
-def printed(costs: np.ndarray) -> list[tuple[int, float]]:
-    """Each hundredth cost and the last, as in the course."""
-    return [(i, costs[i]) for i in sorted({*range(0, len(costs), 100), len(costs) - 1})]
-
-
 def draw(knobs: Knobs, examples: Examples, results: dict[str, Result], out: Path) -> None:
-    title = f"Deep networks on {examples.name}, learning rate {knobs.learning_rate:g}"
+    title = f"Deep networks, data: {examples.name}, learning rate {knobs.learning_rate:g}"
     figure, ((axes,),) = figures.panels(1, 1, (7, 4.5), title)
     lines = {f"{name} network": (np.arange(len(r.costs)), r.costs) for name, r in results.items()}
     figures.curves(axes, lines, "iteration", "training cost / nats")

@@ -24,7 +24,7 @@ import optax
 
 from experiments.shared import figures
 from experiments.shared.knobs import Configuration, knob
-from experiments.shared.run import percent, say
+from experiments.shared.run import percent, say, series
 from jaxnn import Dense, Dropout, Flatten, Sequential, compare_gradients, network, over_examples, relu, summary
 from jaxnn import softmax_cross_entropy as loss
 from jaxnn.data import Batches, load_digits, split
@@ -95,22 +95,26 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
 
     # Training.
     def metrics(params: Any, state: Any) -> dict[str, Any]:
-        predictions = evaluate(model, params, state, x[parts.dev]).argmax(axis=-1)
-        return {"dev_error": 1 - accuracy(predictions, y[parts.dev])}
+        z = evaluate(model, params, state, x[parts.dev])
+        return {"dev_cost": jnp.mean(jax.vmap(loss)(z, jnp.asarray(y[parts.dev]))),
+                "dev_error": 1 - accuracy(np.asarray(z).argmax(axis=-1), y[parts.dev])}
 
     train_state, history = fit(train_state, step, batches, steps=steps, every=batches.steps(knobs.epochs / 30),
                                metrics=metrics)
-    epochs = [batches.epoch(record["step"]) for record in history.records]
-    costs, dev_errors = history.column("cost"), history.column("dev_error")
+    curves = {name: ([batches.epoch(step) for step in steps], values) for name, (steps, values) in (
+        (name, history.curve(name)) for name in ("cost", "dev_cost", "dev_error"))}
 
     # Metrics and pictures.
     predictions = predict(model, train_state, x)
     measures = {f"{name}_accuracy": accuracy(predictions[part], y[part])
                 for name, part in parts._asdict().items()}
     say("   ".join(f"{name.replace('_', ' ')} {percent(value)}" for name, value in measures.items()))
-    draw(out, epochs, costs, dev_errors, x[parts.test], y[parts.test], logits(model, train_state, x[parts.test]))
-    return {**measures, "parameters": summary(model, x.shape[1:]).parameters, "costs": costs[1:].tolist(),
-            "dev_errors": dev_errors.tolist(), "gradients_equal": report.ok, "gradient_error": report.worst.error}
+    draw(out, curves, x[parts.test], y[parts.test], logits(model, train_state, x[parts.test]))
+    return {**measures, "parameters": summary(model, x.shape[1:]).parameters,
+            "dev_errors": curves["dev_error"][1].tolist(),
+            "costs": {part: series(curves[name][1], "epoch", curves[name][0])
+                      for part, name in (("train", "cost"), ("dev", "dev_cost"))},
+            "gradients_equal": report.ok, "gradient_error": report.worst.error}
 
 
 def compare(model: Sequential, params: Any, state: Any, x: Any, labels: Any) -> Any:
@@ -134,11 +138,13 @@ def predict(model: Sequential, train_state: Any, x: Any) -> np.ndarray:
     return logits(model, train_state, x).argmax(axis=-1)
 
 
-def draw(out: Path, epochs: Any, costs: Any, dev_errors: Any, x: Any, labels: Any, z: np.ndarray) -> None:
+def draw(out: Path, curves: dict[str, Any], x: Any, labels: Any, z: np.ndarray) -> None:
     """The learning curve; of the test images the confusion matrix and those with the largest loss."""
     figure, axes = figures.panels(1, 2, (5, 3.8), "Digits: learning curve")
-    figures.curves(axes[0, 0], {"train": (epochs[1:], costs[1:])}, "epoch", "training cost / nats", log=True)
-    figures.curves(axes[0, 1], {"dev": (epochs[1:], 100 * dev_errors[1:])}, "epoch", "dev error / %")
+    figures.curves(axes[0, 0], {"train, distorted, with dropout": curves["cost"], "dev": curves["dev_cost"]}, "epoch",
+                   "cost / nats", log=True)
+    epochs, errors = curves["dev_error"]
+    figures.curves(axes[0, 1], {"dev": (epochs, 100 * errors)}, "epoch", "dev error / %")
     figures.save(figure, out / "learning_curve.png")
 
     predictions = z.argmax(axis=-1)

@@ -26,7 +26,7 @@ import numpy as np
 from experiments.shared import figures
 from experiments.shared.cat_or_cancer import CHOICES, WHY, Examples, load
 from experiments.shared.knobs import Configuration, knob
-from experiments.shared.run import percent, say, table
+from experiments.shared.run import percent, printed, say, series, table
 from jaxnn import binary_cross_entropy, dense
 from jaxnn.metrics import accuracy
 
@@ -67,7 +67,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     examples = load(knobs.data, data_dir, knobs.seed)
     with jax.enable_x64(True):  # the course's precision, so that its figures come out to the last digit
         params, costs = train(examples, knobs.learning_rate, knobs.iterations)
-        say(table(("iteration", "cost / nats"), [(i, f"{c:.6f}") for i, c in every_hundredth(costs)]))
+        say(table(("iteration", "cost / nats"), [(i, f"{costs[i]:.6f}") for i in printed(len(costs), 20)]))
         swept = [train(examples, rate, knobs.sweep_iterations) for rate in knobs.sweep]
 
     rates = [(knobs.learning_rate, params, costs)]
@@ -80,8 +80,8 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
               [(f"{m['learning_rate']:g}", m["iterations"], percent(m["train_accuracy"]),
                 percent(m["test_accuracy"])) for m in measures]))
     draw(examples, params, rates, out)
-    return {**measures[0], "data": examples.name, "costs": [float(c) for _, c in every_hundredth(costs)],
-            "sweep": measures[1:]}
+    return {**measures[0], "data": examples.name, "costs": series(costs),
+            "sweep": measures[1:], "sweep_costs": {f"learning rate {rate:g}": series(c) for rate, _, c in rates[1:]}}
 
 
 def train(examples: Examples, learning_rate: float, iterations: int) -> tuple[Any, np.ndarray]:
@@ -91,12 +91,8 @@ def train(examples: Examples, learning_rate: float, iterations: int) -> tuple[An
     return params, np.asarray(costs)
 
 
-def every_hundredth(costs: np.ndarray) -> list[tuple[int, float]]:
-    return [(i, costs[i]) for i in range(0, len(costs), 100)]
-
-
 def draw(examples: Examples, params: Any, rates: list, out: Path) -> None:
-    figure, ((axes,),) = figures.panels(1, 1, (7, 4.5), f"Logistic regression on {examples.name}")
+    figure, ((axes,),) = figures.panels(1, 1, (7, 4.5), f"Logistic regression, data: {examples.name}")
     lines = {rate: costs for rate, _, costs in sorted(rates, key=lambda r: -r[0])}  # the wildest below
     figures.curves(axes, {f"learning rate {rate:g}": (np.arange(len(costs)), costs)
                           for rate, costs in lines.items()}, "iteration", "training cost / nats")

@@ -28,7 +28,7 @@ import numpy as np
 from experiments.shared import figures
 from experiments.shared.knobs import Configuration, knob
 from experiments.shared.mlp import cost, gradient_descent, initial, logits
-from experiments.shared.run import percent, progress, say, table
+from experiments.shared.run import percent, printed, progress, say, series, table
 from jaxnn import relu, sigmoid, tanh
 from jaxnn.data import blobs, gaussian_quantiles, noisy_circles, noisy_moons, planar_flower
 from jaxnn.metrics import accuracy
@@ -105,9 +105,8 @@ def safe_rate(x: np.ndarray) -> float:
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     flower = Points("flower", knobs.seed)
     main = Trained(knobs, flower, knobs.activation, knobs.hidden, knobs.iterations)
-    costs = [float(c) for c in main.costs[::1000]]
     say(f"flower, {knobs.hidden} hidden units, {knobs.activation}")
-    say(table(("iteration", "cost / nats"), [(1000 * i, f"{cost:.6f}") for i, cost in enumerate(costs)]))
+    say(table(("iteration", "cost / nats"), [(i, f"{main.costs[i]:.6f}") for i in printed(len(main.costs))]))
     say(f"train accuracy {percent(main.train_accuracy)}   test accuracy {percent(main.test_accuracy)}")
 
     sets = {name: flower if name == "flower" else Points(name, knobs.seed) for name in knobs.sets}
@@ -122,7 +121,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
                   [(a, *(f"{100 * swept[name, a, n].train_accuracy:.2f}" for n in knobs.sweep))
                    for a in ACTIVATIONS]))
     draw(knobs, out, main, sets, logistic, swept)
-    return {**measures(main), "costs": costs,
+    return {**measures(main), "costs": series(main.costs),
             "logistic_regression": {name: measures(trained) for name, trained in logistic.items()},
             "sweep": [{"set": name, "activation": activation, "hidden": n, **measures(trained)}
                       for (name, activation, n), trained in swept.items()]}

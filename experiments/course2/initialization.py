@@ -30,7 +30,7 @@ import numpy as np
 from experiments.shared import figures
 from experiments.shared.knobs import Configuration, knob
 from experiments.shared.mlp import Points, Trained, descend, initial, report
-from experiments.shared.run import say, table
+from experiments.shared.run import say, series, table
 from jaxnn.data import noisy_circles
 
 STARTS = ("zeros", "constant", "large", "He")
@@ -83,7 +83,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
               [(name, *(f"{value:.3g}" for value in s.values())) for name, s in spreads.items()]))
     draw(knobs, out, points, starts, results)
     return {**results["He"].measures(),
-            "costs": {name: [float(c) for c in r.costs[::1000]] for name, r in results.items()},
+            "costs": {name: series(r.costs) for name, r in results.items()},
             "starts": {name: r.measures() for name, r in results.items()}, "differences": spreads}
 
 

@@ -30,7 +30,7 @@ import numpy as np
 from experiments.shared import figures
 from experiments.shared.knobs import Configuration, knob
 from experiments.shared.mlp import Points, Trained, cost, descend, initial, report, trained
-from experiments.shared.run import say, table
+from experiments.shared.run import say, series, table
 from jaxnn import binary_cross_entropy, dense, dropout, relu
 from jaxnn.data import MissingData, noisy_moons
 from jaxnn.data.football import load_football
@@ -166,7 +166,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     draw(knobs, out, data, field, results)
     return {"data": data, **{f"{name.replace('-', '_').lower()}_{measure}": value
                              for name, r in results.items() for measure, value in r.measures().items()},
-            "costs": {name: [float(c) for c in r.costs[::1000]] for name, r in results.items()},
+            "costs": {name: series(r.costs) for name, r in results.items()},
             "weight_norms": norms}
 
 
@@ -196,5 +196,5 @@ def draw(knobs: Knobs, out: Path, data: str, field: Points, results: dict[str, T
              xticklabels=range(1, len(layers) + 1))
     right.set(xlabel="|w|", ylabel="fraction of weights smaller", xscale="log")
     right.grid(alpha=0.3, which="both")
-    left.legend()
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=len(results))
     figures.save(figure, out / "weights.png")

@@ -31,7 +31,7 @@ import optax
 
 from experiments.shared import figures
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
-from experiments.shared.run import percent, progress, say
+from experiments.shared.run import percent, progress, say, series
 from experiments.shared.trials import draw_batches, start_trials, train_trials
 from jaxnn import Dense, Sequential, relu, summary
 from jaxnn import softmax_cross_entropy as loss
@@ -117,6 +117,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     step = make_step(model, loss, optimizer)
     died = deaths(knobs, model, optimizer, step, examples)
     train_state = start(model, optimizer, examples.train_x.shape[1:], jax.random.key(knobs.seed))
+    begun = float(np.mean(jax.vmap(loss)(logits(model, train_state, examples.train_x), examples.train_y)))
     costs, accuracies = [], {}
     for epoch in progress(range(knobs.epochs), "epoch"):
         batch_costs = []
@@ -137,7 +138,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     return {"train_accuracy": train_accuracy, "test_accuracy": test_accuracy,
             "test_accuracy_of_new_pictures": float(np.mean(right[new])), "repeated": int(np.sum(~new)),
             "data": examples.name,
-            "costs": {epoch: costs[epoch] for epoch in accuracies}, "dead": died}
+            "costs": series(costs, "epoch", start=begun), "dead": died}
 
 
 def repeated(examples: Examples) -> np.ndarray:

@@ -1,33 +1,52 @@
 """python -m experiments faults: what training survives."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from experiments.faults.corrupt import corrupt
-from experiments.faults.failing import failing
-from experiments.faults.kill import kill
+from experiments.faults import corrupt, edits, failing, hostile, kill, signals
+from experiments.faults.outcomes import Tally, report
 from experiments.shared.run import device, say
 
 __all__ = ["faults"]
 
+# Of each campaign how many faults it tries by default, None where their number is fixed; and what it is of.
+CAMPAIGNS: dict[str, tuple[int | None, str]] = {
+    "kill": (200, "runs killed with -9 and started again"), "corrupt": (3000, "checkpoints whose bytes are damaged"),
+    "edits": (330, "checkpoints whose manifest is edited, and every hash made to fit"),
+    "failing": (None, "each call to the system that a save makes, failing in turn"),
+    "hostile": (None, "directories, disks, terminals and functions of the caller that misbehave"),
+    "signals": (48, "SIGTERM and Ctrl-C at random moments")}
+
 
 def faults(argv: Sequence[str]) -> int:
-    """faults: runs killed with -9, checkpoints damaged, writes that fail; the tables of what was lost."""
+    """faults: runs killed and signalled, checkpoints damaged, writes that fail; the tables of what was lost."""
     parser = argparse.ArgumentParser("python -m experiments faults", description=str(faults.__doc__).split(": ", 1)[1],
-                                     allow_abbrev=False)
-    parser.add_argument("which", choices=("kill", "corrupt", "failing"))
-    parser.add_argument("-n", type=int, metavar="N", help="kills (default: 200) or damages (default: 3000)")
+                                     allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     epilog="\n".join(f"  {name:9}{what}" + ("" if n is None else f" (default: {n})")
+                                                      for name, (n, what) in CAMPAIGNS.items()))
+    parser.add_argument("which", choices=("all", *CAMPAIGNS), help="one campaign, or all, one after another")
+    parser.add_argument("-n", type=int, metavar="N", help="how many faults, where that can be chosen")
     parser.add_argument("--seed", type=int, default=0, help="of what is random in it (default: 0)")
-    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="runs side by side in kill (default: 2)")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N",
+                        help="runs side by side in kill and signals (default: 2)")
     options = parser.parse_args(argv)
     if (options.n is not None and options.n < 1) or options.jobs < 1:
         parser.error("-n and --jobs expect positive numbers")
-    if options.which == "kill":
-        lost = sum(not k.is_equal for k in kill(options.n or 200, options.seed, options.jobs))
-    elif options.which == "corrupt":
-        outcomes = corrupt(options.n or 3000, options.seed)
-        lost = sum(n for (_, outcome), n in outcomes.items() if outcome == "loaded silently")
-    else:
-        lost = sum(n for (*_, is_whole), n in failing().items() if not is_whole)
+    tallies = []
+    for name in CAMPAIGNS if options.which == "all" else (options.which,):
+        say(f"{name}: {CAMPAIGNS[name][1]}\n")
+        tallies.append(RUN[name](options.n or CAMPAIGNS[name][0], options))
+        say()
+    report(tallies)
+    lost = sum(t.foreign + t.wrong for t in tallies)
     say(f"{lost} lost, on {device()}")
     return 1 if lost else 0
+
+
+RUN: dict[str, Callable[..., Tally]] = {
+    "kill": lambda n, options: kill.tally(kill.kill(n, options.seed, options.jobs)),
+    "corrupt": lambda n, options: corrupt.tally(corrupt.corrupt(n, options.seed)),
+    "edits": lambda n, options: edits.edits(n, options.seed),
+    "failing": lambda n, options: failing.tally(failing.failing()),
+    "hostile": lambda n, options: hostile.hostile(),
+    "signals": lambda n, options: signals.tally(signals.signals(n, options.seed, options.jobs))}

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments.faults.kill import _same
+from experiments.faults.outcomes import Tally, same
 from experiments.faults.runs import KINDS, begin
 from experiments.shared.run import progress, say, table
 from jaxnn.checks import InputError
 from jaxnn.training import checkpoint
 
-__all__ = ["DAMAGES", "corrupt"]
+__all__ = ["DAMAGES", "corrupt", "tally"]
 
 
 def flip(folder: Path, chance: random.Random) -> None:
@@ -74,6 +74,8 @@ DAMAGES: dict[str, Callable[[Path, random.Random], None]] = {
     "a bit flipped": flip, "a file truncated": truncate, "a file longer": lengthen, "a block zeroed": zero,
     "two files swapped": swap, "a file missing": remove, "the directory renamed": rename}
 
+VERDICTS = ("reported, the older loaded", "an error", "a foreign error", "loaded silently")
+
 
 def _file(folder: Path, chance: random.Random, fits: Callable[[bytes], Any] = bool) -> Path:
     return chance.choice([p for p in sorted(folder.iterdir()) if bool(fits(p.read_bytes()))])
@@ -94,11 +96,17 @@ def corrupt(n: int, seed: int) -> collections.Counter[tuple[str, str]]:
             DAMAGES[name](folder / "bad" / "step_00000002", chance)
             outcomes[name, _outcome(folder / "bad", older)] += 1
             shutil.rmtree(folder / "bad")
-    verdicts = ["reported, the older loaded", "an error", "loaded silently"]
-    rows = [(name, *(outcomes[name, v] for v in verdicts)) for name in DAMAGES]
-    total = [sum(outcomes[name, v] for name in DAMAGES) for v in verdicts]
-    say(table(("damage", *verdicts), [*rows, ("all", *total)]))
+    rows = [(name, *(outcomes[name, v] for v in VERDICTS)) for name in DAMAGES]
+    total = [sum(outcomes[name, v] for name in DAMAGES) for v in VERDICTS]
+    say(table(("damage", *VERDICTS), [*rows, ("all", *total)]))
     return outcomes
+
+
+def tally(outcomes: collections.Counter[tuple[str, str]]) -> Tally:
+    total = collections.Counter[str]()
+    for (_, outcome), n in outcomes.items():
+        total[outcome] += n
+    return Tally("bytes damaged", total[VERDICTS[0]], total[VERDICTS[1]], total[VERDICTS[2]], total[VERDICTS[3]])
 
 
 def _outcome(directory: Path, older: dict[str, Any]) -> str:
@@ -108,7 +116,9 @@ def _outcome(directory: Path, older: dict[str, Any]) -> str:
             found = checkpoint.load(directory)
         except (checkpoint.BadCheckpoint, InputError):
             return "an error"
-    is_older = bool(found.step == 1 and all(_same(leaf, older[path]) for path, leaf in found.tree.items()))
+        except Exception:  # of a stranger's, which tells nothing
+            return "a foreign error"
+    is_older = bool(found.step == 1 and all(same(leaf, older[path]) for path, leaf in found.tree.items()))
     return "reported, the older loaded" if is_older and reported else "loaded silently"
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from experiments.faults.kill import _same
+from experiments.faults.outcomes import Tally, same
 from experiments.faults.runs import KINDS, begin
 from experiments.shared.run import say, table
-from jaxnn.training import checkpoint
+from jaxnn.training import checkpoint, files
 
-__all__ = ["failing"]
+__all__ = ["failing", "tally"]
 
 CALLS = ("mkdir", "open", "write", "fsync", "rename", "close")
 FAULTS: dict[str, Any] = {"disk full": errno.ENOSPC, "input/output error": errno.EIO, "read-only": errno.EROFS,
@@ -47,7 +47,7 @@ def failing() -> collections.Counter[tuple[str, str, bool]]:
                     _, call = _attempt(good, trial, step, newer if step == 2 else state, at, number)
                     newest = checkpoint.load(trial)
                     is_whole = newest.step in whole and all(
-                        _same(leaf, whole[newest.step][path]) for path, leaf in newest.tree.items() if path != "step")
+                        same(leaf, whole[newest.step][path]) for path, leaf in newest.tree.items() if path != "step")
                     # And the next save goes through.
                     checkpoint.save(trial, 3, state)
                     outcomes[fault, call, is_whole and checkpoint.load(trial).step == 3] += 1
@@ -55,6 +55,11 @@ def failing() -> collections.Counter[tuple[str, str, bool]]:
                       for c in CALLS)) for fault in FAULTS]
     say(table(("a good checkpoint loads after", *CALLS), rows))
     return outcomes
+
+
+def tally(outcomes: collections.Counter[tuple[str, str, bool]]) -> Tally:
+    whole = sum(n for (*_, is_whole), n in outcomes.items() if is_whole)
+    return Tally("calls of a save that fail", whole, 0, 0, sum(outcomes.values()) - whole)
 
 
 def _attempt(good: Path, trial: Path, step: int, state: Any, at: int | None, number: int | None) -> tuple[int, str]:
@@ -81,9 +86,10 @@ def _attempt(good: Path, trial: Path, step: int, state: Any, at: int | None, num
     # A process that ends tidies nothing up.
     tidy = shutil.rmtree if number is not None else lambda *args, **kwargs: None
     system = mock.Mock(wraps=os, **{name: wrapped(name) for name in CALLS})
-    for name in ("O_WRONLY", "O_CREAT", "O_EXCL", "O_RDONLY"):
+    for name in ("PathLike", "O_WRONLY", "O_CREAT", "O_EXCL", "O_RDONLY"):
         setattr(system, name, getattr(os, name))
-    with mock.patch.object(checkpoint, "os", system), mock.patch.object(checkpoint.shutil, "rmtree", tidy):
+    with mock.patch.object(checkpoint, "os", system), mock.patch.object(files, "os", system), \
+            mock.patch.object(checkpoint.shutil, "rmtree", tidy):
         try:
             checkpoint.save(trial, step, state)
         except (OSError, Ended):

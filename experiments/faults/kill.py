@@ -16,16 +16,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from experiments.faults.outcomes import Tally, same
 from experiments.faults.runs import KINDS, STEPS
 from experiments.shared.run import say, table
 from jaxnn.training import checkpoint
 
-__all__ = ["Killed", "kill"]
+__all__ = ["Killed", "kill", "started", "tally"]
 
 SAVE_EVERY = 2
 ROOT = Path(__file__).parents[2]
+# As at a terminal: what a shell starts in the background ignores Ctrl-C.
+BEGIN = ("import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+         "runpy.run_module('experiments.faults.runs', run_name='__main__', alter_sys=True)")
 
 
 class Killed(NamedTuple):
@@ -54,15 +56,20 @@ def kill(n: int, seed: int, jobs: int = 2, steps: int = STEPS, kinds: tuple[str,
     return killed
 
 
+def tally(killed: list[Killed]) -> Tally:
+    whole = sum(k.is_equal for k in killed)
+    return Tally("runs killed with -9", whole, 0, 0, len(killed) - whole)
+
+
 def _kind(name: str, n: int, folder: Path, seed: int, steps: int) -> list[Killed]:
     chance, whole, killed = random.Random(seed), folder / "whole", list[Killed]()
-    _end(_run(name, whole, steps, keep=steps))
+    _end(started(name, whole, steps, keep=steps))
     run = 0
     while len(killed) < n:
         directory = folder / f"run_{run}"
         ended = had_one = False
         while len(killed) < n and not ended:
-            process = _run(name, directory, steps, keep=3)
+            process = started(name, directory, steps, keep=3)
             ended = not _interrupt(process, directory, chance)
             in_save = any(directory.glob("**/.writing_*"))
             if not ended:
@@ -74,8 +81,9 @@ def _kind(name: str, n: int, folder: Path, seed: int, steps: int) -> list[Killed
     return killed
 
 
-def _run(name: str, directory: Path, steps: int, keep: int) -> Any:
-    command = [sys.executable, "-m", "experiments.faults.runs", name, str(directory), "--steps", str(steps),
+def started(name: str, directory: Path, steps: int, keep: int) -> Any:
+    """The process of a run, which has begun."""
+    command = [sys.executable, "-c", BEGIN, name, str(directory), "--steps", str(steps),
                "--save-every", str(1 if keep == steps else SAVE_EVERY), "--keep", str(keep)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                             env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(_cache(directory)),
@@ -122,15 +130,4 @@ def _compare(directory: Path, whole: Path) -> tuple[int | None, bool]:
     newest = checkpoint.load(directory)
     expected = checkpoint.load(whole, step=newest.step)
     return newest.step, newest.tree.keys() == expected.tree.keys() and all(
-        _same(leaf, expected.tree[path]) for path, leaf in newest.tree.items())
-
-
-def _same(a: Any, b: Any) -> bool:
-    a, b = (np.asarray(x if isinstance(x, np.ndarray | int | float) else _key_data(x)) for x in (a, b))
-    return bool(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes())
-
-
-def _key_data(key: Any) -> Any:
-    import jax
-
-    return jax.random.key_data(key)
+        same(leaf, expected.tree[path]) for path, leaf in newest.tree.items())

@@ -1,22 +1,29 @@
 """What every run of an experiment shares: where it writes, what it records, how it reports progress."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxnn.checks import InputError
+from jaxnn.training.log import number_to_json
 
-__all__ = ["device", "percent", "prepare", "progress", "say", "table", "write_metrics"]
+__all__ = ["device", "divergences", "percent", "prepare", "printed", "progress", "results", "say", "series", "table",
+           "write_metrics"]
+
+MOST_COSTS = 200  # of one record: enough for a curve
 
 
 def prepare(out: Path) -> Path:
@@ -37,10 +44,90 @@ def prepare(out: Path) -> Path:
     return out
 
 
+@contextlib.contextmanager
+def results(out: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A directory for the files of a run, which are moved to `out` when the run has ended: one that fails leaves there
+    what was there.
+
+    Args:
+      overwrite: whether to replace the results of an earlier run, its metrics.json and its pictures.
+    Raises:
+      InputError: `out` holds the results of an earlier run, and overwrite is False; or as `prepare`.
+    """
+    earlier = _earlier(prepare(out), overwrite=overwrite)
+    unfinished = Path(tempfile.mkdtemp(prefix=".unfinished_", dir=out))
+    try:
+        yield unfinished
+        for path in earlier:
+            path.unlink(missing_ok=True)
+        for path in sorted(unfinished.iterdir()):
+            os.replace(path, out / path.name)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _earlier(out: Path, *, overwrite: bool) -> list[Path]:
+    """The files of the run whose results `out` holds."""
+    path = out / "metrics.json"
+    if not os.path.lexists(path):
+        return []
+    try:
+        record = json.loads(path.read_bytes())
+        name, pictures = f"those of {record['experiment']}, seed {record['seed']}", list(record.get("pictures", []))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        name, pictures = "a metrics.json that is none of an experiment", []
+    if not overwrite:
+        raise InputError("--out", f"expects a directory without results; got {out} with {name}; name another place, or "
+                         "pass --overwrite to replace them")
+    return [path, *(out / Path(str(picture)).name for picture in pictures)]
+
+
+def printed(n: int, most: int = 10) -> list[int]:
+    """Of n iterations those that a table or a curve shows: the first, each 1st, 2nd, 5th, 10th ... and the last, so
+    that about `most` are left, and among them the round numbers at which a course prints its costs."""
+    every = next(m * 10**k for k in range(20) for m in (1, 2, 5) if n <= m * 10**k * most)
+    return sorted({*range(0, n, every), n - 1})
+
+
+def series(costs: Any, step: str = "iteration", at: Any = None, *, start: float | None = None) -> dict[str, Any]:
+    """Costs over a training as a record: {step: numbers, "cost": nats}, at most about 200 of them, evenly spaced, with
+    the first and the last.
+
+    Args:
+      at: the number of each cost; None counts from 0.
+      start: the cost before the first step, where the first of the costs is a mean over several steps.
+    """
+    costs = np.asarray(costs, float)
+    numbers = np.arange(len(costs)) if at is None else np.asarray(at)
+    kept = printed(len(costs), MOST_COSTS) if len(costs) else []
+    return {step: numbers[kept].tolist(), "cost": costs[kept].tolist(), **({} if start is None else {"start": start})}
+
+
+def divergences(measures: Any, name: str = "") -> Iterator[str]:
+    """A sentence for each training whose costs are among the measures, as `series`, and that diverged: a cost is not
+    finite, or the last tenth is more than twice the cost at the start."""
+    if not isinstance(measures, dict):
+        return
+    costs = measures.get("cost")
+    steps = [key for key in measures if key not in ("cost", "start")]
+    if not (isinstance(costs, list) and len(steps) == 1):
+        for key, part in measures.items():
+            yield from divergences(part, f"{name} {key}".strip() if key != "costs" else name)
+        return
+    (step,), values = steps, np.array(costs, float)
+    start: Any = measures.get("start", costs[0] if costs else None)
+    bad = np.flatnonzero(~np.isfinite(values))
+    whose = f"the cost of '{name}'" if name else "the cost"
+    if len(bad):
+        yield f"{whose} is {values[bad[0]]:g} at {step} {measures[step][bad[0]]}"
+    elif len(values) and values[-max(1, len(values) // 10):].mean() > 2 * abs(start):
+        yield f"{whose} is {start:.4g} nats at first and {values[-1]:.4g} at last"
+
+
 def write_metrics(out: Path, experiment: str, knobs: Any, metrics: dict[str, Any], seconds: float) -> Path:
     """Writes metrics.json: the measures at its top level, and beside them what they were measured with."""
     record = {
-        **metrics,
+        **_plain(metrics),
         "experiment": experiment,
         "seed": knobs.seed,
         "configuration": dataclasses.asdict(knobs),
@@ -49,10 +136,20 @@ def write_metrics(out: Path, experiment: str, knobs: Any, metrics: dict[str, Any
         "versions": {"python": platform.python_version(),
                      **{name: metadata.version(name) for name in ("jax", "jaxlib", "optax", "numpy")}},
         "seconds": round(seconds, 2),
+        "pictures": sorted(path.name for path in out.glob("*.png")),
     }
     path = out / "metrics.json"
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return path
+
+
+def _plain(value: Any) -> Any:
+    """Measures as JSON can hold them: NaN, which it cannot, is null, and infinity is text."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return number_to_json(value)
 
 
 def device() -> str:

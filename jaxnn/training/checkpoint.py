@@ -17,7 +17,6 @@ import os
 import platform
 import re
 import shutil
-import tempfile
 import warnings
 from importlib import metadata
 from pathlib import Path
@@ -29,8 +28,10 @@ from jax.experimental import multihost_utils
 
 from jaxnn import __version__
 from jaxnn.checks import InputError, as_path, expect, expect_bool, is_integer
+from jaxnn.training.files import expect_no_file, flush, make, put, write
 from jaxnn.training.placement import expect_like, is_key, leaves_by_path, placed_like
 from jaxnn.training.stored import BadCheckpoint, Described, as_json, described, leaf_bytes, read_leaf, read_small
+from jaxnn.training.tracing import expect_kept
 
 __all__ = ["BadCheckpoint", "DamagedCheckpoint", "Loaded", "load", "prepare", "save",
            "set_aside", "steps_in"]
@@ -58,23 +59,10 @@ def prepare(directory: Path) -> None:
     Raises:
       InputError: it is a file, or cannot be made or written to. So a run fails at its start and not after hours.
     """
-    orbax = [p.name for p in directory.glob("*") if p.name.isdigit()]
+    orbax = [name for name in os.listdir(directory) if name.isdigit()] if os.path.isdir(directory) else []
     expect(not orbax, "prepare", "a directory without checkpoints of Orbax", f"{directory} with {', '.join(orbax[:3])}",
            "pass checkpoints=jaxnn.training.orbax_checkpoint")
     make(directory)
-
-
-def make(directory: Path) -> None:
-    """Makes a directory, and makes sure that it can be written to."""
-    expect(not directory.exists() or directory.is_dir(), "prepare", "a directory for checkpoints",
-           f"the file {directory}", "name another place")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            pass
-    except OSError as error:
-        raise InputError("prepare", f"expects a directory that can be written to; got {directory} "
-                         f"({error.strerror}); name another place") from error
 
 
 def save(directory: str | Path, step: int, tree: Any, *, extra: dict[str, Any] | None = None,
@@ -96,6 +84,7 @@ def save(directory: str | Path, step: int, tree: Any, *, extra: dict[str, Any] |
     expect(is_integer(step, 0), "save", "a step that is not negative", repr(step))
     expect(isinstance(extra, dict | None), "save", "extra, a dict", type(extra).__name__)
     as_json("save", "extra", extra or {})
+    expect_kept("save", "a tree", tree)
     directory, step = as_path("save", "directory", directory), int(step)
     final = directory / f"step_{step:08d}"
     tree = jax.tree.map(_whole, tree)
@@ -116,8 +105,7 @@ def save(directory: str | Path, step: int, tree: Any, *, extra: dict[str, Any] |
 
 
 def _save(directory: Path, final: Path, tree: Any, step: int, extra: dict[str, Any], keep: int) -> None:
-    expect(not directory.exists() or directory.is_dir(), "save", "a directory for checkpoints",
-           f"the file {directory}", "name another place")
+    expect_no_file("save", directory)
     directory.mkdir(parents=True, exist_ok=True)
     for unfinished in directory.glob(".writing_*"):  # by a process that was killed
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -129,11 +117,11 @@ def _save(directory: Path, final: Path, tree: Any, step: int, extra: dict[str, A
                     "versions": {"jaxnn": __version__, "numpy": np.__version__, "python": platform.python_version()}
                     | {name: metadata.version(name) for name in COMPARED}}
         text = as_json("save", "a manifest", manifest)
-        _write(beside / "manifest.json", text)
-        _write(beside / "manifest.sha256", hashlib.sha256(text).hexdigest().encode())
-        _flush(beside)
-        _put(beside, final)
-        _flush(directory)
+        write(beside / "manifest.json", text)
+        write(beside / "manifest.sha256", hashlib.sha256(text).hexdigest().encode())
+        flush(beside)
+        put(beside, final)
+        flush(directory)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
@@ -163,8 +151,8 @@ def load(directory: str | Path, like: Any = None, *, step: int | None = None,
     directory = as_path("load", "directory", directory)
     expect_bool("load", "other_versions", other_versions)
     expect(step is None or is_integer(step, 0), "load", "a step that is not negative, or None", repr(step))
-    expect(directory.is_dir(), "load", "a directory of checkpoints", f"{directory}, "
-           + ("a file" if directory.exists() else "which does not exist"))
+    expect(os.path.isdir(directory), "load", "a directory of checkpoints", f"{directory}, "
+           + ("a file" if os.path.exists(directory) else "which does not exist"))
     found = [name for name in _names(directory) if step is None or _step(name) == step]
     if not found:
         others = f"only of steps {', '.join(map(str, steps_in(directory)))}" if steps_in(directory) else "none at all"
@@ -216,45 +204,8 @@ def _whole(leaf: Any) -> Any:
 def _write_leaf(directory: Path, i: int, path: str, leaf: Any) -> dict[str, Any]:
     entry, data = leaf_bytes(i, path, leaf)
     if data is not None:
-        _write(directory / entry["file"], data)
+        write(directory / entry["file"], data)
     return entry
-
-
-def _write(path: Path, data: bytes) -> None:
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(file, rest):]  # one call writes 2 GB at most
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def _flush(directory: Path) -> None:
-    """What is in the directory is on the disk, not only in the system's memory."""
-    file = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def _put(beside: Path, final: Path) -> None:
-    """Renames; an existing checkpoint is kept, under a name that `load` knows, until the new one has its name."""
-    old = final.with_name(final.name + ".old")
-    if not final.exists():
-        os.rename(beside, final)
-        return
-    shutil.rmtree(old, ignore_errors=True)
-    os.rename(final, old)
-    try:
-        os.rename(beside, final)
-    except OSError:
-        os.rename(old, final)
-        raise
-    _flush(final.parent)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 # Reading.
@@ -262,7 +213,7 @@ def _put(beside: Path, final: Path) -> None:
 
 def _names(directory: Path) -> list[str]:
     """The checkpoints, newest first; one that a replacement left as .old comes after its successor."""
-    names = [n for n in os.listdir(directory) if NAME.fullmatch(n)] if directory.is_dir() else []
+    names = [n for n in os.listdir(directory) if NAME.fullmatch(n)] if os.path.isdir(directory) else []
     return sorted(names, key=lambda n: (-_step(n), n.endswith(".old")))
 
 

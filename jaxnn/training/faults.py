@@ -1,5 +1,6 @@
 """Why a step was not applied: which of the batch's examples, and which layer first, are not finite."""
 
+import contextlib
 import functools
 from typing import Any
 
@@ -10,13 +11,15 @@ import numpy as np
 from jaxnn.checks import InputError
 from jaxnn.inside import look_inside
 from jaxnn.layers import over_examples
-from jaxnn.training.functions import batch_size, over_batch, refuse_labels
+from jaxnn.training.functions import losses_of, over_batch
 from jaxnn.training.precision import PRECISIONS, cast_floats, scale_of
 from jaxnn.training.step import Step, StepInfo
 from jaxnn.training.tracing import is_finite, path_of
 from jaxnn.training.train_state import TrainState
 
 __all__ = ["describe_fault"]
+
+MAX_EXAMPLES = 50  # whose loss is computed one by one
 
 
 def describe_fault(step: Step, train_state: TrainState, x: Any, labels: Any, number: int, info: StepInfo,
@@ -42,7 +45,9 @@ def describe_fault(step: Step, train_state: TrainState, x: Any, labels: Any, num
 def _causes(step: Step, train_state: TrainState, x: Any, labels: Any, number: int, info: StepInfo,
             indices: Any) -> list[str]:
     causes = [*_not_finite("x", x, indices), *_not_finite("labels", labels, indices)]
-    causes += _refused(step, train_state, x, labels)
+    if not causes and not np.isfinite(info.cost):
+        with contextlib.suppress(Exception):  # a loss that cannot be asked hides no other cause
+            causes = _refused_labels(step, train_state, x, labels, indices)
     if not causes:
         causes.append("every number in the batch is finite")
     causes += [f"parameter '{path}' is not finite" for path, leaf in _leaves(train_state.params)
@@ -51,19 +56,6 @@ def _causes(step: Step, train_state: TrainState, x: Any, labels: Any, number: in
     if int(train_state.step) > number + 1:
         causes.append(f"found with the parameters of step {int(train_state.step)}")
     return causes
-
-
-def _refused(step: Step, train_state: TrainState, x: Any, labels: Any) -> list[str]:
-    """What the loss says of the values of the labels, which it does not see in the step."""
-    n = batch_size(x, labels)
-    keys = jax.random.split(train_state.key, n)
-    predictions, _ = jax.eval_shape(functools.partial(over_batch, step.layer, train=True), train_state.params,
-                                    train_state.state, x, keys)
-    try:
-        refuse_labels(step.loss, predictions, labels, n)
-    except InputError as error:
-        return [str(error)]
-    return []
 
 
 def _causes_inside(step: Step, train_state: TrainState, x: Any, labels: Any, number: int,
@@ -81,6 +73,31 @@ def _causes_inside(step: Step, train_state: TrainState, x: Any, labels: Any, num
     return ["so are the cost and every layer's cotangent: look at the optimizer, and its learning rate"]
 
 
+def _refused_labels(step: Step, train_state: TrainState, x: Any, labels: Any, indices: Any) -> list[str]:
+    """Which examples have a label that the loss refuses. In a compiled step it cannot: a label that is no class, say,
+    gives NaN there."""
+    predictions, _ = over_batch(step.layer, train_state.params, train_state.state, x, None, train=False)
+    losses = np.asarray(jax.jit(functools.partial(losses_of, step.loss))(predictions, labels))
+    bad, refused, message = np.flatnonzero(~np.isfinite(losses)), list[int](), ""
+    for i in map(int, bad[:MAX_EXAMPLES]):
+        try:
+            step.loss(*jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf)[i], (predictions, labels)))
+        except InputError as error:
+            refused.append(i)
+            message = message or str(error)
+    if not refused:
+        return []
+    number = f"{'at least ' if len(bad) > MAX_EXAMPLES else ''}{len(refused)} of the batch's {len(losses)}"
+    return [f"the labels of {number} examples are refused, number {_places(refused, indices)}: {message}"]
+
+
+def _places(examples: Any, indices: Any) -> str:
+    """Numbers of examples, by their place in the set or else in the batch."""
+    shown = np.asarray(examples)[:5] if indices is None else np.asarray(indices)[np.asarray(examples)[:5]]
+    return (", ".join(map(str, shown)) + (", ..." if len(examples) > 5 else "")
+            + f" of the {'batch' if indices is None else 'set'}")
+
+
 def _not_finite(name: str, tree: Any, indices: Any) -> list[str]:
     """Which examples hold NaN or infinity, by their place in the set or else in the batch."""
     causes = []
@@ -90,11 +107,9 @@ def _not_finite(name: str, tree: Any, indices: Any) -> list[str]:
         leaf = np.asarray(leaf)
         bad = np.flatnonzero(~np.isfinite(leaf.astype(np.float32)).reshape(len(leaf), -1).all(axis=1))
         if len(bad):
-            shown = bad[:5] if indices is None else np.asarray(indices)[bad[:5]]
-            places = ", ".join(map(str, shown)) + (", ..." if len(bad) > 5 else "")
             leaf_name = f"{name} '{path}'" if path else name
             causes.append(f"{leaf_name} is not finite in {len(bad)} of the batch's {len(leaf)} examples, number "
-                          f"{places} of the {'batch' if indices is None else 'set'}")
+                          f"{_places(bad, indices)}")
     return causes
 
 

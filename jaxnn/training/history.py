@@ -32,14 +32,28 @@ class History(NamedTuple):
 
     def column(self, name: str) -> np.ndarray:
         """A metric over the records, as long as `column("step")`, and NaN where it was not measured: so is the
-        first cost, and `column("cost")[1:]` is all that were measured.
+        first cost, which no step has. `curve` leaves these out.
 
         Raises:
           InputError: no record has it.
         """
-        names = {key for record in self.records for key in record} | OWN
-        expect(name in names, "column", f"one of {', '.join(sorted(names))}", repr(name))
+        self._expect("column", name)
         return np.array([np.nan if r.get(name) is None else r[name] for r in self.records], float)
+
+    def curve(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(steps, values) of the records that have this metric, to be drawn: NaN among them was measured. A cost is
+        NaN where none of the steps since the record before was applied.
+
+        Raises:
+          InputError: no record has it.
+        """
+        self._expect("curve", name)
+        measured = [(r["step"], r[name]) for r in self.records if r.get(name) is not None]
+        return np.array([step for step, _ in measured], int), np.array([value for _, value in measured], float)
+
+    def _expect(self, who: str, name: str) -> None:
+        names = {key for record in self.records for key in record} | OWN
+        expect(name in names, who, f"one of {', '.join(sorted(names))}", repr(name))
 
 
 class Failed(RuntimeError):

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxnn.checks import expect, expect_arrays, is_integer
 from jaxnn.training.functions import expect_layer, over_batch
+from jaxnn.training.tracing import expect_kept
 
 __all__ = ["evaluate"]
 
@@ -29,11 +30,19 @@ def evaluate(layer: Callable, params: Any, state: Any, x: Any, *, batch_size: in
     sizes = {np.shape(leaf)[0] if np.ndim(leaf) else 0 for leaf in jax.tree.leaves(x)}
     expect(len(sizes) == 1 and 0 not in sizes, "evaluate", "x with at least one example, as many in all leaves",
            str(jax.tree.map(np.shape, x)))
+    try:
+        return _in_parts(layer, params, state, x, sizes.pop(), batch_size)
+    except Exception as error:
+        expect_kept("evaluate", "params and state", (params, state), error)
+        raise
+
+
+def _in_parts(layer: Callable, params: Any, state: Any, x: Any, n: int, batch_size: int | None) -> Any:
     if batch_size is None:
         return _predictions(layer, params, state, x)
     expect(is_integer(batch_size, 1), "evaluate", "batch_size, a positive integer",
            repr(batch_size))
-    n, parts = sizes.pop(), []
+    parts = []
     for first in range(0, n, batch_size):
         # The last is filled up, so that nothing is compiled again for it.
         rows = np.minimum(np.arange(first, first + batch_size), n - 1)

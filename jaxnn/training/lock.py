@@ -41,8 +41,14 @@ class Lock:
           OSError: the directory cannot be written to.
         """
         for _ in range(100):  # the file may be removed by its holder between the two calls
-            if self._try_to_take():
-                return
+            try:
+                if self._try_to_take():
+                    return
+            except OSError as error:
+                if not os.path.lexists(self.path) or (self.path.is_file() and not self.path.is_symlink()):
+                    raise
+                raise InputError("fit", f"expects a file as {self.path}, or none; got something else "
+                                 f"({error.strerror}); move it away") from error
         raise InputError("fit", f"expects a directory that no other run uses; got {self.path}, which changes all the "
                          "time; name another directory")
 
@@ -60,8 +66,9 @@ class Lock:
             self._file = None
 
     def _try_to_take(self) -> bool:
-        # O_NONBLOCK: a pipe of this name would be waited for.
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0), 0o644)
+        # O_NONBLOCK: a pipe of this name would be waited for. O_NOFOLLOW: a link may lead to anybody's file.
+        flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | flags, 0o644)
         try:
             is_locked = _lock(file)
             if not is_locked:

@@ -77,8 +77,13 @@ class Log:
         path = self._path
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(path.name + ".writing")
-        beside.write_bytes(b"".join(map(_line, self.records)))
-        os.replace(beside, path)
+        try:
+            beside.write_bytes(b"".join(map(_line, self.records)))
+            os.replace(beside, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                beside.unlink()
+            raise
         return open(path, "ab", buffering=0)
 
     def write(self, record: dict[str, Any]) -> None:
@@ -166,7 +171,7 @@ class Progress:
 
     def __init__(self, steps: int, done: int, *, shown: bool):
         self._steps, self._shown, self._bar = steps, shown, None
-        if shown and sys.stderr.isatty():
+        if shown and _is_terminal(sys.stderr):
             try:
                 from tqdm import tqdm
             except ImportError:
@@ -213,6 +218,13 @@ class Progress:
     def close(self) -> None:
         if self._bar is not None:
             self._show(self._bar.close)
+
+
+def _is_terminal(stream: Any) -> bool:
+    try:
+        return bool(stream is not None and stream.isatty())
+    except (OSError, ValueError):  # it is closed
+        return False
 
 
 def clock(seconds: float) -> str:

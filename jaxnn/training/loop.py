@@ -65,7 +65,8 @@ def fit(train_state: TrainState, step: Step, batches: Callable[[int], tuple[Any,
       configuration: what JSON can hold, saved with each checkpoint; a run of another one is refused.
       other_versions: continue from a checkpoint of another release of jax or optax.
       tensorboard: also write to directory/tensorboard, with tensorboardX.
-      progress: print a line for each record, and a bar on a terminal.
+      progress: print a line for each record and for a step that was not applied, and show a bar on a terminal. False
+        prints nothing: `history.records` and `history.skipped` have it all, and warnings and errors come as ever.
       max_skipped: steps in a row that are not finite after which training ends.
       steps_per_dispatch: steps compiled into one program, for short ones; it divides every and save_every.
       mesh: spread each batch over its axis "data"; a train state that lies on one device is copied to all.

@@ -15,7 +15,8 @@ import jax
 from jaxnn.checks import InputError, expect
 from jaxnn.data.extra import import_extra
 from jaxnn.training import checkpoint
-from jaxnn.training.checkpoint import BadCheckpoint, DamagedCheckpoint, Loaded, make
+from jaxnn.training.checkpoint import BadCheckpoint, DamagedCheckpoint, Loaded
+from jaxnn.training.files import make
 from jaxnn.training.placement import expect_like, is_key
 
 __all__ = ["load", "prepare", "save", "steps_in"]

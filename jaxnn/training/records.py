@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnn.checks import InputError
 from jaxnn.training.history import OWN, TIMES, NotSaved
 from jaxnn.training.log import Log, Progress, TensorBoard
 from jaxnn.training.position import Position
@@ -129,13 +130,17 @@ class Recorder:
         self.progress.record(record, TIMES, seconds_left)
 
     def restore(self) -> list[str]:
-        """Writes anew what was removed from the directory while training; the names of it.
-
-        Raises:
-          OSError: it cannot be written.
-        """
-        return [name for name, writer in zip(("metrics.jsonl", "tensorboard"), self._writers, strict=False)
-                if writer.restore()]
+        """Writes anew what was removed from the directory while training; the names of it. Where something is in
+        its place, a warning reports it: a log that cannot be written keeps no checkpoint from being saved."""
+        restored = []
+        for name, writer in zip(("metrics.jsonl", "tensorboard"), self._writers, strict=False):
+            try:
+                if writer.restore():
+                    restored.append(name)
+            except (OSError, InputError) as error:
+                warnings.warn(f"{name} was removed while training, and could not be written anew "
+                              f"({type(error).__name__}: {error}); the next save tries again", NotSaved, stacklevel=2)
+        return restored
 
     def close(self, on_its_way: BaseException | None) -> None:
         """Closes all files. A failure never takes the place of an error that is on its way, None if none is."""

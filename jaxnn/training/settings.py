@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxnn.checks import expect
+from jaxnn.checks import InputError, as_path, expect
+from jaxnn.training.files import expect_no_file
 from jaxnn.training.step import Step
 from jaxnn.training.stored import as_json
-from jaxnn.training.tracing import path_of
-from jaxnn.training.train_state import TrainState, copied, expect_kept
+from jaxnn.training.tracing import expect_kept, path_of
+from jaxnn.training.train_state import TrainState, copied, expect_train_state
 
 __all__ = ["Settings", "arrays_of", "plain_configuration", "whole_directory"]
 
@@ -78,20 +78,21 @@ class Settings:
         expect(self.every % many == 0 and self.save_every % many == 0, "fit",
                f"every and save_every that steps_per_dispatch={many} divides", f"{self.every} and {self.save_every}")
         expect(not self.tensorboard or self.directory is not None, "fit", "a directory, for TensorBoard", "none")
-        expect(self.directory is None or not self.directory.exists() or self.directory.is_dir(), "fit",
-               "a directory", f"the file {self.directory}", "name another place")
+        if self.directory is not None:
+            expect_no_file("fit", self.directory)
 
 
 def arrays_of(train_state: Any) -> TrainState:
     """The train state with its leaves of NumPy and Python as arrays of JAX, of the same dtypes.
 
     Raises:
-      InputError: this is no TrainState, or JAX cannot compute with it as it is.
+      InputError: this is no TrainState, a step has taken it over, or JAX cannot compute with it as it is.
     """
-    expect_kept("fit", train_state)
+    expect_train_state("fit", train_state)
     for path, leaf in jax.tree_util.tree_flatten_with_path(train_state)[0]:
         is_array = isinstance(leaf, bool | int | float | complex) or hasattr(leaf, "dtype")
         expect(is_array, "fit", "a train state of arrays", f"{type(leaf).__name__} at '{path_of(path)}'")
+    expect_kept("fit", "a train state", train_state)
     leaves = jax.tree.leaves(train_state)
     wide = [leaf for leaf in leaves if str(getattr(leaf, "dtype", "")) in ("float64", "int64", "uint64", "complex128")]
     expect(not wide or jax.config.read("jax_enable_x64"), "fit", "float64 to be on, for a train state of 64 bits",
@@ -119,6 +120,9 @@ def whole_directory(directory: str | Path | None) -> Path | None:
     """
     if directory is None:
         return None
-    expect(isinstance(directory, str | os.PathLike) and str(directory) != "", "fit", "a directory, text or a path",
-           repr(directory))
-    return Path(directory).absolute()
+    path = as_path("fit", "directory", directory)
+    try:
+        return path.absolute()
+    except OSError as error:
+        raise InputError("fit", f"expects a directory; got {directory}, relative to a working directory that is gone "
+                         f"({error.strerror}); give it from the root on, or change to another one") from error

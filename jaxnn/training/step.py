@@ -35,8 +35,8 @@ from jaxnn.training.functions import (
 )
 from jaxnn.training.mesh import Layout
 from jaxnn.training.precision import PRECISIONS, LossScaled, adjusted, cast_floats, scale_of
-from jaxnn.training.tracing import Traces, expect_same_tree, mixes_examples, path_of, stays_finite
-from jaxnn.training.train_state import TrainState, expect_kept
+from jaxnn.training.tracing import Traces, expect_kept, expect_same_tree, mixes_examples, path_of, stays_finite
+from jaxnn.training.train_state import TrainState, copied, expect_train_state
 
 __all__ = ["Step", "StepInfo", "make_step"]
 
@@ -109,15 +109,15 @@ class Step:
 
         Raises:
           InputError: n is not in 1 .. the size of the batch (looked at unless it is traced); the optimizer's state is
-            that of another optimizer; the layer, the loss or the optimizer refuses what it gets.
+            that of another optimizer; another step has taken over the train state; the layer, the loss or the
+            optimizer refuses what it gets.
         """
         _expect_call(train_state, x, labels)
         if n is None:
             x, labels, n = self.fill(train_state, x, labels)
         else:
             _expect_counts(n, (), batch_size(x, labels))
-        with self._looking_at(labels, n):
-            return self._program("one", train_state)(train_state, x, labels, n)
+        return self._run("one", train_state, x, labels, n)
 
     def many(self, train_state: TrainState, x: Any, labels: Any, n: Any = None) -> tuple[TrainState, StepInfo]:
         """As many steps as x and labels have entries along their first axis, (steps, B, ...), in one
@@ -131,8 +131,7 @@ class Step:
             n = np.full(n_steps, size, np.int32)
         else:
             _expect_counts(n, (n_steps,), size)
-        with self._looking_at(labels, n):
-            return self._program("many", train_state)(train_state, x, labels, n)
+        return self._run("many", train_state, x, labels, n)
 
     def fill(self, train_state: TrainState, x: Any, labels: Any) -> tuple[Any, Any, int]:
         """The batch as large as the largest before, and how many of its examples are its own. The filling
@@ -159,9 +158,27 @@ class Step:
         frozen. train_state is kept."""
         _expect_call(train_state, x, labels)
         n = batch_size(x, labels)
-        with self._looking_at(labels, n):
-            cost, grads = self._compiled_gradient(train_state, x, labels, n)
+        try:
+            with self._looking_at(labels, n):
+                cost, grads = self._compiled_gradient(train_state, x, labels, n)
+        except Exception as error:
+            expect_kept("cost_and_gradient", "a train state", train_state, error)
+            raise
         return cost, jax.tree.map(lambda g: g / scale_of(train_state.opt_state), grads)
+
+    def _run(self, kind: str, train_state: TrainState, x: Any, labels: Any, n: Any) -> tuple[TrainState, StepInfo]:
+        program = self._program(kind, train_state)
+        out: tuple[TrainState, StepInfo]
+        with self._looking_at(labels, n):
+            try:
+                out = program(train_state, x, labels, n)
+            except Exception as error:  # looked into only then: a step is short, and its train state has many leaves
+                expect_kept("step", "a train state", train_state, error)
+                if "same buffer twice" not in str(error):
+                    raise
+                # One array stands at two places, in a train state that `start` has not made. Each gets its own.
+                out = program(jax.tree.map(copied, train_state), x, labels, n)
+        return out
 
     @contextlib.contextmanager
     def _looking_at(self, labels: Any, n: Any) -> Iterator[None]:
@@ -290,7 +307,7 @@ def _is_spread(train_state: TrainState) -> bool:
 
 def _expect_call(train_state: Any, x: Any, labels: Any) -> None:
     """Refuses what JAX would refuse in other words, or take for something else. It is asked at every step."""
-    expect_kept("step", train_state)
+    expect_train_state("step", train_state)
     for name, tree in (("x", x), ("labels", labels)):
         expect_arrays("step", name, tree)
         for leaf in jax.tree.leaves(tree):

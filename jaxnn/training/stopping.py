@@ -25,7 +25,8 @@ class Interrupted(SystemExit):
 
 
 class StopRequests:
-    """Within this context SIGTERM and Ctrl-C are noted and do not end the process; a second Ctrl-C does.
+    """Within this context SIGTERM and Ctrl-C are noted and do not end the process; a second Ctrl-C does. One that the
+    process ignores stays ignored.
 
     With several processes JAX passes a SIGTERM that one receives on to all, and finds the first step that none
     has done yet. Ctrl-C is turned into a SIGTERM.
@@ -39,7 +40,9 @@ class StopRequests:
     def __enter__(self) -> "StopRequests":
         if threading.current_thread() is threading.main_thread():  # Python allows it nowhere else
             numbers = [signal.SIGINT] if jax.process_count() > 1 else [signal.SIGINT, signal.SIGTERM]
-            self._handlers = {number: signal.signal(number, self._note) for number in numbers}
+            # A shell starts what runs in the background with Ctrl-C ignored: it is meant for another program.
+            self._handlers = {number: signal.signal(number, self._note) for number in numbers
+                              if signal.getsignal(number) is not signal.SIG_IGN}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,

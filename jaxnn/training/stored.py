@@ -145,6 +145,8 @@ def described(i: int, entry: dict[str, Any]) -> Any:
     _expect(all(type(n) is int and n >= 0 for n in shape), f"'{entry['path']}' has the shape {shape}")
     _expect(entry.get("entry_sha256") in (None, _entry_hash(entry)),
             f"the entry of '{entry['path']}' is not what was written")
+    # Without a hash the bytes would be believed.
+    _expect(type(entry["sha256"]) is str, f"'{entry['path']}' has the hash {entry['sha256']!r}")
     dtype = jnp.dtype(entry["dtype"]).newbyteorder(entry.get("byteorder", "="))
     _expect(not dtype.hasobject, f"'{entry['path']}' is of dtype {dtype}")
     if "key" not in entry:

@@ -1,6 +1,7 @@
 """What is known when a step is traced: its shapes, what it must keep, and whether examples mix."""
 
 import functools
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,11 @@ import jax.numpy as jnp
 
 from jaxnn.checks import InputError, expect
 
-__all__ = ["Retraced", "Traces", "expect_same_tree", "is_finite", "mixes_examples", "path_of", "stays_finite"]
+__all__ = ["Retraced", "Traces", "expect_kept", "expect_same_tree", "is_finite", "mixes_examples", "path_of",
+           "stays_finite"]
+
+
+DELETED = re.compile(r"deleted|donated", re.IGNORECASE)
 
 
 class Retraced(UserWarning):
@@ -55,6 +60,19 @@ def _readable(keystr: str) -> str:
 def path_of(path: Any) -> str:
     """A leaf's path as text: 'hidden/weight'."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def expect_kept(who: str, what: str, tree: Any, error: Exception | None = None) -> None:
+    """Raises InputError where a step has taken over the buffers of the tree. error: what JAX says of it, where it is
+    known; one of another kind is not looked into."""
+    if error is not None and not DELETED.search(str(error)):
+        return
+    gone = [path_of(path) for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+            if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer) and leaf.is_deleted()]
+    if gone:
+        raise InputError(who, f"expects {what} that no step has taken over; got one whose '{gone[0]}' is deleted; use "
+                         "the train state that the step returned, or copy the one that you want to keep: "
+                         "jax.tree.map(lambda a: a.copy(), train_state)") from error
 
 
 def expect_same_tree(who: str, expected: str, before: Any, after: Any) -> None:

@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxnn.checks import InputError, expect, expect_arrays, expect_key, known
+from jaxnn.checks import expect, expect_arrays, expect_key, known
 from jaxnn.layers.layer import Layer, shape_of
 from jaxnn.training.freezing import frozen_in, moving_leaves
 from jaxnn.training.functions import expect_optimizer, name_of
 from jaxnn.training.precision import expect_outermost
 from jaxnn.training.tracing import expect_same_tree, is_finite, path_of
 
-__all__ = ["TrainState", "copied", "expect_kept", "start", "start_from"]
+__all__ = ["TrainState", "copied", "expect_train_state", "start", "start_from"]
 
 
 class TrainState(NamedTuple):
@@ -98,16 +98,10 @@ def _start(who: str, params: Any, state: Any, optimizer: Any, key: Any) -> Train
     return TrainState(params, state, opt_state, key, jnp.zeros((), jnp.int32))
 
 
-def expect_kept(who: str, train_state: Any) -> None:
-    """Raises InputError unless this is a train state whose arrays no step has taken over."""
+def expect_train_state(who: str, train_state: Any) -> None:
+    """Raises InputError unless this is a train state."""
     expect(isinstance(train_state, TrainState), who, "a TrainState, made by start or returned by a step",
            type(train_state).__name__)
-    # A step takes all of them at once, and one tells of the others: this is asked at every step.
-    leaves = [train_state.step, *jax.tree.leaves(train_state.params)[:1]]
-    if any(isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer) and leaf.is_deleted()
-           for leaf in leaves):
-        raise InputError(who, "expects a train state that no step has taken over; got one whose arrays are donated: go "
-                         "on with the one that the step returned, train_state, info = step(train_state, x, labels)")
 
 
 def copied(leaf: Any) -> jax.Array:

@@ -11,8 +11,8 @@ import optax
 
 from jaxnn.checks import expect, is_integer, is_number
 from jaxnn.training.step import Step, make_step
-from jaxnn.training.tracing import path_of
-from jaxnn.training.train_state import TrainState, expect_kept, start
+from jaxnn.training.tracing import expect_kept, path_of
+from jaxnn.training.train_state import TrainState, expect_train_state, start
 
 __all__ = ["DryRun", "RateRange", "dry_run", "learning_rate_range", "overfit_one_batch"]
 
@@ -34,9 +34,10 @@ def dry_run(train_state: TrainState, step: Step, batches: Callable[[int], tuple[
     Raises:
       FloatingPointError: a step was not applied, because its cost, gradient or update is not finite.
     """
-    expect_kept("dry_run", train_state)
+    expect_train_state("dry_run", train_state)
     expect(isinstance(step, Step), "dry_run", "a step made by make_step", type(step).__name__)
     _expect_batches("dry_run", batches)
+    expect_kept("dry_run", "a train state", train_state)
     after = jax.tree.map(lambda a: a.copy(), train_state)  # a step takes over the buffers it is given
     infos, seconds = [], []
     for i in range(2):
@@ -69,6 +70,7 @@ def overfit_one_batch(train_state: TrainState, step: Step, x: Any, labels: Any, 
     """
     expect(is_integer(steps, 1) and is_number(below) and below > 0, "overfit_one_batch",
            "steps, a positive integer, and below, a number > 0", f"{steps!r} and {below!r}")
+    expect_kept("overfit_one_batch", "a train state", train_state)
     train_state, costs = jax.tree.map(lambda a: a.copy(), train_state), list[float]()
     for _ in range(steps):
         train_state, info = step(train_state, x, labels)

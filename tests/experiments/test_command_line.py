@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments.__main__ import EXPERIMENTS, main
+from experiments.shared.run import divergences, series
 
 QUICK = ["logistic-regression", "--data", "breast-cancer", "--iterations", "2", "--sweep-iterations", "2"]
 
@@ -135,3 +137,62 @@ def test_a_damaged_file_is_refused_even_where_another_set_would_do(capsys, tmp_p
     message = refusal(capsys, "run", "logistic-regression", "--data-dir", str(tmp_path),
                    "--out", str(tmp_path / "out"))
     assert "train_catvnoncat.h5 expects an HDF5 file; got" in message
+
+
+def test_a_second_run_does_not_take_the_place_of_the_first(capsys, tmp_path):
+    assert main(["run", *QUICK, "--out", str(tmp_path), "--seed", "3"]) == 0
+    (tmp_path / "notes.png").write_bytes(b"mine")
+    first = (tmp_path / "metrics.json").read_bytes()
+    message = refusal(capsys, "run", *QUICK, "--out", str(tmp_path))
+    assert message == (f"error: --out expects a directory without results; got {tmp_path} with those of "
+                       "logistic-regression, seed 3; name another place, or pass --overwrite to replace them\n")
+    assert (tmp_path / "metrics.json").read_bytes() == first
+    (tmp_path / "weights.png").write_bytes(b"old")
+    assert main(["run", *QUICK, "--out", str(tmp_path), "--overwrite"]) == 0
+    record = json.loads((tmp_path / "metrics.json").read_text())
+    assert record["seed"] == 1 and record["pictures"] == ["cost.png", "weights.png"]
+    assert (tmp_path / "notes.png").read_bytes() == b"mine" and (tmp_path / "weights.png").stat().st_size > 5000
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    refusal(capsys, "run", "logistic-regression", "--data", "cat", "--data-dir", str(tmp_path), "--overwrite", "--out",
+            str(tmp_path))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before, "a run that fails replaces nothing"
+
+
+@pytest.mark.parametrize("text", ["", "x", "[]", "{}", "[" * 100_000, '{"experiment": 1}'])
+def test_a_metrics_file_of_anything_is_not_overwritten(capsys, tmp_path, text):
+    (tmp_path / "metrics.json").write_text(text)
+    message = refusal(capsys, "run", *QUICK, "--out", str(tmp_path))
+    assert "with a metrics.json that is none of an experiment; name another place, or pass --overwrite" in message
+    assert (tmp_path / "metrics.json").read_text() == text
+
+
+@pytest.mark.parametrize(("name", "options"), [
+    ("logistic-regression", ["--data", "breast-cancer", "--iterations", "50", "--sweep-iterations", "2"]),
+    ("planar", ["--iterations", "20", "--sweep-iterations", "2", "--sweep", "1", "--sets", "blobs"]),
+])
+def test_a_learning_rate_that_is_far_too_large_is_reported(capsys, tmp_path, name, options):
+    assert main(["run", name, *options, "--learning-rate", "1e9", "--out", str(tmp_path)]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("diverged: ") and message.endswith("; a smaller learning rate may do\n")
+    assert json.loads((tmp_path / "metrics.json").read_text())["diverged"]
+
+
+def test_costs_are_recorded_densely_enough_to_draw():
+    for n, last in ((1, 0), (3, 2), (101, 100), (1000, 999), (10_000, 9999), (30_000, 29_999)):
+        record = series(np.arange(n))
+        assert record["iteration"] == record["cost"] and record["cost"][-1] == last
+        assert min(n, 100) <= len(record["cost"]) <= 202
+        assert set(range(0, n, 1000)) <= set(record["iteration"])
+    assert series([3.0, 1.0], "epoch", [1.5, 3.0]) == {"epoch": [1.5, 3.0], "cost": [3.0, 1.0]}
+
+
+def test_what_diverged_is_told_from_what_did_not():
+    fine = {"a": 1, "costs": {"one": series([0.7, 0.9, 0.1]), "two": series([0.7] * 30)}, "sweep": [1]}
+    assert list(divergences(fine)) == []
+    assert list(divergences({"cost": {"epoch": [0], "cost": [9e6], "start": 0.7}})) == [
+        "the cost of 'cost' is 0.7 nats at first and 9e+06 at last"]
+    bad = {"costs": {"one": series([0.7, np.nan, 0.1]), "two": series([0.7, 0.1, 1e9])}, "fixed": {
+        "Adam": {"costs": series([1.0, np.inf], "epoch")}}}
+    assert list(divergences(bad)) == ["the cost of 'one' is nan at iteration 1",
+                                      "the cost of 'two' is 0.7 nats at first and 1e+09 at last",
+                                      "the cost of 'fixed Adam' is inf at epoch 1"]

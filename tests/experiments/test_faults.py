@@ -6,8 +6,11 @@ import pytest
 
 from experiments.__main__ import main
 from experiments.faults import corrupt as corruption
+from experiments.faults import edits as edition
 from experiments.faults import failing as failures
+from experiments.faults import hostile as hostility
 from experiments.faults import kill as killing
+from experiments.faults import signals as signalling
 from jaxnn.training import checkpoint
 
 
@@ -46,6 +49,51 @@ def test_a_silent_load_would_be_counted(tmp_path, monkeypatch, capsys):
     assert outcomes["a bit flipped", "loaded silently"] > 0
 
 
+def test_a_manifest_whose_hashes_fit_is_not_believed(capsys):
+    tally = edition.edits(66, seed=1)
+    assert (tally.tried, tally.foreign, tally.wrong) == (66, 0, 0)
+    assert tally.whole > 40, "most are reported, and the older checkpoint is loaded"
+
+
+def test_an_edit_that_is_believed_would_be_counted(monkeypatch, capsys):
+    monkeypatch.setattr(edition, "EDITS", {"hash of a leaf": damaged_with_its_hash})
+    tally = edition.edits(1, seed=0)
+    assert tally.wrong == 1
+
+
+def damaged_with_its_hash(manifest, folder, chance):
+    """Bytes, and every hash of them: what no checkpoint can find out."""
+    entry = next(e for e in manifest["leaves"] if e.get("dtype") == "float32" and 0 not in e["shape"])
+    place = folder / entry["file"]
+    place.write_bytes(b"\0\0\0\x40" + place.read_bytes()[4:])
+    entry["sha256"] = hashlib.sha256(place.read_bytes()).hexdigest()
+    entry["entry_sha256"] = edition._entry_hash(entry)
+
+
+def test_hostile_surroundings(capsys):
+    tally = hostility.hostile(every=12)
+    assert tally.tried > 10 and (tally.foreign, tally.wrong) == (0, 0), capsys.readouterr().out
+
+
+def test_lost_work_would_be_counted(monkeypatch, capsys):
+    """A run that forgets what its checkpoint holds ends as another."""
+    monkeypatch.setattr(hostility, "ALL", {"SIGTERM": hostility.ALL["SIGTERM"]})
+    real = checkpoint.load
+
+    def load(directory, like=None, **options):
+        loaded = real(directory, like, **options)
+        return loaded._replace(tree=like) if like is not None else loaded
+
+    monkeypatch.setattr(checkpoint, "load", load)
+    assert hostility.hostile().wrong == 1
+
+
+def test_signals_end_a_run_with_their_status(capsys):
+    sent = signalling.signals(1, seed=0, jobs=1, moments=("while it trains",))
+    assert all(s.is_right for s in sent) and [s.status for s in sent] == [143]
+    assert signalling.tally(sent).whole == 1
+
+
 def test_every_call_that_fails_leaves_a_good_checkpoint(capsys):
     outcomes = failures.failing()
     assert all(is_whole for *_, is_whole in outcomes)
@@ -55,7 +103,7 @@ def test_every_call_that_fails_leaves_a_good_checkpoint(capsys):
 def test_the_command(capsys, monkeypatch):
     assert main(["faults", "corrupt", "-n", "7"]) == 0
     assert "0 lost" in capsys.readouterr().out
-    monkeypatch.setattr("experiments.faults.command.kill",
+    monkeypatch.setattr("experiments.faults.kill.kill",
                         lambda n, seed, jobs: [killing.Killed("k", 1, False, False)])
     assert main(["faults", "kill", "-n", "1"]) == 1
     with pytest.raises(SystemExit):

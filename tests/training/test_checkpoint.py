@@ -136,6 +136,10 @@ def test_refused(tmp_path):
                         (lambda: save(tmp_path, -1, {}), "a step that is not negative"),
                         (lambda: save(tmp_path, 1, {"a": object()}), "arrays and numbers as leaves; got object at 'a'"),
                         (lambda: save(tmp_path, 1, {"a/b": 1, "a": {"b": 2}}), "2 leaves with 1 paths"),
+                        (lambda: save(7, 1, {}), "save expects a directory, text or a path; got 7"),
+                        (lambda: save(f"{tmp_path}/a\0b", 1, {}), "save expects a directory, text or a path"),
+                        (lambda: load(b"x"), "load expects a directory, text or a path; got b'x'"),
+                        (lambda: load(tmp_path / ("a" * 300)), "which does not exist"),
                         (lambda: load(tmp_path / "none"), "which does not exist"),
                         (lambda: load(tmp_path / "file"), "a directory of checkpoints; got .*, a file"),
                         (lambda: checkpoint.prepare(tmp_path / "file"), "got the file")):

@@ -1,6 +1,7 @@
 """Whatever the caller's functions return, and whatever becomes of the disk: no step that was taken is lost."""
 
 import errno
+import io
 import json
 import os
 import signal
@@ -26,8 +27,11 @@ from jaxnn.training import (
     Interrupted,
     SaveFailed,
     checkpoint,
+    dry_run,
+    evaluate,
     fit,
     make_step,
+    overfit_one_batch,
     read_lines,
     start,
 )
@@ -225,6 +229,17 @@ def test_a_full_disk_at_divergence_and_where_batches_raise(tmp_path, monkeypatch
     assert int(e.value.train_state.step) == 3
 
 
+def test_a_signal_that_the_process_ignores_stays_ignored(tmp_path, after_six):
+    """As Ctrl-C is in what a shell runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        state, _ = train(batches=at_step(3, lambda: os.kill(os.getpid(), signal.SIGINT)), directory=tmp_path)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    chex.assert_trees_all_equal(state, after_six)
+
+
 def test_a_signal_while_the_end_is_saved(tmp_path, monkeypatch):
     real = checkpoint.save
     for at, number in ((1, signal.SIGTERM), (2, signal.SIGINT)):
@@ -294,7 +309,33 @@ def test_a_terminal_that_is_gone(tmp_path, monkeypatch, after_six):
     chex.assert_trees_all_equal(state, after_six)
 
 
+@pytest.mark.parametrize("kind", ["closed", "none"])
+def test_no_terminal_at_all(monkeypatch, after_six, kind):
+    stream = None if kind == "none" else io.StringIO()
+    if stream is not None:
+        stream.close()
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "stderr", stream)
+    chex.assert_trees_all_equal(train(progress=True)[0], after_six)
+
+
 # Arguments.
+
+
+@pytest.mark.parametrize("call", [
+    lambda old: STEP(old, X, Y), lambda old: STEP.many(old, X[None], Y[None]), lambda old: train(train_state=old),
+    lambda old: STEP.cost_and_gradient(old, X, Y), lambda old: dry_run(old, STEP, BATCHES),
+    lambda old: overfit_one_batch(old, STEP, X, Y), lambda old: evaluate(NET, old.params, old.state, X),
+    lambda old: checkpoint.save("nowhere", 1, old),
+], ids=["step", "step.many", "fit", "cost_and_gradient", "dry_run", "overfit_one_batch", "evaluate", "save"])
+@pytest.mark.filterwarnings("ignore::jaxnn.training.Retraced")
+def test_a_train_state_that_a_step_has_taken_over(call):
+    old = begin()
+    STEP(old, *BATCHES(0))
+    words = (r"that no step has taken over; got one whose '.*dense1/bias' is deleted; use the train state that the "
+             "step returned, or copy the one")
+    with pytest.raises(InputError, match=words):
+        call(old)
 
 
 @pytest.mark.parametrize("options", [{"resume": "no"}, {"resume": 0}, {"tensorboard": None}, {"progress": "yes"},

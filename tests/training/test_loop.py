@@ -72,6 +72,17 @@ def test_history(whole):
     assert (history.stopped, history.skipped, history.best) == ("steps", 0, None)
 
 
+def test_curves_hold_what_was_measured(whole):
+    _, history = whole
+    np.testing.assert_array_equal(history.curve("cost")[0], [10, 20, 30])
+    np.testing.assert_array_equal(history.curve("cost")[1], history.column("cost")[1:])
+    np.testing.assert_array_equal(history.curve("error")[0], [0, 10, 20, 30])
+    _, poor = train(20, batches=poisoned(range(10)), max_skipped=100)
+    assert np.isnan(poor.curve("cost")[1]).tolist() == [True, False], "none of the first ten was applied"
+    with pytest.raises(ValueError, match=r"curve expects one of .*; got 'cots'"):
+        history.curve("cots")
+
+
 def test_by_hand(whole):
     """It is the steps, one after another, and the mean cost of those since the last record."""
     state, batches, costs = begin(), Batches(X, Y, 32), []
@@ -298,6 +309,31 @@ def test_the_layer_that_went_bad_first_is_named():
         train(step=step, train_state=state._replace(params=params), metrics=None, max_skipped=2)
 
 
+def test_a_label_that_is_no_class_is_named():
+    """Inside of a compiled step the loss cannot refuse it: its cost is NaN there."""
+    labels = Y.copy()
+    labels[[7, 50]] = 2
+    batches = Batches(X, labels, 32)
+    number = next(s for s in range(9) if 7 in batches.indices(s))
+    words = (r"step \d was not applied.*the labels of [12] of the batch's 32 examples are refused, number .*\b7\b.* of "
+             r"the set: softmax_cross_entropy expects labels in 0 .. 1; got values from 2 to 2; count classes from 0")
+    with pytest.raises(Diverged, match=words):
+        train(batches=Fixed(batches, number), max_skipped=2)
+
+
+class Fixed:
+    """One batch of a set, at every step."""
+
+    def __init__(self, batches, number):
+        self.batch, self.rows = batches(number), batches.indices(number)
+
+    def __call__(self, step):
+        return self.batch
+
+    def indices(self, step):
+        return self.rows
+
+
 def test_a_learning_rate_that_becomes_nan():
     schedule = optax.join_schedules([optax.constant_schedule(0.1), optax.constant_schedule(float("nan"))], [3])
     optimizer = optax.sgd(schedule)
@@ -396,7 +432,7 @@ def test_refused(options, words):
 
 def test_a_directory_that_will_not_do(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ValueError, match="a directory; got the file"):
+    with pytest.raises(ValueError, match="a directory for checkpoints; got the file"):
         train(directory=tmp_path / "file")
     assert (tmp_path / "file").read_text() == "x"
     run = tmp_path / "run"

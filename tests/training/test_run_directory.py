@@ -95,6 +95,36 @@ def test_a_relative_directory_is_one_place(tmp_path, monkeypatch, after_six):
     assert os.listdir(tmp_path / "elsewhere") == [] and checkpoint.steps_in(tmp_path / "run") == [2, 4, 6]
 
 
+def test_a_working_directory_that_is_gone(tmp_path, monkeypatch, after_six):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(InputError, match="got run, relative to a working directory that is gone"):
+        train(directory="run")
+    chex.assert_trees_all_equal(train(directory=tmp_path / "run")[0], after_six)
+
+
+def test_a_directory_whose_name_cannot_be(tmp_path):
+    for name, words in ((f"{tmp_path}/a\0b", "text or a path"), (tmp_path / ("a" * 300), "name too long")):
+        with pytest.raises(InputError, match=f"(?i)fit expects a directory, {words}|prepare expects .*{words}"):
+            train(directory=name)
+
+
+def test_a_log_that_cannot_be_written_keeps_no_checkpoint_from_being_saved(tmp_path, after_six):
+    log = tmp_path / "metrics.jsonl"
+
+    def replace():
+        log.unlink()
+        log.mkdir()
+
+    with pytest.warns(NotSaved, match="metrics.jsonl was removed while training, and could not be written anew"):
+        state, history = train(batches=at_step(3, replace), directory=tmp_path)
+    chex.assert_trees_all_equal(state, after_six)
+    assert checkpoint.steps_in(tmp_path) == [2, 4, 6] and len(history.records) == 4
+    assert not list(tmp_path.glob("*.writing"))
+
+
 # Two runs in a directory.
 
 
@@ -165,6 +195,15 @@ def test_where_locks_do_not_tell_the_process_and_its_host_do(tmp_path, monkeypat
         lock.take()
         assert lock.is_held()
         lock.release()
+
+
+@pytest.mark.parametrize("kind", ["directory", "link", "loop"])
+def test_what_is_no_lock_file_is_refused_and_left_alone(tmp_path, kind):
+    path, other = tmp_path / "lock", tmp_path / "other"
+    path.mkdir() if kind == "directory" else path.symlink_to(other if kind == "link" else path)
+    with pytest.raises(InputError, match=r"a file as .*lock, or none; got something else .*move it away"):
+        train(directory=tmp_path)
+    assert os.listdir(tmp_path) == ["lock"], "the link was not followed"
 
 
 @pytest.mark.parametrize("text", ["", "x", "[]", '{"host": "a", "process": 1e400}', "[" * 100_000])

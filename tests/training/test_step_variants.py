@@ -11,7 +11,16 @@ import pytest
 
 from jaxnn import hand_derived, ops
 from jaxnn.layers import BatchNorm, Dense, Dropout, Sequential
-from jaxnn.training import average, evaluate, loss_scaled, make_step, start, with_average
+from jaxnn.training import (
+    TrainState,
+    average,
+    evaluate,
+    loss_scaled,
+    make_step,
+    start,
+    start_from,
+    with_average,
+)
 from jaxnn.training.functions import plain
 from jaxnn.training.tracing import Retraced, mixes_examples
 from tests.compare import assert_close
@@ -151,6 +160,43 @@ def test_an_optimizer_that_keeps_the_parameters_in_its_state():
     keeps = optax.GradientTransformation(lambda params: params, lambda g, s, p=None: (g, s))
     state, _ = make_step(NET, LOSS, keeps)(begin(optimizer=keeps), X, Y)
     assert int(state.step) == 1
+
+
+def test_an_array_at_two_places_of_a_train_state_made_by_hand():
+    shared = jnp.ones(3)
+    params = {"a": {"weight": jnp.eye(3), "bias": shared}, "b": {"weight": jnp.eye(3), "bias": shared}}
+
+    def layer(params, state, x, key, *, train):
+        return ops.dense(params["b"], ops.dense(params["a"], x)), state
+
+    optimizer, x, labels = optax.sgd(0.1), jnp.ones((4, 3)), jnp.arange(4) % 3
+    step = make_step(layer, ops.softmax_cross_entropy, optimizer)
+    own, _ = step(start_from(params, {}, optimizer, KEY), x, labels)
+    by_hand, info = step(TrainState(params, {}, optimizer.init(params), KEY, jnp.zeros((), jnp.int32)), x, labels)
+    assert info.applied
+    chex.assert_trees_all_equal(by_hand.params, own.params)
+    np.testing.assert_array_equal(shared, 1)
+
+
+def test_arrays_of_the_caller_are_not_taken_over():
+    """Of initializers, of a layer's own init, as a layer's state, and the key."""
+    saved, key = jnp.ones(3), jax.random.key(1)
+
+    class Remembers:
+        def init(self, key, shape):
+            return {"a": saved, "b": saved}, {"mean": saved}
+
+        def __call__(self, params, state, x, key, *, train):
+            return x * params["a"] + params["b"], state
+
+    shared = Sequential(Dense(3, bias_init=lambda *_: saved), Dense(3, bias_init=lambda *_: saved))
+    for layer in (shared, Remembers()):
+        state = start(layer, optax.sgd(0.1), (3,), key)
+        step = make_step(layer, ops.softmax_cross_entropy, optax.sgd(0.1))
+        for _ in range(2):
+            state, info = step(state, jnp.ones((4, 3)), jnp.arange(4) % 3)
+        assert info.applied and not saved.is_deleted() and not key.is_deleted()
+        np.testing.assert_array_equal(saved, 1)
 
 
 def test_evaluate_in_pieces():

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxnn.training import stored
 from jaxnn.training.checkpoint import DamagedCheckpoint, load, save, steps_in
 from tests.training.test_checkpoint import same
 
@@ -115,6 +116,7 @@ def outside(tmp_path):
     leaf(dtype="int64"), leaf(dtype="object"), leaf(dtype="no"), leaf(byteorder=">"), leaf(scalar=True),
     leaf(key="threefry2x32"),
     leaf(file="../../secret"), leaf(file="../step_00000001/0000.bin"), leaf(file="manifest.json"), leaf(file=7),
+    leaf(sha256=None), leaf(sha256=7),
     leaf(path="b"), leaf(path=[]), leaf(path="n"), leaf(python="int", value=1.5), leaf(python="eval", value="1"),
     lambda m: m.update(leaves=None), lambda m: m.pop("step"), lambda m: m.update(step="2"), lambda m: m.update(extra=3),
     lambda m: m.update(versions=[]), lambda m: [m], lambda m: b"null", lambda m: b" ", lambda m: b"[" * 100_000,
@@ -124,6 +126,21 @@ def test_a_manifest_whose_own_hash_fits_is_not_believed(tmp_path, change):
     outside(tmp_path)
     forge(two(tmp_path), change)
     older_is_loaded(tmp_path)
+
+
+@pytest.mark.parametrize("sha256", [None, 7, "", "0" * 64])
+def test_bytes_are_not_believed_without_their_hash(tmp_path, sha256):
+    """Even where the entry's own hash fits."""
+    path = two(tmp_path)
+    (path / "0000.bin").write_bytes(np.arange(4.0).tobytes())
+
+    def change(manifest):
+        entry = manifest["leaves"][0]
+        entry["sha256"] = sha256
+        entry["entry_sha256"] = stored._entry_hash(entry)
+
+    forge(path, change)
+    older_is_loaded(tmp_path, "has the hash|is not what was written")
 
 
 def test_a_leaf_anywhere_else_is_not_read(tmp_path):

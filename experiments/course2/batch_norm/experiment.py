@@ -182,8 +182,9 @@ def draw_speed(knobs: Knobs, out: Path, costs: dict[str, np.ndarray]) -> None:
     figures.curves(axes[0, 2], final, "learning rate", "cost of the last steps / nats", log=True)
     for line in axes[0, 2].lines:
         line.set_marker("o")
-    axes[0, 2].axhline(knobs.trained, color="grey", linestyle="--", linewidth=1)
-    axes[0, 2].set(xscale="log", ylim=limits, title="no point where it was not finite")
+    axes[0, 2].axhline(knobs.trained, color="grey", linestyle="--", linewidth=1, label="counts as trained")
+    axes[0, 2].legend()
+    axes[0, 2].set(xscale="log", ylim=limits, title=f"no point: above {limits[1]:g} nats, or not finite")
     figures.save(figure, out / "cost_by_learning_rate.png")
 
 
@@ -200,7 +201,7 @@ def draw_landscape(knobs: Knobs, out: Path, landscapes: dict[str, Landscape]) ->
                                      "effective β, the largest ‖g' - g‖ / ‖step‖"), strict=True):
         axis.set(xlabel="step of the training", ylabel=label, yscale="log")
         axis.grid(alpha=0.3)
-        axis.legend()
+    figure.legend(*axes[0, 2].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figures.save(figure, out / "landscape.png")
 
 
@@ -219,11 +220,8 @@ def draw_histograms(knobs: Knobs, out: Path, landscapes: dict[str, Landscape]) -
 
 
 def smooth(values: np.ndarray, width: int = 15) -> np.ndarray:
-    """The mean over the steps so far, at most `width` of them."""
-    total = np.cumsum(np.concatenate([[0], values]))
-    at = np.arange(1, len(values) + 1)
-    before = np.maximum(at - width, 0)
-    return (total[at] - total[before]) / (at - before)
+    """The mean over the steps so far, at most the last `width` of them: infinite only where one of these is."""
+    return np.array([values[max(0, at - width):at].mean() for at in range(1, len(values) + 1)])
 
 
 def _rainbow(n: int) -> Any:

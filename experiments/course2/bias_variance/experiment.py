@@ -31,7 +31,7 @@ import optax
 from experiments.course2.bias_variance.verdict import diagnose
 from experiments.shared import figures
 from experiments.shared.knobs import Configuration, knob
-from experiments.shared.run import progress, say, table
+from experiments.shared.run import progress, say, series, table
 from experiments.shared.trials import draw_batches, error_rates, start_trials, train_trials
 from jaxnn import Dense, Sequential, relu, softmax_cross_entropy
 from jaxnn.data import load_digits, split
@@ -94,13 +94,14 @@ def trainer(hidden: int, learning_rate: float, steps: int) -> tuple[Any, Any, An
 
 
 def errors(knobs: Knobs, digits: Digits, hidden: int, sets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The error on each set after training on sets["train"], of each seed: (k,)."""
+    """The error on each set after training on sets["train"], of each seed: (k,); and "costs", their mean (steps,)."""
     model, optimizer, step = trainer(hidden, knobs.learning_rate, knobs.steps)
     seeds = np.arange(knobs.seeds) + knobs.seed
     states = start_trials(model, optimizer, digits.x.shape[1:], seeds)
     batches = draw_batches(np.random.RandomState(knobs.seed), sets["train"], knobs.steps, knobs.batch_size)
-    states, _ = train_trials(step, states, digits.x, digits.y, batches)
-    return {name: error_rates(model, states, digits.x, digits.y, which) for name, which in sets.items()}
+    states, costs = train_trials(step, states, digits.x, digits.y, batches)
+    return {"costs": np.asarray(costs).mean(axis=1),
+            **{name: error_rates(model, states, digits.x, digits.y, which) for name, which in sets.items()}}
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     draw(knobs, out, digits, sizes, by_size, by_hidden, by_mix)
     best = by_size[-1]
     return {"train_accuracy": 1 - float(best["train"].mean()), "dev_accuracy": 1 - float(best["dev"].mean()),
-            "rows": rows}
+            "rows": rows, "costs": series(best["costs"], "step")}
 
 
 def mixed(digits: Digits, fraction: float) -> dict[str, np.ndarray]:
@@ -137,12 +138,12 @@ def report(knobs: Knobs, what: str, names: Sequence[Any], measured: list[dict[st
     """Prints the errors and their verdicts, and returns them as records."""
     records = []
     for name, of_seeds in zip(names, measured, strict=True):
-        mean = {part: float(values.mean()) for part, values in of_seeds.items()}
-        spread = {part: float(values.std(ddof=1)) for part, values in of_seeds.items()}
+        parts = [part for part in PARTS if part in of_seeds]
+        mean = {part: float(of_seeds[part].mean()) for part in parts}
+        spread = {part: float(of_seeds[part].std(ddof=1)) for part in parts}
         verdict = diagnose(mean["train"], mean["dev"], knobs.human_error, mean.get("train-dev"))
         records.append({what: name, "error": mean, "deviation": spread, "verdict": verdict.name,
                         "text": verdict.text})
-    parts = [part for part in PARTS if part in measured[0]]
     say()
     say(table((what, *(f"{part} error" for part in parts), "verdict"),
               [(r[what], *(f"{100 * r['error'][p]:.2f} ± {100 * r['deviation'][p]:.2f}" for p in parts),
@@ -175,7 +176,8 @@ def draw(knobs: Knobs, out: Path, digits: Digits, sizes: Sequence[int], by_size:
         axis.minorticks_off()
     figures.save(figure, out / "errors.png")
 
-    title = "Trained on sharp pictures and some from a phone, used on a phone's"
+    title = ("Trained on sharp pictures and some from a phone, used on a phone's: mean and standard deviation over "
+             f"{knobs.seeds} seeds")
     figure, axes = figures.panels(1, len(by_mix), (3.6, 3.6), title)
     top = max(100 * (m["dev"].mean() + m["dev"].std(ddof=1)) for m in by_mix)
     for axis, fraction, measured in zip(axes[0], knobs.mixes, by_mix, strict=True):

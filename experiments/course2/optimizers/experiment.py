@@ -32,8 +32,8 @@ import numpy as np
 from experiments.course2.optimizers import by_hand
 from experiments.shared import figures
 from experiments.shared.knobs import Configuration, count, positive, random_seed
-from experiments.shared.mlp import Points, Trained, initial, logits, report, trained
-from experiments.shared.run import percent, say, table
+from experiments.shared.mlp import Points, Trained, cost, initial, logits, report, trained
+from experiments.shared.run import percent, say, series, table
 from jaxnn import binary_cross_entropy
 from jaxnn.data import load_breast_cancer, noisy_moons
 from jaxnn.metrics import accuracy
@@ -119,8 +119,9 @@ def train(params: Any, x: Any, labels: Any, batches: Batches, rates: Any, *,
 
 
 class Run(NamedTuple):
-    """A training: what it came to, its learning rates, and its accuracy in each 100th epoch."""
+    """A training: the cost before it, what it came to, its learning rates, and its accuracy in each 100th epoch."""
 
+    start: float
     result: Trained
     rates: np.ndarray
     accuracies: np.ndarray
@@ -132,12 +133,13 @@ def run_one(knobs: Knobs, points: Points, name: str, schedule: Callable, learnin
     params = initial((2, 5, 2, 1), lambda n_in: np.sqrt(2 / n_in), knobs.seed)
     drawn = batches(len(points.train_y), knobs.batch_size, knobs.seed + 8, epochs)
     with jax.enable_x64(True):
+        start = float(cost(params, points.train_x, points.train_y))
         history, costs = train(params, points.train_x, points.train_y, drawn, learning_rates,
                                optimizer=OPTIMIZERS[name])
         every = jax.tree.map(lambda leaf: leaf[99::100], history)
         z = np.asarray(jax.jit(jax.vmap(logits, (0, None)))(every, points.train_x))
     result = trained(jax.tree.map(lambda leaf: np.asarray(leaf[-1]), history), costs, points)
-    return Run(result, learning_rates, np.array([accuracy((row > 0).astype(int), points.train_y) for row in z]))
+    return Run(start, result, learning_rates, np.array([accuracy((row > 0).astype(int), points.train_y) for row in z]))
 
 
 def paths(steps: int) -> dict[str, Any]:
@@ -199,7 +201,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     draw(knobs, out, points, fixed, decayed)
     draw_paths(knobs, out, plane)
     return {**fixed["Adam"].result.measures(),
-            **{part: {name: {**r.result.measures(), "costs": [float(c) for c in r.result.costs[::1000]]}
+            **{part: {name: {**r.result.measures(), "costs": series(r.result.costs, "epoch", start=r.start)}
                       for name, r in runs.items()}
                for part, runs in (("fixed", fixed), ("decayed", decayed))}}
 
