@@ -107,7 +107,7 @@ def test_a_working_directory_that_is_gone(tmp_path, monkeypatch, after_six):
 
 def test_a_directory_whose_name_cannot_be(tmp_path):
     for name, words in ((f"{tmp_path}/a\0b", "text or a path"), (tmp_path / ("a" * 300), "name too long")):
-        with pytest.raises(InputError, match=f"(?i)fit expects a directory, {words}|prepare expects .*{words}"):
+        with pytest.raises(InputError, match=f"(?i)fit expects directory, {words}|prepare expects .*{words}"):
             train(directory=name)
 
 
