@@ -45,7 +45,7 @@ def verdict_on(model: Published, report: RulesReport) -> tuple[str, bool]:
     if wrong:
         return f"✗ {', '.join(wrong)}", False
     known = "; ".join(f"{name} {model.known[name]}" for name in names)
-    return f"known: {known}" if names else "right", True
+    return f"known: {known}" if names else "right" if report.rules else "right: no rule inside", True
 
 
 def published(argv: Sequence[str]) -> int:

@@ -35,6 +35,6 @@ def test_the_command(capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert "missing: not installed" in shown
     assert "broken: raised RuntimeError: no such layer," in shown
-    assert "no rule: right" in shown
+    assert "no rule: right: no rule inside, " in shown
     assert main(["compare", "--published", "keras"]) == 2
     assert "expects packages among jaxnn_is_not_there, jax; got 'keras'" in capsys.readouterr().err

@@ -170,15 +170,22 @@ def _run_if(is_taken: Any, jaxpr: tuple[Any, Sequence[Any]], values: Sequence[An
             found: list[Use], stands_for: Any = 1, step: tuple[tuple[Any, Any], ...] = ()) -> None:
     """Adds the uses inside of a jaxpr, which is run only if it is taken: it may not end at other values."""
     inside: list[Use] = []
+    keys: list[Any] = []  # of each array the implementation, if it is of PRNG keys, which have no zeros
+    tree: list[Any] = []
 
     def inputs() -> list[Any]:
         inside.clear()
         _run(*jaxpr, values, flow, place, inside)
-        return [use.arrays for use in inside]
+        leaves, structure = jax.tree.flatten([use.arrays for use in inside])
+        tree[:] = [structure]
+        keys[:] = [jax.random.key_impl(x) if _is_key(x) else None for x in leaves]
+        return [jax.random.key_data(x) if _is_key(x) else x for x in leaves]
 
     shapes = jax.eval_shape(inputs)
-    each = lax.cond(is_taken, inputs, lambda: jax.tree.map(_zeros, shapes))
-    _add(inside, each, found, is_taken, stands_for, step)
+    leaves = lax.cond(is_taken, inputs, lambda: [jnp.zeros(shape.shape, shape.dtype) for shape in shapes])
+    leaves = [x if impl is None else jax.random.wrap_key_data(x, impl=impl)
+              for x, impl in zip(leaves, keys, strict=True)]
+    _add(inside, jax.tree.unflatten(tree[0], leaves), found, is_taken, stands_for, step)
 
 
 def _add(inside: list[Use], each: list[Any], found: list[Use], is_taken: Any, stands_for: Any,
@@ -189,10 +196,8 @@ def _add(inside: list[Use], each: list[Any], found: list[Use], is_taken: Any, st
                                   stands_for=use.stands_for * stands_for, steps=(*step, *use.steps)))
 
 
-def _zeros(shape: Any) -> Any:
-    if jax.dtypes.issubdtype(shape.dtype, jax.dtypes.prng_key):
-        return jnp.broadcast_to(jax.random.key(0, impl=jax.random.key_impl(shape)), shape.shape)
-    return jnp.zeros(shape.shape, shape.dtype)
+def _is_key(x: Any) -> bool:
+    return bool(jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key))
 
 
 def _steps_of_scan(eqn: Any, values: tuple[Any, ...], flow: Flow, place: Place, found: list[Use]) -> None:

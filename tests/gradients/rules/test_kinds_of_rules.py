@@ -52,6 +52,24 @@ def test_integers_and_trees(factor):
 
 
 @pytest.mark.parametrize("factor", [1, 2])
+def test_keys_and_branches(factor):
+    @jax.custom_vjp
+    def noisy(key, x):
+        return x * jax.random.normal(key, x.shape)
+
+    noisy.defvjp(lambda key, x: (noisy(key, x), (key, x)),
+                 lambda a, dy: (None, factor * dy * jax.random.normal(a[0], dy.shape)))
+
+    def f(x):
+        return lax.fori_loop(0, jnp.int32(3), lambda i, s: lax.cond(
+            i > 0, lambda s: noisy(jax.random.fold_in(jax.random.key(0), i), s), lambda s: s, s), x)
+
+    report, wrong = wrong_of(f, X)
+    assert wrong == ([] if factor == 1 else ["noisy"])
+    assert report.rules[0].compared == 2
+
+
+@pytest.mark.parametrize("factor", [1, 2])
 def test_held_arguments(factor):
     @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
     def applied(f, x):
@@ -123,6 +141,7 @@ def test_rules_in_rules():
 
     report, names = wrong_of(outer(wrong, 1), X)
     assert names == [] and [rule.name for rule in report.wrong_inside] == ["sin"]
+    assert report.rules[0].verdict == "right"  # beside a plain function without that rule
     assert report.wrong_inside[0].places[0].endswith("inside of twice, step 1 of 3")
     assert report.verdict.endswith("not so sin, in the plain functions of others")
     report, names = wrong_of(outer(right, 2), X)
