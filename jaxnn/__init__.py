@@ -19,7 +19,8 @@ Ops, of one example; help(op) ends with its derivation
     binary_cross_entropy softmax_cross_entropy squared_error huber
 
 Layers, which make their own parameters
-    Layer Dense Conv MaxPool BatchNorm Dropout Flatten Embedding RNN GRU LSTM
+    Layer Dense Conv ConvTranspose MaxPool AveragePool BatchNorm LayerNorm GroupNorm Dropout Flatten Embedding
+    RNN GRU LSTM
     Sequential Parallel Residual over_examples at_inference; summary Summary
     initializers (a module)
 
@@ -40,13 +41,17 @@ from jaxnn.layers import (
     GRU,
     LSTM,
     RNN,
+    AveragePool,
     BatchNorm,
     Conv,
+    ConvTranspose,
     Dense,
     Dropout,
     Embedding,
     Flatten,
+    GroupNorm,
     Layer,
+    LayerNorm,
     MaxPool,
     Parallel,
     Residual,
@@ -128,16 +133,20 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AveragePool",
     "BatchNorm",
     "Conv",
+    "ConvTranspose",
     "Dense",
     "Dropout",
     "Embedding",
     "Flatten",
     "GradientReport",
+    "GroupNorm",
     "HandDerived",
     "InputError",
     "Layer",
+    "LayerNorm",
     "MaxPool",
     "Network",
     "Op",

@@ -31,7 +31,8 @@ GEOMETRIES = [
     ((4, 4), (3, 3), 3, ((4, -1), (5, 2))),
     # Groups: several, one for each channel with one kernel or more, in one to three dimensions.
     ((5, 6), (3, 2), 1, "SAME", 1, 2, 4, 6), ((6, 5), (2, 3), 2, 1, 2, 3, 6, 3),
-    ((5, 5), (3, 3), 1, "SAME", 1, 3, 3, 3), ((7, 6), (3, 2), (2, 1), "SAME", (1, 2), 3, 3, 6), ((6,), (3,), 2, "CAUSAL", 1, 4, 4, 4),
+    ((5, 5), (3, 3), 1, "SAME", 1, 3, 3, 3), ((7, 6), (3, 2), (2, 1), "SAME", (1, 2), 3, 3, 6),
+    ((6,), (3,), 2, "CAUSAL", 1, 4, 4, 4),
     ((3, 4, 3), (2, 2, 1), (1, 2, 1), 1, 1, 2, 2, 4), ((6, 6), (2, 2), 3, -1, 1, 2, 2, 2),
 ]
 EACH = pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
