@@ -1,19 +1,15 @@
-"""The named networks: parameter counts as published, and each beside a randomly filled twin in PyTorch."""
+"""The named networks: parameter counts as published, weights from files, and what is refused."""
 
-import functools
-import importlib
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn import models, over_examples
+from jaxnn import models
 from jaxnn.models import TORCHVISION, BadWeights, from_published, read_safetensors, to_published, write_safetensors
 from jaxnn.models.squeezenet import CAFFE_MEAN, read_imagenet
 from tests import course
-from tests.compare import QUICKLY
 
 PUBLISHED = {
     "lenet5": ((32, 32, 1), 61_706), "alexnet": ((224, 224, 3), 61_100_840),
@@ -24,22 +20,14 @@ PUBLISHED = {
     "resnet101": ((224, 224, 3), 44_549_160), "mobilenet_v1": ((224, 224, 3), 4_231_976),
     "mobilenet_v2": ((224, 224, 3), 3_504_872), "densenet121": ((224, 224, 3), 7_978_856)}
 SLOW = {"resnet101", "densenet121", "vgg19", "googlenet"}
-# The model, its twin's arguments, and a size of picture at which every part has something to do.
-TWINS = {
-    "squeezenet": (lambda: models.squeezenet(7), ("SqueezeNet", 7), 47),
-    "resnet18": (lambda: models.resnet18(7), ("ResNet", 7, (2, 2, 2, 2), False), 33),
-    "mobilenet_v2": (lambda: models.mobilenet_v2(7), ("MobileNetV2", 7), 33),
-    "alexnet": (lambda: models.alexnet(7, hidden=40), ("AlexNet", 7, 40), 79),
-    "vgg16": (lambda: models.vgg16(7, hidden=20), ("VGG", 7, 20), 35),
-    "resnet50": (lambda: models.resnet50(7), ("ResNet", 7, (3, 4, 6, 3), True), 33),
-    "googlenet": (lambda: models.googlenet(7), ("GoogLeNet", 7), 33),
-    "densenet121": (lambda: models.densenet121(7), ("DenseNet", 7), 33)}
-EXHAUSTIVE = [pytest.param(name, marks=pytest.mark.exhaustive) if name not in ("squeezenet", "mobilenet_v2") else name
-              for name in TWINS]
-
-
 def shapes_of(net, shape):
     return jax.eval_shape(lambda: net.init(jax.random.key(0), shape))
+
+
+def filled(net, shape):
+    """Random numbers in the place of an init, which compiles a program for each shape."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape, np.float32), shapes_of(net, shape))
 
 
 def count(tree):
@@ -60,60 +48,10 @@ def test_parameters_of_the_course_and_of_the_paper():
     assert count({name: part for name, part in params.items() if name != "output"}) == 60_000
 
 
-@functools.cache
-def twin(name):
-    """(the twin with random weights and statistics, its arrays)."""
-    torch = pytest.importorskip("torch")
-    kind, *args = TWINS[name][1]
-    net = getattr(importlib.import_module("tests.models.twins"), kind)(*args).eval()
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for key, tensor in net.state_dict().items():
-            if key.endswith("running_var") or (tensor.ndim == 1 and key.endswith("weight")):
-                tensor.uniform_(0.5, 1.5, generator=generator)
-            elif tensor.is_floating_point():
-                fan = max(tensor[0].numel(), 1) if tensor.ndim > 1 else 100
-                tensor.normal_(0, (2 / fan) ** 0.5, generator=generator)
-    return net, {key: tensor.numpy() for key, tensor in net.state_dict().items()}
-
-
-@pytest.mark.parametrize("name", EXHAUSTIVE)
-def test_logits_and_gradients_of_a_twin(name):
-    """To rounding, through all the layers: 1e-4 of the largest element; the gradients by our backward passes."""
-    make, _, size = TWINS[name]
-    published = TORCHVISION[name]
-    net, (torch_net, arrays) = make(), twin(name)
-    torch = pytest.importorskip("torch")
-    params, state = from_published(arrays, *shapes_of(net, (size, size, 3)), published)
-    x = np.random.default_rng(0).standard_normal((2, size, size, 3)).astype(np.float32)
-    dy = np.random.default_rng(1).standard_normal((2, 7)).astype(np.float32)
-
-    @functools.partial(jax.jit, compiler_options=QUICKLY)
-    def program(params, x):
-        y, pull_back = jax.vjp(lambda params, x: over_examples(net)(params, state, x)[0], params, x)
-        return y, pull_back(jnp.asarray(dy))
-
-    logits, (dparams, dx) = program(params, x)
-    t = torch.tensor(x.transpose(0, 3, 1, 2).copy(), requires_grad=True)
-    y = torch_net(t)
-    y.backward(torch.tensor(dy))
-
-    def close(got, want):
-        np.testing.assert_allclose(got, want, atol=1e-4 * np.abs(want).max() + 1e-12, rtol=0)
-
-    close(logits, y.detach().numpy())
-    close(dx, t.grad.numpy().transpose(0, 2, 3, 1))
-    ours = to_published(dparams, {}, published)
-    theirs = {key: p.grad.numpy() for key, p in torch_net.named_parameters()}
-    assert set(ours) == set(theirs)
-    for key, gradient in theirs.items():
-        close(ours[key], gradient)
-
-
 def test_weights_go_to_a_file_and_back(tmp_path):
     pytest.importorskip("safetensors")
     net, shape, published = models.mobilenet_v2(7), (33, 33, 3), TORCHVISION["mobilenet_v2"]
-    params, state = net.init(jax.random.key(0), shape)
+    params, state = filled(net, shape)
     write_safetensors(tmp_path / "w.safetensors", to_published(params, state, published))
     arrays = read_safetensors(tmp_path / "w.safetensors")
     back = from_published(arrays, *shapes_of(net, shape), published)
@@ -123,7 +61,7 @@ def test_weights_go_to_a_file_and_back(tmp_path):
 
 def test_what_does_not_fit_is_listed():
     net, shape, published = models.lenet5(), (32, 32, 1), TORCHVISION["alexnet"]
-    params, state = net.init(jax.random.key(0), shape)
+    params, state = filled(net, shape)
     arrays = to_published(params, state, published)
     del arrays["fc1.bias"]
     arrays |= {"fc2.bias": np.zeros(3, np.float32), "fc3.bias": np.zeros(10, int), "more": np.zeros(1)}
