@@ -69,7 +69,7 @@ def test_a_whole_file_is_fetched_once(address, tmp_path):
 
 @pytest.mark.parametrize("path", ["cut", "no-ranges"])
 def test_one_that_was_cut_off_goes_on(address, tmp_path, path):
-    with pytest.raises(DownloadFailed, match="200,000 bytes early|call again"):
+    with pytest.raises(DownloadFailed, match="ended 200,000 bytes early"):
         download(f"{address}/{path}", tmp_path / "f", digest=SHA)
     assert not (tmp_path / "f").exists() and (tmp_path / "f.part").stat().st_size == 100_000
     assert download(f"{address}/{path}", tmp_path / "f", digest=SHA).read_bytes() == DATA
