@@ -24,6 +24,7 @@ from jaxnn.data.planar import (
 from jaxnn.data.signs import Signs, load_signs
 from jaxnn.data.splits import Split, split, standardize
 from jaxnn.data.tables import BreastCancer, Digits, load_breast_cancer, load_digits
+from jaxnn.data.usps import load_usps
 
 __all__ = [
     "BadFile",
@@ -53,6 +54,7 @@ __all__ = [
     "load_football",
     "load_mnist",
     "load_signs",
+    "load_usps",
     "noisy_circles",
     "noisy_moons",
     "pixels_to_rows",
