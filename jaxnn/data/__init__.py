@@ -1,14 +1,18 @@
 """Data sets, split and checked, as NumPy arrays with the examples first.
 
 Some are generated (`planar_flower`, `noisy_moons`), some come with scikit-learn (`load_digits`),
-and the course's photographs are read from files you provide (`load_cat`). Nothing is downloaded.
+and the course's photographs are read from files you provide (`load_cat`). Nothing is downloaded unless
+`fetch=True` asks for it (MNIST, Fashion-MNIST, CIFAR).
 """
 
 from jaxnn.data.batches import Batches
 from jaxnn.data.checks import check_examples
+from jaxnn.data.cifar import load_cifar10, load_cifar100
 from jaxnn.data.directory import MissingData, data_directory, find
+from jaxnn.data.download import DownloadFailed, download
 from jaxnn.data.football import FootballField, load_football
 from jaxnn.data.hdf5 import BadFile, Field, read_hdf5
+from jaxnn.data.idx import ImageClasses, load_fashion_mnist, load_mnist, read_idx
 from jaxnn.data.images import CatPhotographs, load_cat, pixels_to_rows
 from jaxnn.data.planar import (
     blobs,
@@ -20,6 +24,7 @@ from jaxnn.data.planar import (
 from jaxnn.data.signs import Signs, load_signs
 from jaxnn.data.splits import Split, split, standardize
 from jaxnn.data.tables import BreastCancer, Digits, load_breast_cancer, load_digits
+from jaxnn.data.usps import load_usps
 
 __all__ = [
     "BadFile",
@@ -27,26 +32,35 @@ __all__ = [
     "BreastCancer",
     "CatPhotographs",
     "Digits",
+    "DownloadFailed",
     "Field",
     "FootballField",
+    "ImageClasses",
     "MissingData",
     "Signs",
     "Split",
     "blobs",
     "check_examples",
     "data_directory",
+    "download",
     "find",
     "gaussian_quantiles",
     "load_breast_cancer",
     "load_cat",
+    "load_cifar10",
+    "load_cifar100",
     "load_digits",
+    "load_fashion_mnist",
     "load_football",
+    "load_mnist",
     "load_signs",
+    "load_usps",
     "noisy_circles",
     "noisy_moons",
     "pixels_to_rows",
     "planar_flower",
     "read_hdf5",
+    "read_idx",
     "split",
     "standardize",
 ]

@@ -2,8 +2,8 @@
 
 from jaxnn.layers.basic import Dense, Dropout, Flatten, at_inference
 from jaxnn.layers.containers import Parallel, Residual, Sequential, over_examples
-from jaxnn.layers.conv import Conv, MaxPool
+from jaxnn.layers.conv import AveragePool, Conv, ConvTranspose, MaxPool
 from jaxnn.layers.layer import Layer
-from jaxnn.layers.normalization import BatchNorm
+from jaxnn.layers.normalization import BatchNorm, GroupNorm, LayerNorm
 from jaxnn.layers.sequence import GRU, LSTM, RNN, Embedding
 from jaxnn.layers.table import Summary, summary

@@ -8,15 +8,25 @@ over many terms are kept in float32 at least.
 
 from jaxnn.ops.activation import elu, gelu, gelu_tanh, leaky_relu, relu, sigmoid, silu, softplus, tanh
 from jaxnn.ops.attention import attention
+from jaxnn.ops.average_pool import adaptive_average_pool, average_pool, global_average_pool, l2_pool
 from jaxnn.ops.cell import cell
-from jaxnn.ops.conv import conv
+from jaxnn.ops.conv import conv, conv_transpose
 from jaxnn.ops.dense import dense
 from jaxnn.ops.dropout import dropout
 from jaxnn.ops.embedding import embedding
 from jaxnn.ops.loss import binary_cross_entropy, huber, softmax_cross_entropy, squared_error
 from jaxnn.ops.normalization import batch_norm, batch_norm_inference
+from jaxnn.ops.norms import (
+    group_norm,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+    rms_norm,
+    standardize_kernel,
+)
 from jaxnn.ops.over_time import over_time
-from jaxnn.ops.pool import max_pool
+from jaxnn.ops.pool import global_max_pool, max_pool, max_unpool, pool_switches
+from jaxnn.ops.rectifiers import crelu, hard_sigmoid, hard_swish, mish, prelu, relu6, selu
 from jaxnn.ops.recurrent import (
     gru,
     gru_cell,
@@ -29,5 +39,6 @@ from jaxnn.ops.recurrent import (
     rnn_relu,
     rnn_relu_cell,
 )
+from jaxnn.ops.resize import pixel_shuffle, pixel_unshuffle, resize
 from jaxnn.ops.shape import add, concatenate, flatten
 from jaxnn.ops.softmax import log_softmax, softmax

@@ -15,7 +15,7 @@ from tests.compare import QUICKLY, assert_close, check_backward
 
 RNG = np.random.default_rng(0)
 
-# spatial sizes of x, of the kernel, stride, padding
+# spatial sizes of x, of the kernel, stride, padding; and, where there are any, dilation, groups, channels in and out
 GEOMETRIES = [
     ((5, 6), (3, 3), 1, "SAME"), ((5, 6), (3, 2), 1, "VALID"), ((5, 6), (3, 3), 2, "SAME"),
     ((5, 7), (2, 3), (2, 3), "VALID"), ((4, 4), (1, 1), 1, "VALID"), ((4, 5), (1, 1), 2, "VALID"),
@@ -25,6 +25,15 @@ GEOMETRIES = [
     ((2, 2), (4, 4), 1, 3),
     ((6, 6), (4, 4), 2, "SAME"), ((7,), (3,), 2, "SAME"), ((6,), (2,), 1, "VALID"),
     ((3, 4, 3), (2, 2, 2), 1, "VALID"), ((5, 6), (2, 4), 1, "SAME_LOWER"), ((4, 6), (3, 4), 2, "SAME_LOWER"),
+    # Dilation; what crops; all at the low side.
+    ((7, 6), (3, 2), 1, "SAME", (2, 3)), ((7, 8), (2, 3), 2, "VALID", 3), ((6,), (3,), 1, "CAUSAL", 2),
+    ((5, 6), (2, 3), (1, 2), "CAUSAL"), ((6, 7), (3, 2), 1, -1), ((7, 6), (2, 2), 2, ((-2, 1), (1, -1)), (2, 1)),
+    ((4, 4), (3, 3), 3, ((4, -1), (5, 2))),
+    # Groups: several, one for each channel with one kernel or more, in one to three dimensions.
+    ((5, 6), (3, 2), 1, "SAME", 1, 2, 4, 6), ((6, 5), (2, 3), 2, 1, 2, 3, 6, 3),
+    ((5, 5), (3, 3), 1, "SAME", 1, 3, 3, 3), ((7, 6), (3, 2), (2, 1), "SAME", (1, 2), 3, 3, 6),
+    ((6,), (3,), 2, "CAUSAL", 1, 4, 4, 4),
+    ((3, 4, 3), (2, 2, 1), (1, 2, 1), 1, 1, 2, 2, 4), ((6, 6), (2, 2), 3, -1, 1, 2, 2, 2),
 ]
 EACH = pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 
@@ -35,52 +44,66 @@ def make(size, window, n_in=2, n_out=3, bias=True):
 
 
 def pads_of(padding, size, window, stride):
-    """(low, high) for each axis, by the definition of each word."""
+    """(low, high) for each axis, by the definition of each word; the window is that of the dilated kernel."""
     if padding == "VALID":
         return [(0, 0)] * len(size)
     if padding in ("SAME", "SAME_LOWER"):
         total = [max((-(-n // s) - 1) * s + w - n, 0) for n, w, s in zip(size, window, stride)]
         return [((t + 1) // 2, t // 2) if padding == "SAME_LOWER" else (t // 2, (t + 1) // 2) for t in total]
+    if padding == "CAUSAL":
+        return [(w - 1, 0) for w in window]
     each = [padding] * len(size) if isinstance(padding, int) else padding
     return [(p, p) if isinstance(p, int) else p for p in each]
 
 
-def loop(params, x, stride, padding):
+def options(stride, padding, dilation=1, groups=1, *_):
+    return {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+
+
+def made(geometry):
+    size, window, *rest = geometry
+    groups, n_in, n_out = rest[3:] if len(rest) > 3 else (1, 2, 3)
+    params, x = make(size, window, n_in // groups, n_out)
+    return params, np.concatenate([x] + [make(size, window, n_in // groups)[1] for _ in range(groups - 1)], -1)
+
+
+def loop(params, x, *, stride, padding, dilation, groups):
+    """The definition, number by number."""
     kernel = params["kernel"]
     *window, n_in, n_out = kernel.shape
-    stride = (stride,) * len(window) if isinstance(stride, int) else stride
-    pads = pads_of(padding, x.shape[:-1], window, stride)
-    x = np.pad(x, [*pads, (0, 0)])
-    out = [(n - w) // s + 1 for n, w, s in zip(x.shape, window, stride)]
+    stride, dilation = ((v,) * len(window) if isinstance(v, int) else v for v in (stride, dilation))
+    span = [(w - 1) * d + 1 for w, d in zip(window, dilation)]
+    pads = pads_of(padding, x.shape[:-1], span, stride)
+    out = [(n + sum(p) - w) // s + 1 for n, p, w, s in zip(x.shape, pads, span, stride)]
     y = np.zeros((*out, n_out))
     for p in itertools.product(*map(range, out)):
         for k in itertools.product(*map(range, window)):
-            at = tuple(a * s + b for a, s, b in zip(p, stride, k))
-            for c in range(n_in):
-                for o in range(n_out):
-                    y[(*p, o)] += kernel[(*k, c, o)] * x[(*at, c)]
+            at = tuple(a * s + b * d - low for a, s, b, d, (low, _) in zip(p, stride, k, dilation, pads))
+            if all(0 <= a < n for a, n in zip(at, x.shape)):
+                for c, o in itertools.product(range(n_in), range(n_out)):
+                    y[(*p, o)] += kernel[(*k, c, o)] * x[(*at, o // (n_out // groups) * n_in + c)]
     return y + params.get("bias", 0)
 
 
 @functools.cache
 def checked(geometry):
     """(params, x, y, dy, (dbias, dkernel, dx)), on which all routes agree."""
-    size, window, stride, padding = geometry
-    params, x = make(size, window)
-    return params, x, *check_backward(conv, params, x, stride=stride, padding=padding)
+    params, x = made(geometry)
+    return params, x, *check_backward(conv, params, x, **options(*geometry[2:]))
 
 
 @EACH
 @pytest.mark.usefixtures("x64")
 def test_value_and_backward(geometry):
     params, x, y, _, _ = checked(geometry)
-    np.testing.assert_allclose(y, loop(params, x, *geometry[2:]), rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(y, loop(params, x, **options(*geometry[2:])), rtol=1e-12, atol=1e-13)
 
 
 @EACH
 @pytest.mark.usefixtures("x64")
 def test_against_pytorch(geometry, torch):
-    size, window, stride, padding = geometry
+    size, window, stride, padding, *_ = geometry
+    dilation, groups = (options(*geometry[2:])[name] for name in ("dilation", "groups"))
     rank = len(size)
     params, x, got, dy, (dbias, dkernel, dx) = checked(geometry)
     strides = (stride,) * rank if isinstance(stride, int) else stride
@@ -88,9 +111,11 @@ def test_against_pytorch(geometry, torch):
     kernel = torch.tensor(params["kernel"].transpose(rank + 1, rank, *range(rank)).copy(), requires_grad=True)
     bias = torch.tensor(params["bias"], requires_grad=True)
     t = torch.tensor(x.transpose(to_torch).copy(), requires_grad=True)
-    flat = [p for pair in reversed(pads_of(padding, size, window, strides)) for p in pair]
+    span = [(w - 1) * d + 1 for w, d in zip(window, (dilation,) * rank if isinstance(dilation, int) else dilation)]
+    flat = [p for pair in reversed(pads_of(padding, size, span, strides)) for p in pair]
     function = getattr(torch.nn.functional, f"conv{rank}d")
-    y = function(torch.nn.functional.pad(t, flat)[None], kernel, bias, stride=strides)[0]
+    y = function(torch.nn.functional.pad(t, flat)[None], kernel, bias, stride=strides, dilation=dilation,
+                 groups=groups)[0]
     y.backward(torch.tensor(np.asarray(dy).transpose(to_torch).copy()))
     np.testing.assert_allclose(got, y.detach().numpy().transpose(back), rtol=1e-11, atol=1e-13)
     np.testing.assert_allclose(dx, t.grad.numpy().transpose(back), rtol=1e-11, atol=1e-13)
@@ -185,7 +210,7 @@ K = jnp.ones((3, 3, 2, 4))
     ({"kernel": K}, jnp.ones((5, 5, 2)), {"stride": (1, 1, 1)},
      "conv expects stride to be a positive integer, or 2"),
     ({"kernel": K}, jnp.ones((5, 5, 2)), {"padding": "full"},
-     "conv expects padding to be 'VALID', 'SAME', 'SAME_LOWER', a size >= 0, or one or a pair for each of 2 "
+     "conv expects padding to be 'VALID', 'SAME', 'SAME_LOWER', 'CAUSAL', a size, or one or a pair for each of 2 "
      "axes; got 'full'"),
     ({"kernel": K}, jnp.ones((5, 5, 2)), {"padding": True}, "a pair for each of 2 axes; got True"),
     ({"kernel": K}, jnp.ones((5, 5, 2)), {"padding": ((1, 1), (1, "a"))},
@@ -195,10 +220,21 @@ K = jnp.ones((3, 3, 2, 4))
      "conv expects stride to be a positive integer, or 2 of them; got True"),
     ({"kernel": K}, jnp.ones((5, 5, 2)), {"stride": 1.0},
      "conv expects stride to be a positive integer, or 2 of them; got 1.0"),
-    ({"kernel": K}, jnp.ones((5, 5, 2)), {"padding": -1},
-     "conv expects padding to be 'VALID', 'SAME', 'SAME_LOWER', a size >= 0"),
+    ({"kernel": K}, jnp.ones((5, 5, 2)), {"padding": -2},
+     "conv expects x, padded, to be at least the window (3, 3); got (5, 5) with padding ((-2, -2), (-2, -2))"),
+    ({"kernel": K}, jnp.ones((2, 5, 5)), {},
+     "conv expects x of shape (height, width, 2); got (2, 5, 5); the channels come last: jnp.moveaxis(x, 0, -1) has "
+     "the shape (5, 5, 2)"),
+    ({"kernel": K}, jnp.ones((5, 5, 2)), {"groups": 3},
+     "conv expects groups, a positive integer that divides n_out = 4; got 3"),
+    ({"kernel": K}, jnp.ones((5, 5, 2)), {"groups": 2}, "conv expects x of shape (height, width, 4); got (5, 5, 2)"),
+    ({"kernel": K}, jnp.ones((5, 5, 2)), {"dilation": 0}, "conv expects dilation to be a positive integer, or 2 of"),
+    ({"kernel": K}, jnp.ones((5, 5, 2)), {"dilation": 3, "padding": "VALID"},
+     "conv expects x, padded, to be at least the window (7, 7); got (5, 5)"),
+    ({"kernel": K[:0]}, jnp.ones((5, 5, 2)), {},
+     "conv expects a kernel without an axis of size 0; got (0, 3, 2, 4)"),
     ({"kernel": K}, jnp.ones((5, 5, 2)), {"padding": (1,)},
-     "conv expects padding to be 'VALID', 'SAME', 'SAME_LOWER', a size >= 0"),
+     "conv expects padding to be 'VALID', 'SAME', 'SAME_LOWER', 'CAUSAL', a size, or one or a pair"),
 ])
 def test_errors(params, x, static, words):
     with pytest.raises(ValueError, match=re.escape(words)):

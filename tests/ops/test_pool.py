@@ -180,7 +180,7 @@ def test_a_padded_window_of_minus_infinities_stays_inside():
     (jnp.ones((4, 4, 1)), {"padding": 2},
      "max_pool expects padding smaller than the window (2, 2); got ((2, 2), (2, 2))"),
     (jnp.ones((4, 4, 1)), {"padding": "FULL"},
-     "max_pool expects padding to be 'VALID', 'SAME', 'SAME_LOWER', a size >= 0"),
+     "max_pool expects padding to be 'VALID', 'SAME', 'SAME_LOWER', 'CAUSAL', a size >= 0"),
 ])
 def test_errors(x, static, words):
     with pytest.raises(ValueError, match=re.escape(words)):

@@ -1,0 +1,1 @@
+"""Course 4 of the Deep Learning Specialization: convolutional networks."""

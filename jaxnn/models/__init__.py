@@ -1,0 +1,31 @@
+"""Named networks of computer vision, each as published: one architecture in a file, its parts by name.
+
+    net = resnet50()
+    params, state = net.init(jax.random.key(0), (224, 224, 3))
+    logits, _ = over_examples(net)(params, state, images)
+
+A model is a layer like every other: `summary(net, shape)` prints its table. Published weights are read from a file with
+torchvision's names:
+
+    shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), (224, 224, 3)))
+    params, state = from_published(read_safetensors("resnet50.safetensors"), *shapes, TORCHVISION["resnet50"])
+"""
+
+from jaxnn.models.alexnet import alexnet, alexnet_two_towers
+from jaxnn.models.densenet import densenet121
+from jaxnn.models.googlenet import googlenet
+from jaxnn.models.lenet import lenet5, lenet5_1998
+from jaxnn.models.mobilenet import mobilenet_v1, mobilenet_v2
+from jaxnn.models.published import TORCHVISION
+from jaxnn.models.resnet import resnet18, resnet34, resnet50, resnet50_course, resnet101
+from jaxnn.models.squeezenet import squeezenet
+from jaxnn.models.unet import unet
+from jaxnn.models.vgg import vgg16, vgg19
+from jaxnn.models.weights import (
+    BadWeights,
+    Published,
+    from_published,
+    read_safetensors,
+    to_published,
+    write_safetensors,
+)

@@ -1,0 +1,148 @@
+"""Published weights in and out of a model: safetensors files with torchvision's names.
+
+A convolution's kernel is (height, width, n_in, n_out) here and (n_out, n_in, height, width) there. A dense layer after
+`Flatten` reads a picture row by row with the channels last here, channel by channel there: its columns are reordered.
+Files are read by the safetensors library, which unpickles nothing.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxnn.checks import InputError
+
+__all__ = ["BadWeights", "Published", "from_published", "read_safetensors", "to_published", "write_safetensors"]
+
+# Of the last part of a name: what torchvision calls our entries.
+LEAVES = {"kernel": "weight", "scale": "weight", "weight": "weight", "bias": "bias", "mean": "running_mean",
+          "variance": "running_var"}
+
+
+class BadWeights(InputError):
+    """A file of weights that cannot be read, or does not fit the model."""
+
+
+class Published(NamedTuple):
+    """How the entries of a model are named and laid out elsewhere."""
+
+    parts: Mapping[str, str]
+    """For a run of whole parts of our dotted path, what stands in its place; "" for nothing."""
+    flattened: Mapping[str, tuple[int, int]] = {}
+    """For a dense layer that reads a flattened picture, the picture's (height, width)."""
+
+    def name(self, path: Iterable[str]) -> str:
+        """What torchvision calls the entry at a path of params or state."""
+        *parts, leaf = path
+        dotted = ".".join(parts)
+        for ours, theirs in self.parts.items():
+            dotted = re.sub(rf"(^|\.){re.escape(ours)}(?=\.|$)", rf"\g<1>{theirs}", dotted)
+        return ".".join([*filter(None, dotted.split(".")), LEAVES.get(leaf, leaf)])
+
+
+def from_published(arrays: Mapping[str, Any], params: Any, state: Any, published: Published, *,
+                   ignore: Iterable[str] = ()) -> tuple[Any, Any]:
+    """(params, state) of a model with the published numbers in them.
+
+    Args:
+      arrays: by their published names.
+      params, state: of the model's init, or their shapes, by `jax.eval_shape`.
+      published: of the model, such as `jaxnn.models.resnet.TORCHVISION`.
+      ignore: beginnings of names that the file has and the model has not, as "aux" of GoogLeNet.
+    Raises:
+      BadWeights: a name is missing or left over, or a shape or dtype does not fit; all of them are listed.
+    """
+    problems, taken = [], set()
+    filled: list[Any] = []
+    for path, leaf in _entries(params, state):
+        name = published.name(path)
+        taken.add(name)
+        if name not in arrays:
+            problems.append(f"missing {name}")
+            continue
+        array, want = np.asarray(arrays[name]), _published_shape(path, leaf, published)
+        if array.shape != want:
+            problems.append(f"{name} of shape {array.shape} where {want} is expected")
+        elif not (np.issubdtype(array.dtype, np.floating) or array.dtype.name == "bfloat16"):
+            problems.append(f"{name} of dtype {array.dtype} where floating-point numbers are expected")
+        else:
+            filled.append(_to_ours(path, array, published).astype(leaf.dtype))
+    skipped = ("num_batches_tracked", *ignore)
+    left = [n for n in arrays if n not in taken and not n.endswith("num_batches_tracked") and not n.startswith(skipped)]
+    problems += [f"left over {name}" for name in left]
+    if problems:
+        raise BadWeights("weights", "expects the published names and shapes of this model; got " + "; ".join(problems))
+    return jax.tree.unflatten(jax.tree.structure((params, state)), filled)
+
+
+def to_published(params: Any, state: Any, published: Published) -> dict[str, np.ndarray]:
+    """The numbers of a model by their published names, laid out as there."""
+    return {published.name(path): _to_theirs(path, np.asarray(leaf), published)
+            for path, leaf in _entries(params, state)}
+
+
+def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file by name.
+
+    Raises:
+      BadWeights: it is no such file, is damaged or cannot be read.
+    """
+    numpy_of = _library()
+    file = Path(path)
+    try:
+        if not file.is_file():
+            raise BadWeights("weights", f"expects a safetensors file; {file} is none")
+        return dict(numpy_of.load(file.read_bytes()))
+    except BadWeights:
+        raise
+    except Exception as error:  # the library's own, and what NumPy makes of a header that lies
+        raise BadWeights("weights", f"expects a safetensors file; {file} cannot be read: {error}") from error
+
+
+def write_safetensors(path: str | Path, arrays: Mapping[str, Any]) -> None:
+    """Writes arrays by name; the file is there whole or not at all."""
+    numpy_of = _library()
+    file = Path(path)
+    part = file.with_name(file.name + ".part")
+    part.write_bytes(numpy_of.save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+    part.replace(file)
+
+
+def _library() -> Any:
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise ImportError("reading and writing safetensors needs the safetensors package: "
+                          "python -m pip install 'jaxnn[weights]'") from error
+    return safetensors.numpy
+
+
+def _entries(params: Any, state: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for tree in (params, state):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+            yield tuple(key.key for key in path), leaf
+
+
+def _published_shape(path: tuple[str, ...], leaf: Any, published: Published) -> tuple[int, ...]:
+    return _to_theirs(path, np.broadcast_to(np.float32(0), leaf.shape), published).shape
+
+
+def _to_theirs(path: tuple[str, ...], array: np.ndarray, published: Published) -> np.ndarray:
+    if path[-1] == "kernel":
+        return np.moveaxis(array, (-1, -2), (0, 1))
+    picture = published.flattened.get(path[-2]) if path[-1] == "weight" else None
+    if picture:
+        return np.moveaxis(array.reshape(len(array), *picture, -1), -1, 1).reshape(array.shape)
+    return array
+
+
+def _to_ours(path: tuple[str, ...], array: np.ndarray, published: Published) -> np.ndarray:
+    if path[-1] == "kernel":
+        return np.moveaxis(array, (0, 1), (-1, -2))
+    picture = published.flattened.get(path[-2]) if path[-1] == "weight" else None
+    if picture:
+        return np.moveaxis(array.reshape(len(array), -1, *picture), 1, -1).reshape(array.shape)
+    return array
