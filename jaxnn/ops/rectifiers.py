@@ -3,6 +3,7 @@
 Each keeps in its cache the one array from which its slope is cheapest to find.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -51,7 +52,7 @@ def prelu(params: Any, x: Any) -> Any:
     [-1.0, 3.0]
     """
     expect_float(prelu.name, "x", x)
-    is_one = getattr(params, "get", {}.get)("slope") is not None and jnp.ndim(params["slope"]) == 0
+    is_one = isinstance(params, Mapping) and hasattr(params.get("slope"), "dtype") and jnp.ndim(params["slope"]) == 0
     slope, entries = weights(prelu.name, params, slope="" if is_one else f"{jnp.shape(x)[-1] if jnp.ndim(x) else 1}")
     a, x_ = promoted(slope, x)
     return jnp.where(x_ > 0, x_, a * x_), (x, slope, entries)

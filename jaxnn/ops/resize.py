@@ -101,7 +101,8 @@ def pixel_shuffle(x: Any, *, factor: int) -> Any:
     [[1.0, 2.0], [3.0, 4.0]]
     """
     r = _factor(pixel_shuffle.name, x, factor)
-    expect(x.shape[-1] % r**2 == 0, pixel_shuffle.name, f"channels that {r}² divides", str(x.shape[-1]))
+    expect(x.shape[-1] % r**2 == 0, pixel_shuffle.name, f"a factor whose square, {r}², divides the channels",
+           str(x.shape[-1]))
     return _shuffled(x, r), Static(r)
 
 
@@ -131,7 +132,7 @@ def pixel_unshuffle(x: Any, *, factor: int) -> Any:
     """
     r = _factor(pixel_unshuffle.name, x, factor)
     expect(x.shape[0] % r == 0 and x.shape[1] % r == 0, pixel_unshuffle.name,
-           f"height and width that {r} divides", str(jnp.shape(x)))
+           f"a factor, {r}, that divides height and width", str(jnp.shape(x)))
     return _unshuffled(x, r), Static(r)
 
 
@@ -142,6 +143,7 @@ def pixel_unshuffle_backward(factor: Any, dy: Any) -> Any:
 
 
 def _factor(who: str, x: Any, factor: int) -> int:
+    expect_float(who, "x", x)
     expect_shape(who, "x", x, ("height", "width", "channels"))
     expect(is_integer(factor, 1), who, "factor, a positive integer", repr(factor))
     return int(factor)

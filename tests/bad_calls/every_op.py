@@ -28,13 +28,19 @@ EACH = [case for case in CASES if case.kind != "network"]
 # Of an op that stands in the catalogue with several choices, the arguments are tried once.
 ONCE = [case for case in EACH if "-" not in case.name or case.name in ("softmax_cross_entropy-distribution",
                                                                        "attention-masked")]
-ANY_SHAPE = {"flatten", "dropout", "add", "concatenate", "log_softmax", "softmax", *(
+ANY_SHAPE = {"flatten", "dropout", "add", "concatenate", "log_softmax", "softmax", "crelu", "prelu",
+             "layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm", "standardize_kernel",
+             "global_average_pool", "global_max_pool", *(
     case.name for case in EACH if case.kind == "elementwise")}
 # Arguments that may be integers or booleans, and so are no mistake.
 MAY_BE_INTEGERS = {("binary_cross_entropy", "labels"), ("squared_error", "targets"), ("huber", "targets"),
                    ("flatten", "x"), ("add", "x"), ("concatenate", "x")}
 # Sizes that have one letter in the catalogue, and need not agree.
-FREE = {"conv": "k", "batch_norm": "s", "batch_norm_inference": "s", "concatenate": "n"}
+FREE = {"conv": "k", "conv_transpose": "k", "batch_norm": "s", "batch_norm_inference": "s", "concatenate": "n",
+        "pixel_shuffle": "s", "pixel_unshuffle": "s", "standardize_kernel": "k",
+        **dict.fromkeys(("layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm"), "s")}
+# A picture with an axis more is a volume.
+ANY_RANK = ("batch_norm", "max_pool", "average_pool", "l2_pool", "adaptive_average_pool", "resize", "max_unpool")
 
 
 def leaves_of(case: Case) -> list[tuple[str, str, int]]:
@@ -86,10 +92,10 @@ def ranks() -> Iterator[Row]:
             if case.name in ANY_SHAPE or argument == "key" or (case.name, argument) == ("embedding", "x"):
                 continue
             leaf = jax.tree.leaves(case.args())[n]
-            if not (case.name.startswith("batch_norm") and argument == "x"):
+            if not (case.name.startswith(("batch_norm", "adaptive", "resize")) and argument == "x"):
                 yield Row(f"{case.name}: an axis too many in {path}", call(case, with_leaf(case, n, lambda a: a[None])),
                           "shape")
-            if jnp.ndim(leaf) and not (argument == "x" and case.name.startswith(("batch_norm", "max_pool"))):
+            if jnp.ndim(leaf) and not (argument == "x" and case.name.startswith(ANY_RANK)):
                 yield Row(f"{case.name}: an axis too few in {path}", call(case, with_leaf(case, n, lambda a: a[0])),
                           "shape")
 
@@ -142,7 +148,7 @@ def entries() -> Iterator[Row]:
             yield Row(f"{case.name}: {argument} with an entry too many", changed({**args[n], "gamma": jnp.ones(2)}),
                       argument)
             yield Row(f"{case.name}: the values of {argument} as a list", changed(list(args[n].values())), argument)
-            optional = ("bias", "bias_h") if not case.name.startswith("batch_norm") else ("scale", "bias")
+            optional = ("scale", "bias") if "norm" in case.name else ("bias", "bias_h")
             for name in args[n]:
                 if name in optional:
                     continue
@@ -176,6 +182,7 @@ PADDING = {"a word not known": "FULL", "minus one": -1, "a fraction": 0.5, "True
            "too many": (1, 1, 1, 1), "triples": ((1, 1, 1), (1, 1, 1)), "a huge number": 10**9,
            "text in a pair": (1, "a"),
            "a function": abs}
+CROPPING = {kind: value for kind, value in PADDING.items() if kind != "minus one"} | {"more than x": -9}
 AXIS = {"text": "1", "None": None, "a fraction": 0.5, "out of range": 7, "far below": -9, "True": True,
         "a list": [0, 1]}
 REDUCTION = {"another word": "avg", "None": None, "True": True, "a number": 1, "none": "none", "a list": ["sum"]}
@@ -193,7 +200,34 @@ KEYWORDS = {
     ("softmax_cross_entropy", "smoothing"): SCALE | {"minus one": -1.0, "two": 2.0},
     ("softmax_cross_entropy", "ignore_label"): {"text": "1", "a fraction": 0.5, "True": True, "a list": [1]},
     ("softmax", "axis"): AXIS, ("log_softmax", "axis"): AXIS, ("concatenate", "axis"): AXIS,
-    ("conv", "stride"): WHOLE | {"too many": (1, 1, 1), "None": None}, ("conv", "padding"): PADDING,
+    ("conv", "padding"): CROPPING,
+    **{("conv", name): WHOLE | {"too many": (1, 1, 1), "None": None} for name in ("stride", "dilation")},
+    **{("conv_transpose", name): WHOLE | {"too many": (1, 1, 1), "None": None} for name in ("stride", "dilation")},
+    **{(name, "groups"): WHOLE | {"None": None, "a list": [1], "no divisor": 3} for name in (
+        "conv", "conv_transpose")},
+    ("conv_transpose", "padding"): {k: v for k, v in CROPPING.items() if k != "more than x"} | {
+        "a word of conv": "CAUSAL", "all of y": 99},
+    ("conv_transpose", "output_padding"): {"text": "1", "a fraction": 0.5, "minus one": -1, "True": True, "None": None,
+                                           "as much as the stride": 2, "too many": (1, 1, 1)},
+    **{(name, option): WHOLE | more for name in ("average_pool", "l2_pool") for option, more in
+       (("window", {"larger than x": 9, "None": None, "four": (1, 1, 1, 1)}), ("stride", {"too many": (1, 1, 1)}))},
+    **{(name, "padding"): PADDING | {"as large as the window": 2} for name in ("average_pool", "l2_pool")},
+    **{(name, "ceil"): CHOICE for name in ("average_pool", "l2_pool", "max_pool")},
+    ("average_pool", "count_padding"): CHOICE, ("max_pool", "dilation"): WHOLE | {"None": None},
+    **{(name, "size"): WHOLE | {"too many": (1,) * 4, "None": None} for name in (
+        "adaptive_average_pool", "resize", "max_unpool")},
+    ("resize", "method"): {"another word": "cubic", "None": None, "a number": 1, "a list": ["nearest"]},
+    ("resize", "align"): {"another word": "centre", "None": None, "True": True, "a list": ["corners"]},
+    **{(name, "factor"): WHOLE | {"None": None, "no divisor": 3, "a pair": (2, 2)} for name in (
+        "pixel_shuffle", "pixel_unshuffle")},
+    **{(name, "eps"): SCALE | {"zero": 0.0, "minus one": -1.0, "infinity": np.inf} for name in (
+        "layer_norm", "group_norm", "instance_norm", "rms_norm", "standardize_kernel")},
+    ("group_norm", "groups"): WHOLE | {"None": None, "no divisor": 3},
+    ("local_response_norm", "size"): WHOLE | {"None": None},
+    ("local_response_norm", "alpha"): SCALE | {"minus one": -1.0, "infinity": np.inf},
+    ("local_response_norm", "beta"): SCALE | {"infinity": np.inf},
+    ("local_response_norm", "k"): SCALE | {"zero": 0.0, "minus one": -1.0, "infinity": np.inf},
+    ("dropout", "shared"): {"text": "0", "a fraction": 0.5, "True": True, "out of range": 7},
     ("max_pool", "window"): WHOLE | {"none": (), "four": (1, 1, 1, 1), "larger than x": 9, "None": None,
                                      "a huge number": 10**9},
     ("max_pool", "stride"): WHOLE | {"too many": (1, 1, 1)},
