@@ -12,7 +12,7 @@ SECTIONS = {
     if "```python" in text}
 PRINTED = {
     "The one abstraction: an op": "backward of 'double' is not linear in dy: in the cotangent of 'x' it adds a term",
-    "Comparing gradients": "WRONG at x[29, 2]",
+    "Comparing gradients": "64 being the size of axis 0 of x: the cost is a mean over 64 examples",
     "Layers": "bytes of cache",
     "Cells": "right: equal to the reference's gradient",
     "Training": "step 200/200",

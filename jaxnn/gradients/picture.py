@@ -29,7 +29,8 @@ def error_maps(report: Any) -> Any:
     rows = max(1, -(-len(shown) // columns))
     figure = Figure((4.2 * columns + 1, 3.2 * rows + 0.8), layout="constrained")
     verdict = "right" if report.ok else "WRONG"
-    figure.suptitle(f"{report.name}, {verdict}: |gradient - reference| at each element")
+    took = f"; compared in {sum(time.total for time in report.times):.1f} s" if report.times else ""
+    figure.suptitle(f"{report.name}, {verdict}: |gradient - reference| at each element{took}")
     panels = figure.subplots(rows, columns, squeeze=False)
     # Equal bits have no place on a logarithmic scale: they are drawn as a hundredth of a unit.
     top = max([1e3, *(largest(leaf.errors) for leaf in shown)])
