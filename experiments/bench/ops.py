@@ -65,7 +65,7 @@ def _over_batch(equation: Callable, case: catalogue.Case) -> Callable:
 
 def _gradient(name: str, f: Callable, problem: Problem) -> Side:
     programs = Programs(problem.function_of(f))
-    compiled = programs.pull_back.lower(problem.moving, problem.dy).compile()
+    compiled = jax.jit(programs.pulled_back).lower(problem.moving, problem.dy).compile()
     return Side(name, lambda: compiled(problem.moving, problem.dy), temporaries(compiled),
                 kept(programs, problem.moving))
 

@@ -168,7 +168,9 @@ def shift(key: Any, size: Size, *, fraction: float) -> Warp:
 
 def _warp(rows: Any, size: Size, new_size: Size | None = None) -> Warp:
     matrix = jnp.stack([jnp.stack([jnp.asarray(a, jnp.float32) for a in row]) for row in rows])
-    return Warp(matrix, tuple(size), tuple(new_size or size))
+    height, width = size
+    new_height, new_width = new_size or size
+    return Warp(matrix, (height, width), (new_height, new_width))
 
 
 def _about_the_middle(who: str, rows: Any, size: Size) -> Warp:

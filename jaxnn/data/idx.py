@@ -112,7 +112,7 @@ def load_fashion_mnist(directory: str | Path | None = None, *, fetch: bool = Fal
 
 def _load(name: str, address: str, classes: tuple[str, ...], directory: str | Path | None, fetch: bool,
           published: bool) -> ImageClasses:
-    arrays = []
+    arrays: list[np.ndarray] = []
     for file, md5, (n, is_image) in zip(FILES, MD5[name], ((60_000, True), (60_000, False), (10_000, True),
                                                           (10_000, False)), strict=True):
         try:
@@ -131,4 +131,5 @@ def _load(name: str, address: str, classes: tuple[str, ...], directory: str | Pa
         if not is_image and array.max() > 9:
             raise BadFile(f"{path} expects labels 0 to 9; got {array.max()}")
         arrays.append(array[..., None] if is_image else array.astype(np.int64))
-    return ImageClasses(*arrays, classes)
+    train_x, train_y, test_x, test_y = arrays
+    return ImageClasses(train_x, train_y, test_x, test_y, classes)

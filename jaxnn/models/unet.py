@@ -54,7 +54,7 @@ class UNet(Layer):
         expect(len(x.shape) == 3 and all(n % 2**self.depth == 0 for n in x.shape[:2]), "UNet",
                f"x of shape (height, width, channels), height and width multiples of {2**self.depth}", str(x.shape))
         params = {}
-        skips = []
+        skips: list[Any] = []
         for (name, part), k in zip(self.parts.items(), jax.random.split(key, len(self.parts)), strict=True):
             if name.startswith("up"):
                 skip = skips.pop()
@@ -68,7 +68,7 @@ class UNet(Layer):
 
     def apply(self, params, state, x, key, *, train):
         keys = iter(jax.random.split(key, 2) if key is not None else (None, None))
-        skips = []
+        skips: list[Any] = []
         for name, part in self.parts.items():
             if name.startswith("up"):
                 x = concatenate((x, skips.pop()))

@@ -82,7 +82,8 @@ def l2_pool(x: Any, *, window: int | Sequence[int] = (2, 2), stride: int | Seque
     largest = lax.stop_gradient(jnp.max(jnp.abs(wide(x)), initial=0))
     largest = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
     scaled = wide(x) / largest
-    y = largest * jnp.sqrt(_sum_windows(scaled * scaled, axes))
+    squares = _sum_windows(scaled * scaled, axes)
+    y = largest * jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0 * squares)
     return y.astype(x.dtype), (x, y, Static(axes))
 
 

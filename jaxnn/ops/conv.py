@@ -59,10 +59,11 @@ def conv(params: Any, x: Any, *, stride: int | Sequence[int] = 1, padding: Any =
     >>> conv({"kernel": jnp.ones((2, 1, 1))}, jnp.array([[1.0], [2.0], [4.0]]), padding="VALID").tolist()
     [[3.0], [6.0]]
     """
-    kernel, bias, entries, (stride, dilation) = _checked(conv.name, params, x, groups, stride=stride, dilation=dilation)
-    window = [(k - 1) * d + 1 for k, d in zip(kernel.shape, dilation)]
-    pads = resolve_padding(conv.name, padding, x.shape[:-1], window, stride, crops=True)
-    geometry = Geometry(stride, dilation, pads, groups)
+    kernel, bias, entries, (strides, dilations) = _checked(conv.name, params, x, groups, stride=stride,
+                                                           dilation=dilation)
+    window = [(k - 1) * d + 1 for k, d in zip(kernel.shape, dilations)]
+    pads = resolve_padding(conv.name, padding, x.shape[:-1], window, strides, crops=True)
+    geometry = Geometry(strides, dilations, pads, groups)
     K, b, x_ = promoted(kernel, bias, x)
     y = correlate(x_, K, geometry)
     return y if b is None else y + b, ConvCache(x, kernel, entries, Static(geometry))
@@ -120,20 +121,20 @@ def conv_transpose(params: Any, x: Any, *, stride: int | Sequence[int] = 1, padd
     [[1.0], [1.0], [3.0], [3.0]]
     """
     who = conv_transpose.name
-    kernel, bias, entries, (stride, dilation) = _checked(who, params, x, groups, stride=stride, dilation=dilation)
-    rank = len(stride)
+    kernel, bias, entries, (strides, dilations) = _checked(who, params, x, groups, stride=stride, dilation=dilation)
+    rank = len(strides)
     more: Any = output_padding if isinstance(output_padding, tuple | list) else (output_padding,) * rank
-    expect(len(more) == rank and all(is_integer(m, 0) and m < s for m, s in zip(more, stride)), who,
-           f"output_padding, one for each of {rank} axes, at least 0 and below the stride {stride}",
+    expect(len(more) == rank and all(is_integer(m, 0) and m < s for m, s in zip(more, strides)), who,
+           f"output_padding, one for each of {rank} axes, at least 0 and below the stride {strides}",
            repr(output_padding))
-    span = [(k - 1) * d + 1 for k, d in zip(kernel.shape, dilation)]
-    pads = resolve_cropping(who, padding, span, stride)
-    size = tuple((n - 1) * s + w - sum(p) + m for n, s, w, p, m in zip(x.shape, stride, span, pads, more))
+    span = [(k - 1) * d + 1 for k, d in zip(kernel.shape, dilations)]
+    pads = resolve_cropping(who, padding, span, strides)
+    size = tuple((n - 1) * s + w - sum(p) + m for n, s, w, p, m in zip(x.shape, strides, span, pads, more))
     expect(min(size) >= 1, who, "padding that leaves a place of y", f"{pads} for a y of size {size}")
     K, b, x_ = promoted(kernel, bias, x)
     # `spread` sums over the last axis of the kernel, which is this op's n_in.
     K = _exchanged(K, groups)
-    geometry = Geometry(stride, dilation, pads, groups)
+    geometry = Geometry(strides, dilations, pads, groups)
     y = spread(x_, K, geometry, size)
     return y if b is None else y + b, ConvCache(x, kernel, entries, Static(geometry))
 

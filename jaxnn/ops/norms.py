@@ -261,7 +261,7 @@ def _normalized(who: str, params: Any, x: Any, shape: Sequence[int], axes: Seque
         bias = None
     # Moments are summed in at least float32: bfloat16 holds 8 bits, a set has thousands of terms.
     w = jnp.reshape(wide(x), shape)
-    mean = jnp.mean(w, axes, keepdims=True) if centred else None
+    mean: Any = jnp.mean(w, axes, keepdims=True) if centred else None
     around = w - mean if centred else w
     r = lax.rsqrt(jnp.mean(around * around, axes, keepdims=True) + eps)
     y = jnp.reshape(around * r, x.shape)
