@@ -50,7 +50,7 @@ class Case(NamedTuple):
     kind: str
     arguments: str
     sizes: dict[str, tuple[int, int, int]]
-    static: Mapping[str, Hashable] = {}  # noqa: RUF012
+    static: Mapping[str, Hashable] = {}
     shared: tuple[str, ...] = ("params", "state")
 
     def args(self, size: str = "small", seed: Any = 0, dtype: str = "f32", **sizes: int) -> tuple[Any, ...]:

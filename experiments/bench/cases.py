@@ -26,7 +26,7 @@ CASES = [
     Case("lstm", "LSTM, batch 64, 40 steps, 100 -> 100: gradient",
          partial(ops.lstm_beside_torch, batch=64, t=40, i=100, h=100)),
     Case("resnet-18", "ResNet-18, batch 32 of 32x32x3: Adam step", networks.resnet),
-    Case("comparison-residual", "compare_gradients on 6 residual blocks at 16x16, beside one gradient, compiled and run",
+    Case("comparison-residual", "compare_gradients on 6 residual blocks, beside one gradient, compiled and run",
          partial(comparison.comparison, "residual"), comparison.LIMIT),
     Case("comparison-transformer", "compare_gradients on 2 transformer layers, beside one gradient, compiled and run",
          partial(comparison.comparison, "transformer"), comparison.LIMIT),
