@@ -112,6 +112,9 @@ def refuse_labels(loss: Callable, predictions: Any, labels: Any, n: Any) -> None
     leaves = jax.tree.leaves((labels, n))
     if len(leaves) < 2 or any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
         return
+    # Those of a batch that is spread over processes are nowhere whole; fit says of a cost that is NaN what it finds.
+    if any(isinstance(leaf, jax.Array) and not leaf.is_fully_addressable for leaf in leaves):
+        return
     size = np.shape(leaves[0])[np.ndim(n)]
     counts = np.arange(size) < np.expand_dims(n, -1)
     with jax.ensure_compile_time_eval():

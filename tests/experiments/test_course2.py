@@ -42,7 +42,7 @@ class Ran:
 
 def costs_of(record, every=1000):
     """Those of each 1000th iteration or epoch, as the course prints them."""
-    at, costs = record.values()
+    at, costs = (values for name, values in record.items() if name != "start")
     return [cost for i, cost in zip(at, costs, strict=True) if i % every == 0]
 
 
