@@ -64,7 +64,7 @@ def test_every_op_layer_and_loss_is_named():
     from jaxnn import losses
     from jaxnn.hand_derived import Op
 
-    words = set(re.findall(r"`([A-Za-z_]+)[`(]", README))
+    words = set(re.findall(r"`(\w+)[`(]", README))
     ops = {name for name in jaxnn.__all__ if isinstance(getattr(jaxnn, name), Op)}
     layers = {name for name in jaxnn.__all__ if isinstance(getattr(jaxnn, name), type)
               and issubclass(getattr(jaxnn, name), jaxnn.Layer)} - {"Layer"}

@@ -7,6 +7,12 @@ LeNet-5 in today's dress: two convolutions with max pooling, then dense layers. 
 1,797 digits of 8x8 pixels (the default, which needs no file), `usps` the 9,298 digits of 16x16 of postal codes on which
 LeCun's network of 1989 made 5.0 % errors and people make 2.37 %, and `signs` the course's hands of 64x64, on which its
 ConvNet has .94 (train) and .78 (test).
+
+Result of seed 0, on 2 CPU cores, compile included:
+    --data      train      dev       test
+    digits      99.72 %    98.33 %   100 %      15 s
+    usps        99.98 %    99.73 %   97.61 %    33 s
+    signs       96.30 %    98.15 %   94.17 %    69 s; 93.52 % of the 108 test pictures that are no training pictures
 """
 
 import dataclasses
@@ -73,8 +79,8 @@ def load(knobs: Knobs, data_dir: Path | None) -> Pictures:
     x = np.concatenate([source.train_x, source.test_x]).astype(np.float32) / 255
     y = np.concatenate([source.train_y, source.test_y])
     n = len(source.train_x)
-    parts = split(n, (0.9, 0.1, 0), seed=knobs.seed, labels=source.train_y)
-    return Pictures(x, y, parts.train, parts.dev, np.arange(n, len(x)), classes)
+    parts = split(n, (0.8, 0.1, 0.1), seed=knobs.seed, labels=source.train_y)  # it has a test set: two parts are train
+    return Pictures(x, y, np.concatenate([parts.train, parts.test]), parts.dev, np.arange(n, len(x)), classes)
 
 
 def network_of(knobs: Knobs, size: int, classes: int) -> Sequential:

@@ -18,7 +18,7 @@ def filters(path: Path, title: str, kernel: Any) -> None:
     kernels = np.moveaxis(np.asarray(kernel).mean(2), -1, 0)
     limit = np.abs(kernels).max()
     columns = min(8, len(kernels))
-    figure, axes = figures.panels(-(-len(kernels) // columns), columns, (1.1, 1.15), title)
+    figure, axes = figures.panels(-(-len(kernels) // columns), columns, (1.3, 1.45), title)
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, values in zip(axes.flat, kernels):
@@ -78,8 +78,9 @@ def attention(path: Path, title: str, model: Any, params: Any, state: Any, image
               classes: Any) -> None:
     """For a picture of each class: the picture, its saliency, and the probability of its class under occlusion."""
     n, window = len(images), max(images.shape[1] // 5, 2)
-    figure, axes = figures.panels(3, n, (1.25, 1.35), f"{title}\nabove: the picture; middle: |∂ logit/∂ pixel|; below: "
-                                  f"probability of the class with a grey square of {window} pixels there")
+    legend = (f"above: the picture; middle: |∂ logit / ∂ pixel|\nbelow: the class's probability with a grey square of "
+              f"{window} pixels there")
+    figure, axes = figures.panels(3, n, (1.25, 1.35), f"{title}\n{legend}")
     slopes = saliency(model, params, state, images, labels)
     for i in range(n):
         label = int(labels[i])

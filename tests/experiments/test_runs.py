@@ -20,6 +20,9 @@ TINY = {
                      {"train_accuracy", "test_accuracy", "two_layer_train_accuracy",
                       "two_layer_test_accuracy"},
                      {"cost"}),
+    "convnet": (["--epochs", "2", "--channels", "2", "3", "--hidden", "8"],
+                {"train_accuracy", "dev_accuracy", "test_accuracy"},
+                {"learning_curve", "confusion_matrix", "most_wrong", "filters", "activations", "attention"}),
     "vectorization": (["--examples", "3", "--rounds", "1"], set(), {"times"}),
 }
 
