@@ -173,7 +173,9 @@ def draw(out: Path, knobs: Knobs, history: Any, batches: Any, pictures: Pictures
     first = test[0]
     looking.activations(out / "activations.png", f"{knobs.data}: a {classes[y[first]]}, layer by layer", model, params,
                         state, x[first])
-    right = [int(test[(y[test] == c) & (read[test] == c)][0]) for c in range(len(classes))
-             if np.any((y[test] == c) & (read[test] == c))]
-    looking.attention(out / "attention.png", f"{knobs.data}: what each class hangs on", model, params, state, x[right],
-                      y[right], classes)
+    # Of each class the first that is read right; where there is none, the first.
+    is_right = read[test] == y[test]
+    of_class = [max(np.flatnonzero(y[test] == c), key=lambda i: is_right[i], default=None) for c in range(len(classes))]
+    each = [int(test[i]) for i in of_class if i is not None]
+    looking.attention(out / "attention.png", f"{knobs.data}: what each class hangs on", model, params, state, x[each],
+                      y[each], classes)
