@@ -107,7 +107,7 @@ def test_laws():
     (lambda: adaptive_average_pool(X, size=0), "adaptive_average_pool expects size to be a positive integer"),
     (lambda: adaptive_average_pool(X, size=(1, 2, 3)),
      "adaptive_average_pool expects size to be a positive integer, or 2"),
-], ids=str)
+])
 def test_errors(call, words):
     if words is None:
         call()

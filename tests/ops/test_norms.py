@@ -100,7 +100,7 @@ def test_a_narrow_dtype(op, static):
     (lambda: instance_norm({}, X[0, 0]), "instance_norm expects x of shape (..., channels); got (6,)"),
     (lambda: local_response_norm(X, size=0), "local_response_norm expects size, a positive integer; got 0"),
     (lambda: local_response_norm(X, k=0), "local_response_norm expects numbers k > 0, alpha >= 0 and beta; got k = 0"),
-], ids=str)
+])
 def test_errors(call, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         call()

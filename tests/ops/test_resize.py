@@ -93,7 +93,7 @@ def test_unpooling_against_pytorch(torch):
     (lambda: max_unpool(X, jnp.zeros((4, 6, 1), int), size=9), "max_unpool expects switches of shape (4, 6, 4)"),
     (lambda: max_unpool(X, jnp.full(X.shape, 81), size=9), "max_unpool expects switches from 0 to 80; got 81 to 81"),
     (lambda: max_unpool(X, X, size=9), "max_unpool expects integer switches; got float"),
-], ids=str)
+])
 def test_errors(call, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         call()
