@@ -68,7 +68,7 @@ class Outer(NamedTuple):
 class Patches(NamedTuple):
     """G of a convolution: a_p is the patch of x that the window sees at output position p, b_p is dy_p.
 
-    x (images, height, width, c), dy (images, height out, width out, o); static: (window, stride, padding).
+    x (images, height, width, c), dy (images, height out, width out, o); static: (window, a Geometry without groups).
     """
 
     x: Any
@@ -87,22 +87,25 @@ class Patches(NamedTuple):
         return Patches(x, dy, self.static)
 
     def squared(self) -> Any:
-        window, stride, pads = self.static.value
-        padded = jnp.pad(self.x, ((0, 0), *pads, (0, 0)))
+        window, geometry = self.static.value
+        stride, dilation = geometry.stride, geometry.dilation
+        padded = lax.pad(self.x, jnp.zeros((), self.x.dtype), [(0, 0, 0), *((*p, 0) for p in geometry.pads), (0, 0, 0)])
         reach = [(n - 1) * s + 1 for n, s in zip(self.dy.shape[1:-1], stride, strict=True)]
         images, c = self.x.shape[0], self.x.shape[-1]
+        starts = [tuple(a * d for a, d in zip(k, dilation, strict=True)) for k in np.ndindex(*window)]
         patches = [lax.slice(padded, (0, *k, 0), (images, *np.add(k, reach), c), (1, *stride, 1)).reshape(-1, c)
-                for k in np.ndindex(*window)]
+                for k in starts]
         return Outer(jnp.concatenate(patches, -1), self.dy.reshape(-1, self.dy.shape[-1])).squared()
 
     def summed(self, weights: Any, like: Any) -> Any:
         """Σ_e w_e G_e by one convolution over all images, which needs no patches."""
-        _, stride, pads = self.static.value
+        _, geometry = self.static.value
         dy = self.dy * weights.astype(self.dy.dtype).reshape(-1, *(1,) * (self.dy.ndim - 1))
         x, dy = (a.reshape(-1, *a.shape[2:]) for a in (self.x, dy))
 
         def of_kernel(kernel: Any) -> Any:
-            return jax.vmap(lambda x: conv({"kernel": kernel}, x, stride=stride, padding=pads))(x)
+            return jax.vmap(lambda x: conv({"kernel": kernel}, x, stride=geometry.stride, padding=geometry.pads,
+                                           dilation=geometry.dilation))(x)
 
         _, pull_back = jax.vjp(of_kernel, jnp.zeros(like.shape, x.dtype))
         return pull_back(dy)[0]
