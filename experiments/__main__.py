@@ -40,6 +40,7 @@ EXPERIMENTS = {
     "softmax-signs": "experiments.course2.softmax_signs",
     "hyperparameters": "experiments.course2.hyperparameters.experiment",
     "bias-variance": "experiments.course2.bias_variance.experiment",
+    "convolution-step-by-step": "experiments.course4.step_by_step",
     "convnet": "experiments.course4.convnet",
 }
 EXPECTED = (InputError, MissingData, BadFile, ModuleNotFoundError)  # errors whose message says it all

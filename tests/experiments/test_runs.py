@@ -20,6 +20,8 @@ TINY = {
                      {"train_accuracy", "test_accuracy", "two_layer_train_accuracy",
                       "two_layer_test_accuracy"},
                      {"cost"}),
+    "convolution-step-by-step": (["--examples", "2", "--size", "5", "--channels", "1"], {"largest_difference"},
+                                 {"edges"}),
     "convnet": (["--epochs", "2", "--channels", "2", "3", "--hidden", "8"],
                 {"train_accuracy", "dev_accuracy", "test_accuracy"},
                 {"learning_curve", "confusion_matrix", "most_wrong", "filters", "activations", "attention"}),
