@@ -5,6 +5,7 @@ and the course's photographs are read from files you provide (`load_cat`). Nothi
 `fetch=True` asks for it (MNIST, Fashion-MNIST, CIFAR).
 """
 
+from jaxnn.data.alpacas import Alpacas, load_alpacas
 from jaxnn.data.batches import Batches
 from jaxnn.data.checks import check_examples
 from jaxnn.data.cifar import load_cifar10, load_cifar100
@@ -27,6 +28,7 @@ from jaxnn.data.tables import BreastCancer, Digits, load_breast_cancer, load_dig
 from jaxnn.data.usps import load_usps
 
 __all__ = [
+    "Alpacas",
     "BadFile",
     "Batches",
     "BreastCancer",
@@ -45,6 +47,7 @@ __all__ = [
     "download",
     "find",
     "gaussian_quantiles",
+    "load_alpacas",
     "load_breast_cancer",
     "load_cat",
     "load_cifar10",

@@ -1,16 +1,14 @@
 """The course's SIGNS: photographs of hands that show the numbers 0 to 5."""
 
-import io
 import re
-import tarfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from jaxnn.data.directory import MissingData, find
-from jaxnn.data.extra import import_extra
-from jaxnn.data.hdf5 import BadFile, Field, read_hdf5
+from jaxnn.data.hdf5 import Field, read_hdf5
+from jaxnn.data.picture_archive import bad_file, read_pictures
 from jaxnn.data.published import expect_published
 
 __all__ = ["Signs", "load_signs"]
@@ -19,8 +17,6 @@ COUNTS = {"train": 1080, "test": 120}
 ARCHIVE = "signs_64x64_jpg.tar"
 MEMBER = re.compile(r"(train|val|test)_signs/([0-5])_[^/]*\.jpg")  # the first character is the label
 PIXELS = 64
-MAX_BYTES = 2**16  # of one picture: it has 12,288 bytes unpacked
-MAX_ARCHIVE_BYTES = 2**24  # the archive has 2.5 MB
 ASSIGNMENT = "'TensorFlow Tutorial' (Deep Learning Specialization, course 2, week 3)"
 
 
@@ -71,64 +67,21 @@ def _from_hdf5(path: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     x, y = read_hdf5(path, {f"{part}_set_x": Field((n, PIXELS, PIXELS, 3), np.uint8),
                             f"{part}_set_y": Field((n,), np.int64)}).values()
     if (wrong := np.flatnonzero((y < 0) | (y > 5))).size:
-        raise _bad(f"{path}: field '{part}_set_y'", "labels 0 to 5",
+        raise bad_file(f"{path}: field '{part}_set_y'", "labels 0 to 5",
                    f"{wrong.size} others, the first {y[wrong[0]]} at index {wrong[0]}")
     expect_published(path, f"{part}_signs.h5")
     return x, y
 
 
 def _from_archive(path: Path) -> Signs:
-    """The pictures in the order of their names, so that the order inside the archive does not matter."""
-    image = import_extra("PIL.Image", "load_signs")
-    read: dict[str, dict[str, tuple[np.ndarray, int]]] = {part: {} for part in COUNTS}
-    if not path.is_file():  # reading from a pipe would wait for ever
-        raise _bad(path, "a tar archive", "something other than a regular file")
-    size = path.stat().st_size
-    if size > MAX_ARCHIVE_BYTES:
-        raise _bad(path, f"at most {MAX_ARCHIVE_BYTES:,} bytes", f"{size:,}")
-    try:
-        # "r:": not compressed, so it cannot swell; from memory, so that no length in it reaches beyond its bytes.
-        with tarfile.open(fileobj=io.BytesIO(path.read_bytes()), mode="r:") as archive:
-            for member in archive:
-                if member.size < 0:  # the member after it would be one before it, and so on for ever
-                    raise _bad(f"{path}: {member.name!r}", "a size that is not negative", str(member.size))
-                name = member.name.removeprefix("./")
-                match = MEMBER.fullmatch(name)
-                if match and member.isreg():
-                    pictures = read["test" if match[1] == "test" else "train"]
-                    if name in pictures:
-                        raise _bad(f"{path}: {name!r}", "one picture of a name", "two")
-                    pictures[name] = _picture(image, path, archive, member), int(match[2])
-    except BadFile:
-        raise
-    except Exception as error:  # damaged archives raise many kinds
-        problem = f"{size:,} bytes that do not read ({str(error) or type(error).__name__})"
-        raise _bad(path, "a whole tar archive", problem) from error
+    read: dict[str, list[tuple[np.ndarray, int]]] = {part: [] for part in COUNTS}
+    for picture, match in read_pictures(path, MEMBER, PIXELS, "load_signs"):
+        read["test" if match[1] == "test" else "train"].append((picture, int(match[2])))
     arrays: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for part, n in COUNTS.items():
         if len(read[part]) != n:
-            raise _bad(path, f"{n:,} {part} pictures, such as {part}_signs/5_IMG_1234.jpg",
-                       f"{len(read[part]):,}")
-        images, labels = zip(*(read[part][name] for name in sorted(read[part])), strict=True)
+            raise bad_file(path, f"{n:,} {part} pictures, such as {part}_signs/5_IMG_1234.jpg", f"{len(read[part]):,}")
+        images, labels = zip(*read[part], strict=True)
         arrays[part] = np.stack(images), np.array(labels, np.int64)
     expect_published(path, ARCHIVE)
     return Signs(*arrays["train"], *arrays["test"], source="JPEG")
-
-
-def _picture(image: Any, path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> np.ndarray:
-    who = f"{path}: {member.name!r}"
-    if member.size > MAX_BYTES:
-        raise _bad(who, f"a picture of at most {MAX_BYTES:,} bytes", f"{member.size:,}")
-    try:
-        with image.open(archive.extractfile(member), formats=("JPEG",)) as picture:
-            shape = (*picture.size, picture.mode)  # known before a pixel is decoded
-            pixels = np.asarray(picture) if shape == (PIXELS, PIXELS, "RGB") else None
-    except Exception as error:  # damaged pictures raise many kinds
-        raise _bad(who, "a JPEG picture", f"{member.size:,} bytes that do not decode ({error})") from error
-    if pixels is None:
-        raise _bad(who, f"a picture of {PIXELS} by {PIXELS} pixels, RGB", f"{shape[0]} by {shape[1]}, {shape[2]}")
-    return pixels
-
-
-def _bad(who: object, expected: str, actual: str) -> BadFile:
-    return BadFile(f"{who} expects {expected}; got {actual}; get the file again")

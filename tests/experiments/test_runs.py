@@ -22,6 +22,7 @@ TINY = {
                      {"cost"}),
     "convolution-step-by-step": (["--examples", "2", "--size", "5", "--channels", "1"], {"largest_difference"},
                                  {"edges"}),
+    "transfer-learning": (["--parts", "16", "--epochs", "1", "--probe-steps", "5"], set(), {"accuracy", "test_pictures"}),
     "convnet": (["--epochs", "2", "--channels", "2", "3", "--hidden", "8"],
                 {"train_accuracy", "dev_accuracy", "test_accuracy"},
                 {"learning_curve", "confusion_matrix", "most_wrong", "filters", "activations", "attention"}),
