@@ -90,6 +90,6 @@ def pool_backward(dA: np.ndarray, cache: Any, mode: str = "max") -> np.ndarray:
     for i, h, w, c in np.ndindex(*dA.shape):
         rows, columns = slice(h * stride, h * stride + f), slice(w * stride, w * stride + f)
         share = (dA[i, h, w, c] * create_mask_from_window(A_prev[i, rows, columns, c]) if mode == "max"
-                 else distribute_value(dA[i, h, w, c], (f, f)))
+                 else distribute_value(float(dA[i, h, w, c]), (f, f)))
         dA_prev[i, rows, columns, c] += share
     return dA_prev

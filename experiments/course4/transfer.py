@@ -84,7 +84,7 @@ def alpacas(knobs: Knobs, data_dir: Path | None) -> Task:
     names = [name for name in net.parts if name not in ("drop9", "conv10", "relu10", "pool10")]
     base = Sequential(**{name: net.parts[name] for name in names})
     order = np.random.default_rng(knobs.seed).permutation(len(photographs.y))
-    x = photographs.x[..., ::-1].astype(np.float32) - np.float32(CAFFE_MEAN)
+    x = photographs.x[..., ::-1].astype(np.float32) - np.array(CAFFE_MEAN, np.float32)
 
     @jax.jit
     def flipped(key: Any, x: Any) -> Any:
@@ -155,7 +155,8 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
                        for name, part in task.params.items()}, "head": {"weight": False, "bias": False}}
     start, _ = model.init(jax.random.key(knobs.seed), x.shape[1:])
     results: dict[str, list[float]] = {way: [] for way in WAYS}
-    sizes, best = [], {}
+    sizes: list[int] = []
+    best: dict[str, np.ndarray] = {}
     for part in knobs.parts:
         chosen = task.train[:max(len(task.train) // part, n_classes)]
         sizes.append(len(chosen))
