@@ -103,8 +103,8 @@ def drop_programs(module: Any = None) -> None:
         for value in () if holder is None else vars(holder).values():
             if isinstance(value, HandDerived) and hasattr(value, "_lifted"):
                 value._lifted.cache_clear()
-            elif isinstance(value, functools._lru_cache_wrapper) and holder is not ops:
-                value.cache_clear()
+            elif isinstance(value, functools._lru_cache_wrapper) and value.__module__ == holder.__name__:
+                value.cache_clear()  # its own alone: `over_time`, say, gives one op for one cell
     for case in getattr(sys.modules.get("experiments.catalogue"), "CASES", ()):
         getattr(case.op, "_recordings", {}).clear()
     jax.clear_caches()
