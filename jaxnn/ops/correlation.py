@@ -21,7 +21,8 @@ from jax import lax
 
 __all__ = ["Geometry", "correlate", "correlate_kernel", "size_out", "spread"]
 
-# Beyond so many taps a depthwise convolution is left to XLA: the shifted products are written out one by one.
+# The shifted products of a depthwise convolution are written out one by one; beyond so many taps each channel is a
+# convolution of its own, as each group is elsewhere.
 MOST_TAPS = 128
 
 
