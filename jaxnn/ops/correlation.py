@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
+from jaxnn.ops import columns
+
 __all__ = ["Geometry", "correlate", "correlate_kernel", "size_out", "spread"]
 
 # The shifted products of a depthwise convolution are written out one by one; beyond so many taps each channel is a
@@ -59,6 +61,9 @@ def correlate(x: Any, kernel: Any, geometry: Geometry) -> Any:
         return _depthwise(x, kernel, geometry)
     if geometry.groups > 1:
         return _by_group(correlate, (x, kernel), geometry)
+    b = columns.n_columns(*kernel.shape[-2:], kernel.shape[-3]) if _is_dense(geometry) else 1
+    if b > 1:
+        return _by_columns(x, kernel, geometry, b)
     n, k, _ = _letters(geometry.rank)
     return lax.conv_general_dilated(x[None], kernel, geometry.stride, geometry.pads, rhs_dilation=geometry.dilation,
                                     dimension_numbers=(n, k, n))[0]
@@ -92,6 +97,11 @@ def spread(y: Any, kernel: Any, geometry: Geometry, size: tuple[int, ...]) -> An
     reversed_kernel = lax.rev(kernel, tuple(space))
     if _is_depthwise(kernel, geometry):
         return _depthwise_spread(y, reversed_kernel, geometry, pads)
+    if _is_dense(geometry) and set(geometry.stride) == {1}:
+        exchanged = jnp.swapaxes(reversed_kernel, -1, -2)
+        b = columns.n_columns(*exchanged.shape[-2:], kernel.shape[-3])
+        if b > 1:
+            return _by_columns(y, exchanged, geometry._replace(pads=pads), b)
     n, k, _ = _letters(geometry.rank)
     return lax.conv_general_dilated(
         y[None], reversed_kernel, (1,) * geometry.rank, pads, lhs_dilation=geometry.stride,
@@ -114,11 +124,44 @@ def correlate_kernel(x: Any, y: Any, geometry: Geometry, window: tuple[int, ...]
         return _depthwise_kernel(x, y, geometry, window)
     if geometry.groups > 1:
         return _by_group(lambda x, y, g: correlate_kernel(x, y, g, window), (x, y), geometry)
+    b = columns.n_columns_kernel(x.shape[-1], y.shape[-1], window[-1]) if _is_dense(geometry) else 1
+    if b > 1:
+        n, t = math.ceil(y.shape[-2] / b), columns.n_taps(window[-1], b)
+        blocks = columns.to_columns(x, b, geometry.pads[-1][0], n + t - 1), columns.to_columns(y, b, 0, n)
+        by_columns = _correlate_kernel(*blocks, _in_blocks(geometry), (*window[:-1], t))
+        return columns.kernel_from_columns(by_columns, b, window[-1])
+    return _correlate_kernel(x, y, geometry, window)
+
+
+def _correlate_kernel(x: Any, y: Any, geometry: Geometry, window: tuple[int, ...]) -> Any:
+    space = range(geometry.rank)
     reach = [(y.shape[a] - 1) * geometry.stride[a] + 1 for a in space]
     low = [geometry.pads[a][0] for a in space]
     pads = [(low[a], (window[a] - 1) * geometry.dilation[a] + reach[a] - x.shape[a] - low[a]) for a in space]
     return lax.conv_general_dilated(x[None], y[None], geometry.dilation, pads, rhs_dilation=geometry.stride,
                                     dimension_numbers=_letters(geometry.rank)[2])
+
+
+def _by_columns(x: Any, kernel: Any, geometry: Geometry, b: int) -> Any:
+    """b places of y at a time along the last axis, whose stride and dilation are 1."""
+    window, (low, high) = kernel.shape[-3], geometry.pads[-1]
+    width = size_out(x.shape[-2], window, 1, 1, (low, high))
+    n = math.ceil(width / b)
+    blocks = columns.to_columns(x, b, low, n + columns.n_taps(window, b) - 1)
+    letters, k, _ = _letters(geometry.rank)
+    y = lax.conv_general_dilated(
+        blocks[None], columns.kernel_in_columns(kernel, b), geometry.stride, _in_blocks(geometry).pads,
+        rhs_dilation=geometry.dilation, dimension_numbers=(letters, k, letters))[0]
+    return columns.from_columns(y, b, width)
+
+
+def _in_blocks(geometry: Geometry) -> Geometry:
+    return geometry._replace(pads=(*geometry.pads[:-1], (0, 0)))
+
+
+def _is_dense(geometry: Geometry) -> bool:
+    """Whether windows and taps stand side by side along the last axis."""
+    return geometry.groups == 1 and geometry.stride[-1] == geometry.dilation[-1] == 1
 
 
 def _by_group(product: Callable, arrays: tuple[Any, Any], geometry: Geometry) -> Any:

@@ -104,12 +104,12 @@ def batch_norm_backward(cache: Any, dy: Any) -> Any:
     scale, x, mean, r, entries = cache
     dy, _ = dy
     d = wide_over_batch(dy, x).astype(mean.dtype)
-    x_hat = (x.astype(mean.dtype) - mean) * r
+    centred = x.astype(mean.dtype) - mean  # as in forward, so that where XLA writes it out it is written once
     space = tuple(range(x.ndim - 1))
-    dscale, dbias = jnp.sum(d * x_hat, space), jnp.sum(d, space)
+    dscale, dbias = r * jnp.sum(d * centred, space), jnp.sum(d, space)
     n = max(x.size // x.shape[-1], 1)
     mean_d, mean_dx_hat = lax.pmean((dbias / n, dscale / n), EXAMPLES)
-    dx = (r if scale is None else scale * r) * (d - mean_d - x_hat * mean_dx_hat)
+    dx = (r if scale is None else scale * r) * (d - mean_d - centred * (r * mean_dx_hat))
     return entries.fill(scale=dscale, bias=dbias), None, dx
 
 
