@@ -74,8 +74,9 @@ def fit(train_state: TrainState, step: Step, batches: Callable[[int], tuple[Any,
     Raises:
       InputError: an argument is not as above, before any time is spent.
       BadCheckpoint: the directory holds checkpoints, and none is good.
-      Interrupted: on SIGTERM or Ctrl-C, after the step that was running, the last one too; not caught, it ends the
-        process with 128 + the signal's number. A second Ctrl-C is Python's KeyboardInterrupt, and saves nothing.
+      Interrupted: on SIGTERM, SIGHUP (the terminal is closed) or Ctrl-C, after the step that was running, the last one
+        too; not caught, it ends the process with 128 + the signal's number. A second Ctrl-C is Python's
+        KeyboardInterrupt, and saves nothing.
       Diverged: max_skipped steps in a row were not finite; it carries the last good train state.
       Failed: batches, metrics, or anything else raised after the first step.
       SaveFailed: training is done, and its last checkpoint cannot be written. An earlier failure is a warning only.

@@ -241,8 +241,8 @@ def test_a_damaged_best_is_looked_for_anew(tmp_path):
     assert history.best.step == 30
 
 
-def test_ctrl_c_and_sigterm_save_and_end_quietly(whole, tmp_path):
-    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+def test_ctrl_c_sigterm_and_sighup_save_and_end_quietly(whole, tmp_path):
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)):
         def batches(s, number=number, sent=[]):  # noqa: B006
             if s == 13 and not sent:
                 sent.append(os.kill(os.getpid(), number))
