@@ -1,8 +1,9 @@
-"""Sent SIGTERM, SIGHUP or Ctrl-C at a random moment: does the process end with the signal's status, and is no step lost?
+"""Sent a signal that asks it to stop, at a random moment: does a run end with the signal's status, and lose no step?
 
-A run in a process of its own is signalled as it starts, while it trains, or as it ends. Its exit status must be 128 +
-the signal's number, or the run must be complete; before `fit` is called, any other but 0 will do. A run that is
-complete although it was signalled as it started has lost the signal: Python must have said so. Then it is called again, and must end as the undisturbed run, bit for bit.
+A run in a process of its own gets SIGTERM, SIGHUP or Ctrl-C as it starts, while it trains, or as it ends. Its exit
+status must be 128 + the signal's number, or the run must be complete; before `fit` is called, any other but 0 will do.
+A run that is complete although the signal came as it started has lost the signal: Python must have said so. Then it is
+called again, and must end as the undisturbed run, bit for bit.
 """
 
 import random
