@@ -33,9 +33,10 @@ Modules beside: jaxnn.training, jaxnn.losses, jaxnn.data, jaxnn.metrics, jaxnn.g
 """
 
 from jaxnn import initializers
+from jaxnn.by_autodiff import by_autodiff
 from jaxnn.checks import InputError
 from jaxnn.gradients import GradientReport, compare_gradients
-from jaxnn.hand_derived import HandDerived, Op, Static, by_autodiff, hand_derived
+from jaxnn.hand_derived import HandDerived, Op, Static, hand_derived
 from jaxnn.inside import clipped_gradient_sum, look_inside, per_example
 from jaxnn.layers import (
     GRU,

@@ -19,13 +19,12 @@ import numpy as np
 
 from jaxnn.axes import current_axes
 from jaxnn.checks import InputError, expect, expect_arrays, has_numbers
-from jaxnn.cotangents import is_inexact
 from jaxnn.explicit.recorder import recorder
 from jaxnn.lifting import lift_forward_mode, lift_reverse_mode, value_and_cache
 from jaxnn.varying import agree_on_varying_axes
 
-__all__ = ["EXAMPLES", "HandDerived", "Op", "Static", "as_array", "as_static", "bound_arguments", "by_autodiff",
-           "expect_hashable", "expect_held", "hand_derived"]
+__all__ = ["EXAMPLES", "HandDerived", "Op", "Static", "as_array", "as_static", "bound_arguments", "expect_hashable",
+           "expect_held", "hand_derived"]
 
 EXAMPLES = "examples"
 """The name of the batch's axis: ops are written for one example, and `jax.vmap` makes the batch."""
@@ -115,21 +114,6 @@ def hand_derived(forward: Callable | None = None, *, reverse_only: bool = False,
     if forward is None:
         return functools.partial(hand_derived, reverse_only=reverse_only, no_gradient=no_gradient)
     return HandDerived(forward, reverse_only=reverse_only, no_gradient=no_gradient)
-
-
-def by_autodiff(f: Callable) -> Op:
-    """An op whose backward pass is JAX's own: a foreign module in the middle of a network, marked as such in its
-    tables.
-
-    f: (*args, **static) -> y, of arrays or pytrees of them. The cache is the arguments, so that the explicit backward
-    pass runs f once more; called under a transformation it is f itself.
-
-    >>> cube = by_autodiff(lambda x: x ** 3)
-    >>> y, cache = cube.forward(2.0)
-    >>> float(cube.backward(cache, 1.0)[0])
-    12.0
-    """
-    return ByAutodiff(f)
 
 
 class HandDerived(Op):
@@ -294,72 +278,3 @@ def expect_held(who: str, argument: str, x: Any) -> None:
 def _kind(values: np.ndarray) -> str:
     words = {"U": "text", "S": "bytes", "O": "Python objects", "M": "dates", "m": "time differences"}
     return words.get(values.dtype.kind, str(values.dtype))
-
-
-class ByAutodiff(Op):
-    """An op made by `by_autodiff`."""
-
-    by_autodiff = True
-
-    def __init__(self, f: Callable, n_arguments: int | None = None):
-        expect(callable(f) and not isinstance(f, type), "by_autodiff", "a function of arrays",
-               f"the class {f.__name__}" if isinstance(f, type) else type(f).__name__)
-        functools.update_wrapper(self, f, updated=())
-        self._f = f
-        self._n_arguments = n_arguments
-
-    @property
-    def name(self) -> str:
-        return str(getattr(self._f, "__name__", type(self._f).__name__))
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        names = [name for name, p in inspect.signature(self._f).parameters.items()
-                 if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        return tuple(names[:self._n_arguments])
-
-    def __call__(self, *args: Any, **static: Any) -> Any:
-        if (recorded := recorder()) is None:
-            return self._f(*args, **static)
-        # Arguments that are left out stay out: a default may be a choice, as the axis of a softmax.
-        args, static = self._given(args, static)
-        # Traced values that f closes over become arguments, for they have a gradient too.
-        closed, captured = jax.closure_convert(functools.partial(self._f, **static), *args)
-        if not captured:
-            return recorded(ByAutodiff(self._f, len(args)), args, static)
-
-        def converted(args: Any, captured: Any) -> Any:
-            return closed(*args, *captured)
-
-        converted.__name__ = self.name
-        return recorded(ByAutodiff(converted), (args, tuple(captured)), {})
-
-    def forward(self, *args: Any, **static: Any) -> tuple[Any, Any]:
-        args, static = self._given(args, static)
-        return self._f(*args, **static), (args, Static(tuple(sorted(static.items()))))
-
-    def _given(self, args: tuple, static: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-        return (jax.tree.map(functools.partial(as_array, self.name, "an argument"), args),
-                {name: as_static(value) for name, value in static.items()})
-
-    def backward(self, cache: Any, dy: Any) -> tuple[Any, ...]:
-        args, static = cache
-        leaves, tree = jax.tree.flatten(args)
-        smooth = [i for i, leaf in enumerate(leaves) if hasattr(leaf, "dtype") and is_inexact(leaf)]
-
-        def of_smooth(moving: list[Any]) -> list[Any]:
-            filled = list(leaves)
-            for i, x in zip(smooth, moving, strict=True):
-                filled[i] = x
-            y = self._f(*jax.tree.unflatten(tree, filled), **dict(static.value))
-            return [leaf for leaf in jax.tree.leaves(y) if is_inexact(leaf)]
-
-        y, pull_back = jax.vjp(of_smooth, [jnp.asarray(leaves[i]) for i in smooth])
-        dy = [d for d in jax.tree.leaves(dy) if is_inexact(d)]
-        found = dict(zip(smooth, pull_back([jnp.asarray(d, leaf.dtype) for d, leaf in zip(dy, y, strict=True)])[0],
-                         strict=True))
-        trees = jax.tree.unflatten(tree, range(len(leaves)))
-        return tuple(jax.tree.map(found.get, t) if set(jax.tree.leaves(t)) & found.keys() else None for t in trees)
-
-    def __repr__(self) -> str:
-        return f"<op {self.name}({', '.join(self.arguments)}) by autodiff>"

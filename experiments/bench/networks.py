@@ -12,11 +12,12 @@ from experiments.bench.measure import Side, classes, normal, of_gradient
 from experiments.shared.mlp import mlp
 from jaxnn import network
 from jaxnn.gradients.cost import temporaries
-from jaxnn.inside import per_example
+from jaxnn.inside import clipped_gradient_sum, look_inside, per_example
 from jaxnn.layers import BatchNorm, Conv, Dense, Flatten, Residual, Sequential, over_examples
 from jaxnn.ops import relu, softmax_cross_entropy
 
-__all__ = ["explicit_passes", "mlp_gradient", "per_example_norms", "resnet"]
+__all__ = ["clipped", "explicit_passes", "looking_inside", "mlp_gradient", "per_example_norms",
+           "per_example_statistics", "resnet"]
 
 
 def cost_of(net: Callable, loss: Callable) -> Callable:
@@ -56,14 +57,12 @@ def explicit_passes() -> list[Side]:
         _, cache = explicit.forward(params, x, labels)
         return explicit.backward(cache, 1.0)[0]
 
-    compiled = jax.jit(passes).lower(*args).compile()
-    return [of_gradient("jax.grad", cost, *args),
-            Side("forward, backward", lambda: compiled(*args), temporaries(compiled))]
+    return [of_gradient("jax.grad", cost, *args), compiled_side("forward, backward", passes, *args)]
 
 
 def per_example_norms() -> list[Side]:
-    """One gradient of the mean loss, beside the norms of all examples' gradients: by forming each of
-    them, and from (cache, dy), with that gradient, the variance and the noise scale."""
+    """One gradient of the mean loss, beside the norms of all examples' gradients: by forming each of them, and from
+    (cache, dy). Under `jit` whatever else `per_example` gives is left out."""
     args = mlp_arguments()
 
     def norms_of_all(params: Any, x: Any, labels: Any) -> Any:
@@ -71,15 +70,47 @@ def per_example_norms() -> list[Side]:
         grads = jax.vmap(gradient, (None, 0, 0))(params, x, labels)
         return jnp.sqrt(sum(jnp.sum(g**2, tuple(range(1, g.ndim))) for g in jax.tree.leaves(grads)))
 
-    def statistics(params: Any, x: Any, labels: Any) -> Any:
-        return per_example(mlp_of, softmax_cross_entropy, params, {}, x, labels)
+    return [one_gradient(), compiled_side("vmap(grad)", norms_of_all, *args),
+            compiled_side("jaxnn", lambda *args: statistics(*args).norms, *args)]
 
-    def side(name: str, f: Callable) -> Side:
-        compiled = jax.jit(f).lower(*args).compile()
-        return Side(name, lambda: compiled(*args), temporaries(compiled))
 
-    return [of_gradient("one gradient", cost_of(mlp_of, softmax_cross_entropy), *args),
-            side("vmap(grad)", norms_of_all), side("jaxnn", statistics)]
+def per_example_statistics() -> list[Side]:
+    """The same gradient, beside all that `per_example` gives: norms, the gradient, the variance, the noise scale."""
+    return [one_gradient(), compiled_side("jaxnn", statistics, *mlp_arguments())]
+
+
+def clipped() -> list[Side]:
+    """The same gradient, beside the sum of clipped gradients."""
+    def clip(params: Any, x: Any, labels: Any) -> Any:
+        return clipped_gradient_sum(mlp_of, softmax_cross_entropy, params, {}, x, labels, 1.0)
+
+    return [one_gradient(), compiled_side("jaxnn", clip, *mlp_arguments())]
+
+
+def looking_inside() -> list[Side]:
+    """The same gradient, beside `look_inside`, with its table on the host."""
+    params, x, labels = mlp_arguments()
+
+    def batch(params: Any, x: Any) -> Any:
+        return jax.vmap(lambda x: mlp_of(params, x))(x)
+
+    def cost(logits: Any, labels: Any) -> Any:
+        return jnp.mean(jax.vmap(softmax_cross_entropy)(logits, labels))
+
+    return [one_gradient(), Side("jaxnn", lambda: look_inside(batch, params, x, loss=cost, labels=labels))]
+
+
+def statistics(params: Any, x: Any, labels: Any) -> Any:
+    return per_example(mlp_of, softmax_cross_entropy, params, {}, x, labels)
+
+
+def one_gradient() -> Side:
+    return of_gradient("one gradient", cost_of(mlp_of, softmax_cross_entropy), *mlp_arguments())
+
+
+def compiled_side(name: str, f: Callable, *args: Any) -> Side:
+    compiled = jax.jit(f).lower(*args).compile()
+    return Side(name, lambda: compiled(*args), temporaries(compiled))
 
 
 def resnet_18(n_classes: int) -> Sequential:

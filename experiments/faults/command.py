@@ -15,7 +15,7 @@ CAMPAIGNS: dict[str, tuple[int | None, str]] = {
     "edits": (330, "checkpoints whose manifest is edited, and every hash made to fit"),
     "failing": (None, "each call to the system that a save makes, failing in turn"),
     "hostile": (None, "directories, disks, terminals and functions of the caller that misbehave"),
-    "signals": (48, "SIGTERM and Ctrl-C at random moments")}
+    "signals": (48, "SIGTERM, SIGHUP and Ctrl-C at random moments")}
 
 
 def faults(argv: Sequence[str]) -> int:

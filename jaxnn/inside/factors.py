@@ -51,18 +51,16 @@ class Outer(NamedTuple):
         return Outer(*(x.reshape(-1, x.shape[-1]) for x in self))
 
     def squared(self) -> Any:
-        """‖a‖² ‖b‖²; Σ (A Aᵀ)(B Bᵀ) where that is fewer products than G = Aᵀ B; else Σ G²."""
-        if self.a.shape[0] == 1:
-            return _squared(self.a) * _squared(self.b)
+        """Σ (A Aᵀ)(B Bᵀ) where that is fewer products than G = Aᵀ B; else Σ G²."""
         if not self._by_gram:
             return _squared(_product("pm,pn->mn", self.a, self.b))
         grams = (_product("pm,qm->pq", x, x) for x in self)
         return jnp.maximum(jnp.sum(next(grams) * next(grams)), 0)  # rounding may leave a zero below 0
 
     def summed(self, weights: Any, like: Any) -> Any:
-        """Σ_e w_e G_e over the examples, its first axis: one matrix product."""
-        a = self.a * weights.astype(self.a.dtype)[:, None, None]
-        return jnp.einsum("epm,epn->mn", a, self.b).reshape(like.shape)
+        """Σ_e w_e G_e over the examples, the first axis: one matrix product over all places of all examples."""
+        a, b = (x.reshape(-1, x.shape[-1]) for x in (_times(weights, self.a), self.b))
+        return jnp.einsum("pm,pn->mn", a, b).reshape(like.shape)
 
 
 class Patches(NamedTuple):
@@ -100,8 +98,7 @@ class Patches(NamedTuple):
     def summed(self, weights: Any, like: Any) -> Any:
         """Σ_e w_e G_e by one convolution over all images, which needs no patches."""
         _, geometry = self.static.value
-        dy = self.dy * weights.astype(self.dy.dtype).reshape(-1, *(1,) * (self.dy.ndim - 1))
-        x, dy = (a.reshape(-1, *a.shape[2:]) for a in (self.x, dy))
+        x, dy = (a.reshape(-1, *a.shape[2:]) for a in (self.x, _times(weights, self.dy)))
 
         def of_kernel(kernel: Any) -> Any:
             return jax.vmap(lambda x: conv({"kernel": kernel}, x, stride=geometry.stride, padding=geometry.pads,
@@ -133,7 +130,7 @@ class Rows(NamedTuple):
         return _squared(jax.ops.segment_sum(b, jnp.cumsum(is_new), r.shape[0]))
 
     def summed(self, weights: Any, like: Any) -> Any:
-        b = self.b.astype(_wide(self.b)) * weights.astype(self.b.dtype)[:, None, None]
+        b = _times(weights, self.b.astype(_wide(self.b)))
         return jnp.zeros(like.shape, b.dtype).at[self.r].add(b, mode="drop", wrap_negative_indices=False)
 
 
@@ -153,7 +150,7 @@ class Whole(NamedTuple):
         return _squared(self.g)
 
     def summed(self, weights: Any, like: Any) -> Any:
-        return jnp.einsum("e,e...->...", weights.astype(self.g.dtype), self.g)
+        return jnp.sum(_times(weights, self.g), 0)
 
 
 Factor = Outer | Patches | Rows | Whole
@@ -225,6 +222,9 @@ def _leaves_up_to(tree: Any, values: Any) -> list[Any]:
 def norm_of(factor: Factor) -> Any:
     """‖G‖. Each array is measured in units of its own size, a power of two, which rounds nothing: the square of a
     norm of 2e19 overflows float32, and that of 1e-23 is 0."""
+    if isinstance(factor, Outer) and factor.a.shape[0] == 1:
+        # ‖a‖ ‖b‖. As vectors: where b is also a bias's gradient, the compiled program finds its norm once.
+        return norm_of(Whole(factor.a[0])) * norm_of(Whole(factor.b[0]))
     units: list[Any] = []
 
     def in_units(a: Any) -> Any:
@@ -252,6 +252,10 @@ def power_of_two(x: Any, axis: int | None = None) -> Any:
     # Less than the largest exponent, so that the power is a number.
     power = jnp.ldexp(jnp.ones_like(largest), jnp.minimum(exponent, jnp.finfo(largest.dtype).maxexp - 1))
     return jnp.where(usable, power, 1)
+
+
+def _times(weights: Any, x: Any) -> Any:
+    return x * weights.astype(x.dtype).reshape(-1, *(1,) * (x.ndim - 1))
 
 
 def _wide(x: Any) -> Any:

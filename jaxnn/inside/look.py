@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxnn.checks import accepts, expect, expect_arrays, is_number
 from jaxnn.cotangents import is_inexact
@@ -189,18 +190,25 @@ class _Ledger:
 
     def __init__(self) -> None:
         self.leaves: list[Any] = []
+        self.numbers: dict[tuple[int, int], int] = {}
         self.groups: dict[Any, list[int]] = {}
 
     def enter(self, tree: Any, n_levels: int = 0) -> tuple[int, ...]:
-        """The numbers of the floating-point leaves; n_levels: how many axes of examples, and of time, come first."""
+        """The numbers of the floating-point leaves; n_levels: how many axes of examples, and of time, come first.
+
+        One leaf may have several places: a weight is a parameter and stands in a cache, a value is what the next op
+        keeps. It is measured once for each n_levels.
+        """
         smooth = [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype") and is_inexact(leaf)]
-        numbers = tuple(range(len(self.leaves), len(self.leaves) + len(smooth)))
-        for number, leaf in zip(numbers, smooth, strict=True):
-            alone = number if leaf.size > 2**18 else None
-            key = leaf.shape, leaf.dtype, min(n_levels, leaf.ndim), alone
-            self.groups.setdefault(key, []).append(number)
-        self.leaves += smooth
-        return numbers
+        return tuple(self._number(leaf, min(n_levels, leaf.ndim)) for leaf in smooth)
+
+    def _number(self, leaf: Any, n_levels: int) -> int:
+        number = self.numbers.setdefault((id(leaf), n_levels), len(self.leaves))
+        if number == len(self.leaves):
+            self.leaves.append(leaf)
+            alone = number if leaf.size > 2**16 else None
+            self.groups.setdefault((leaf.shape, leaf.dtype, n_levels, alone), []).append(number)
+        return number
 
     def measured(self) -> tuple[tuple[tuple[int, ...], ...], list[Any]]:
         """The numbers of the leaves in each group, and their statistics."""
@@ -214,12 +222,15 @@ def _statistics(stack: Any, n_levels: int) -> dict[str, Any]:
     axes = tuple(range(1, stack.ndim))
     size = jnp.abs(stack).astype(jnp.promote_types(jnp.finfo(stack.dtype).dtype, jnp.float32))
     finite = jnp.where(jnp.isfinite(size), size, 0)
-    largest = jnp.max(finite, axes, initial=0)
+    counted = [mask.astype(jnp.int32) for mask in (stack == 0, jnp.isnan(stack), jnp.isinf(stack))]
+    # One pass for all four: on CPU each by itself would write an array as large as the stack.
+    largest, zeros, nans, infinities = lax.reduce(
+        (finite, *counted), (jnp.zeros((), finite.dtype), *[jnp.zeros((), jnp.int32)] * 3),
+        lambda a, b: (jnp.maximum(a[0], b[0]), *(m + n for m, n in zip(a[1:], b[1:], strict=True))), axes)
     # Relative to the largest element the squares neither vanish nor overflow.
     unit = jnp.where(largest > 0, largest, 1).reshape(-1, *(1,) * len(axes))
-    found = {"largest": largest, "relative": jnp.sqrt(jnp.sum(jnp.square(finite / unit), axes)),
-             "zeros": jnp.sum(stack == 0, axes), "nans": jnp.sum(jnp.isnan(stack), axes),
-             "infinities": jnp.sum(jnp.isinf(stack), axes), "size": jnp.full(len(stack), stack[0].size)}
+    found = {"largest": largest, "relative": jnp.sqrt(jnp.sum(jnp.square(finite / unit), axes)), "zeros": zeros,
+             "nans": nans, "infinities": infinities, "size": jnp.full(len(stack), stack[0].size)}
     if n_levels and stack.size:
         dead = jnp.all(stack == 0, axes[:n_levels])
         found["dead"] = jnp.mean(dead, tuple(range(1, dead.ndim)))

@@ -3,11 +3,11 @@
 from jaxnn.training.averages import average, with_average
 from jaxnn.training.checkpoint import BadCheckpoint, load, save
 from jaxnn.training.distributed import ProcessLost, connect
+from jaxnn.training.fit import fit
 from jaxnn.training.freezing import freeze
 from jaxnn.training.history import Diverged, Failed, History, NotSaved, SaveFailed
 from jaxnn.training.inference import evaluate
 from jaxnn.training.log import read_lines
-from jaxnn.training.loop import fit
 from jaxnn.training.mesh import make_mesh, shard
 from jaxnn.training.position import Best
 from jaxnn.training.precision import loss_scaled

@@ -20,8 +20,7 @@ import numpy as np
 import optax
 from jax.sharding import SingleDeviceSharding
 
-from jaxnn.checks import expect, expect_arrays, is_integer, known
-from jaxnn.hand_derived import expect_held
+from jaxnn.checks import expect, is_integer
 from jaxnn.training.freezing import frozen_in, moving_leaves, with_moving_leaves
 from jaxnn.training.functions import (
     batch_size,
@@ -35,8 +34,9 @@ from jaxnn.training.functions import (
 )
 from jaxnn.training.mesh import Layout
 from jaxnn.training.precision import PRECISIONS, LossScaled, adjusted, cast_floats, scale_of
-from jaxnn.training.tracing import Traces, expect_kept, expect_same_tree, mixes_examples, path_of, stays_finite
-from jaxnn.training.train_state import TrainState, copied, expect_train_state
+from jaxnn.training.step_arguments import expect_call, expect_counts, expect_own_state
+from jaxnn.training.tracing import Traces, expect_kept, expect_same_tree, mixes_examples, stays_finite
+from jaxnn.training.train_state import TrainState, copied
 
 __all__ = ["Step", "StepInfo", "make_step"]
 
@@ -112,17 +112,17 @@ class Step:
             that of another optimizer; another step has taken over the train state; the layer, the loss or the
             optimizer refuses what it gets.
         """
-        _expect_call(train_state, x, labels)
+        expect_call(train_state, x, labels)
         if n is None:
             x, labels, n = self.fill(train_state, x, labels)
         else:
-            _expect_counts(n, (), batch_size(x, labels))
+            expect_counts(n, (), batch_size(x, labels))
         return self._run("one", train_state, x, labels, n)
 
     def many(self, train_state: TrainState, x: Any, labels: Any, n: Any = None) -> tuple[TrainState, StepInfo]:
         """As many steps as x and labels have entries along their first axis, (steps, B, ...), in one
         dispatch: for steps so short that Python's share in them shows. n: (steps,), as in a single step."""
-        _expect_call(train_state, x, labels)
+        expect_call(train_state, x, labels)
         sizes = [np.shape(leaf)[:2] for leaf in jax.tree.leaves((x, labels))]
         expect(len(set(sizes)) == 1 and len(sizes[0]) == 2 and 0 not in sizes[0], "step.many",
                "x and labels of at least one step and example each, (steps, B, ...)", str(sizes))
@@ -130,7 +130,7 @@ class Step:
         if n is None:
             n = np.full(n_steps, size, np.int32)
         else:
-            _expect_counts(n, (n_steps,), size)
+            expect_counts(n, (n_steps,), size)
         return self._run("many", train_state, x, labels, n)
 
     def fill(self, train_state: TrainState, x: Any, labels: Any) -> tuple[Any, Any, int]:
@@ -156,7 +156,7 @@ class Step:
     def cost_and_gradient(self, train_state: TrainState, x: Any, labels: Any) -> tuple[jax.Array, Any]:
         """The cost and its gradient by the parameters, as the step computes them; 0 where a parameter is
         frozen. train_state is kept."""
-        _expect_call(train_state, x, labels)
+        expect_call(train_state, x, labels)
         n = batch_size(x, labels)
         try:
             with self._looking_at(labels, n):
@@ -209,7 +209,7 @@ class Step:
         return jax.lax.scan(lambda before, batch: self._step(layout, before, *batch), train_state, (x, labels, n))
 
     def _step(self, layout: Any, before: TrainState, x: Any, labels: Any, n: Any) -> tuple[TrainState, StepInfo]:
-        _expect_own_state(self.optimizer, before)
+        expect_own_state(self.optimizer, before)
         whole = before if layout is None else before._replace(params=layout.gathered(before.params))
         frozen = frozen_in(before.opt_state, before.params)
         (cost, state), scaled = self._gradient(whole, frozen, x, labels, n)
@@ -303,42 +303,6 @@ def _is_spread(train_state: TrainState) -> bool:
     if all(type(getattr(leaf, "sharding", None)) is SingleDeviceSharding for leaf in leaves):
         return False
     return any(len(getattr(leaf, "devices", set)()) > 1 for leaf in leaves if not isinstance(leaf, jax.core.Tracer))
-
-
-def _expect_call(train_state: Any, x: Any, labels: Any) -> None:
-    """Refuses what JAX would refuse in other words, or take for something else. It is asked at every step."""
-    expect_train_state("step", train_state)
-    for name, tree in (("x", x), ("labels", labels)):
-        expect_arrays("step", name, tree)
-        for leaf in jax.tree.leaves(tree):
-            if isinstance(leaf, np.ndarray):
-                expect_held("step", name, leaf)
-
-
-def _expect_counts(n: Any, shape: tuple[int, ...], size: int) -> None:
-    """Raises InputError unless n is of this shape, and each a number of examples in 1 .. size."""
-    is_integers = is_integer(n) or (hasattr(n, "dtype") and jnp.issubdtype(n.dtype, jnp.integer))
-    is_count = is_integers and np.shape(n) == shape
-    values = known(n) if is_count else None
-    expect(is_count and (values is None or bool(np.all((values >= 1) & (values <= size)))), "step",
-           f"n, of shape {shape}, in 1 .. {size}, the examples of the batch",
-           str(n) if np.shape(n) == shape else f"shape {np.shape(n)}")
-
-
-def _expect_own_state(optimizer: Any, train_state: TrainState) -> None:
-    """Raises InputError unless the optimizer's state has the structure and shapes of those that it makes."""
-    try:
-        own = jax.eval_shape(optimizer.init, train_state.params)
-    except jax.errors.ConcretizationTypeError:  # it looks at values, and cannot be asked
-        return
-    structures: list[Any] = [jax.tree.structure(tree) for tree in (own, train_state.opt_state)]
-    expected, actual = ({path_of(path): list(jnp.shape(leaf)) for path, leaf
-                         in jax.tree_util.tree_flatten_with_path(tree)[0]} for tree in (own, train_state.opt_state))
-    changes = [f"'{path}' is {actual.get(path, 'missing')}, not {expected.get(path, 'there')}"
-               for path in {**expected, **actual} if expected.get(path) != actual.get(path)]
-    expect(structures[0] == structures[1] and not changes, "step", "the state of its own optimizer",
-           ", ".join(changes[:5]) or f"{structures[1]} in place of {structures[0]}",
-           "give start and make_step the same optimizer")
 
 
 def _with_zeros(params: Any, frozen: Any, grads: list[jax.Array]) -> Any:

@@ -1,4 +1,4 @@
-"""Requests to stop: SIGTERM and Ctrl-C take effect between two steps, in all processes at the same one."""
+"""Requests to stop: SIGTERM, SIGHUP and Ctrl-C take effect between two steps, in all processes at the same one."""
 
 import os
 import signal
@@ -10,6 +10,9 @@ import jax
 from jax.experimental import multihost_utils
 
 __all__ = ["Interrupted", "StopRequests"]
+
+# SIGHUP comes when the terminal is closed or its connection is lost; Windows has none.
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Interrupted(SystemExit):
@@ -25,11 +28,11 @@ class Interrupted(SystemExit):
 
 
 class StopRequests:
-    """Within this context SIGTERM and Ctrl-C are noted and do not end the process; a second Ctrl-C does. One that the
-    process ignores stays ignored.
+    """Within this context SIGTERM, SIGHUP and Ctrl-C are noted and do not end the process; a second Ctrl-C does. One
+    that the process ignores stays ignored, as SIGHUP is under nohup.
 
     With several processes JAX passes a SIGTERM that one receives on to all, and finds the first step that none
-    has done yet. Ctrl-C is turned into a SIGTERM.
+    has done yet. SIGHUP and Ctrl-C are turned into a SIGTERM.
     """
 
     def __init__(self) -> None:
@@ -39,7 +42,7 @@ class StopRequests:
 
     def __enter__(self) -> "StopRequests":
         if threading.current_thread() is threading.main_thread():  # Python allows it nowhere else
-            numbers = [signal.SIGINT] if jax.process_count() > 1 else [signal.SIGINT, signal.SIGTERM]
+            numbers = [n for n in SIGNALS if n != signal.SIGTERM or jax.process_count() == 1]
             # A shell starts what runs in the background with Ctrl-C ignored: it is meant for another program.
             self._handlers = {number: signal.signal(number, self._note) for number in numbers
                               if signal.getsignal(number) is not signal.SIG_IGN}
@@ -55,8 +58,8 @@ class StopRequests:
         self._signal = signal.Signals(number).name
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, self._handlers[signal.SIGINT])
-            if jax.process_count() > 1:
-                os.kill(os.getpid(), signal.SIGTERM)  # which JAX passes on
+        if jax.process_count() > 1:
+            os.kill(os.getpid(), signal.SIGTERM)  # which JAX passes on
 
     @property
     def noted(self) -> str | None:

@@ -14,10 +14,13 @@ from jaxnn import (
     Sequential,
     hand_derived,
     look_inside,
+    network,
     ops,
     over_examples,
 )
+from jaxnn.inside.look import _measure
 from jaxnn.inside.report import Numbers
+from tests.compare import AS_USERS_COMPILE
 from tests.inside.small_network import NET, PARAMS, X, logarithm, look, mean_square, times
 
 # Losses and cotangents.
@@ -55,6 +58,21 @@ def test_compiled_once():
         return ops.tanh(x)
 
     assert look_inside(traced, X, dy=X) == look_inside(traced, X, dy=X)
+
+
+def test_memory():
+    """A leaf is measured once, however often it is kept, and no array is written for a statistic of it."""
+    n, size = 8, 300
+    x = jnp.ones((size, size))
+
+    def f(x):
+        for _ in range(n):
+            x = ops.tanh(x)
+        return x
+
+    measure = _measure.lower(network(f), None, (), (x,), None, x).compile(AS_USERS_COMPILE)
+    kept = 4 * size**2 * (n + 1 + n)  # the values, and their cotangents
+    assert measure.memory_analysis().temp_size_in_bytes < 1.5 * kept
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -19,7 +19,7 @@ from jaxnn import (
     over_examples,
     per_example,
 )
-from jaxnn.inside import factors
+from jaxnn.inside import factors, passes
 from jaxnn.inside.factor_rules import recurrent_factors
 from tests.compare import AS_USERS_COMPILE, QUICKLY, assert_close
 from tests.inside.networks import (
@@ -80,7 +80,7 @@ def test_examples_in_turns(name, n_bytes, monkeypatch):
     net, shape = NETWORKS[name]
     args = batch_of(net, shape, 5, name)
     at_once = norms_at_once(name)
-    monkeypatch.setattr(per_example_module, "TURN_BYTES", n_bytes)
+    monkeypatch.setattr(passes, "TURN_BYTES", n_bytes)
     # The cost is a new one, of which JAX remembers nothing.
     loss = last()
     turns = jax.jit(lambda *args: per_example(net, loss, *args)).lower(*args, KEY)
@@ -214,8 +214,8 @@ def test_functions_without_layers(name):
     scales = np.minimum(1, np.median(norm(flat(wanted))) / norm(flat(wanted)))
     assert_close(clipped.gradient_sum, jax.tree.map(lambda g: np.tensordot(scales, g, 1), wanted), 64)
     cost = per_example_module._cost_of("per_example", f, LOSS, {})
-    passes = per_example_module._Passes("per_example", cost, params, {}, x, labels, KEY)
-    assert len(passes.factored) == n_factored
+    found = passes.Passes("per_example", cost, params, {}, x, labels, KEY)
+    assert len(found.factored) == n_factored
 
 
 # Memory: the point of it all.
@@ -251,3 +251,6 @@ def test_no_gradient_of_a_single_example_is_formed():
         assert max(sizes(program)) == n_hidden * n_hidden  # a weight, and its gradient over the batch
         extra = program.memory_analysis().temp_size_in_bytes - baseline.memory_analysis().temp_size_in_bytes
         assert extra < 4 * n * (n_in + 2 * n_hidden)  # less than the activations
+    # Forward, back to each hidden layer and, unless norms alone are asked for, each weight's gradient.
+    norms = compiled(lambda params: per_example(net, loss, params, state, x, labels).norms)
+    assert [program.as_text().count(" dot(") for program in (baseline, ours, clip, norms)] == [8, 8, 8, 5]

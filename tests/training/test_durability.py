@@ -230,14 +230,16 @@ def test_a_full_disk_at_divergence_and_where_batches_raise(tmp_path, monkeypatch
 
 
 def test_a_signal_that_the_process_ignores_stays_ignored(tmp_path, after_six):
-    """As Ctrl-C is in what a shell runs in the background."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        state, _ = train(batches=at_step(3, lambda: os.kill(os.getpid(), signal.SIGINT)), directory=tmp_path)
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, before)
-    chex.assert_trees_all_equal(state, after_six)
+    """As Ctrl-C is in what a shell runs in the background, and SIGHUP under nohup."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        before = signal.signal(number, signal.SIG_IGN)
+        try:
+            state, _ = train(batches=at_step(3, lambda number=number: os.kill(os.getpid(), number)),
+                             directory=tmp_path / str(number))
+            assert signal.getsignal(number) is signal.SIG_IGN
+        finally:
+            signal.signal(number, before)
+        chex.assert_trees_all_equal(state, after_six)
 
 
 def test_a_signal_while_the_end_is_saved(tmp_path, monkeypatch):
@@ -362,7 +364,7 @@ def test_numpy_leaves_in_the_train_state(after_six):
     assert history.best.step == 6
 
 
-@pytest.mark.parametrize(("number", "shown"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "shown"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_the_status_of_the_process(tmp_path, number, shown):
     program = textwrap.dedent(f"""
         import os, sys

@@ -6,50 +6,15 @@ import signal
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from jaxnn import ops
 from jaxnn.data import Batches
 from jaxnn.layers import BatchNorm, Dense, Dropout, Sequential
-from jaxnn.training import (
-    BadCheckpoint,
-    Diverged,
-    Failed,
-    Interrupted,
-    checkpoint,
-    evaluate,
-    fit,
-    load,
-    loss_scaled,
-    make_step,
-    read_lines,
-    start,
-)
+from jaxnn.training import Failed, Interrupted, checkpoint, fit, load, make_step, read_lines, start
 from jaxnn.training.history import NotSaved
-
-RNG = np.random.default_rng(0)
-X = RNG.standard_normal((90, 4)).astype(np.float32)
-Y = (X[:, 0] * X[:, 1] > 0).astype(np.int32)
-NET = Sequential(Dense(8), BatchNorm(), ops.relu, Dropout(0.1), Dense(2))
-OPTIMIZER = optax.adam(0.02)
-STEP = make_step(NET, ops.softmax_cross_entropy, OPTIMIZER)
-
-
-def begin():
-    return start(NET, OPTIMIZER, (4,), jax.random.key(0))
-
-
-def error(params, state):
-    return {"error": jnp.mean(evaluate(NET, params, state, X).argmax(-1) != Y)}
-
-
-def train(steps=30, step=STEP, batches=None, train_state=None, **options):
-    options = {"metrics": error, "every": 10, "progress": False} | options
-    train_state = begin() if train_state is None else train_state
-    return fit(train_state, step, batches or Batches(X, Y, 32), steps=steps, **options)
+from tests.training.small_run import OPTIMIZER, STEP, X, Y, begin, error, poisoned, train
 
 
 @pytest.fixture(scope="module")
@@ -241,8 +206,8 @@ def test_a_damaged_best_is_looked_for_anew(tmp_path):
     assert history.best.step == 30
 
 
-def test_ctrl_c_and_sigterm_save_and_end_quietly(whole, tmp_path):
-    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+def test_ctrl_c_sigterm_and_sighup_save_and_end_quietly(whole, tmp_path):
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)):
         def batches(s, number=number, sent=[]):  # noqa: B006
             if s == 13 and not sent:
                 sent.append(os.kill(os.getpid(), number))
@@ -256,102 +221,6 @@ def test_ctrl_c_and_sigterm_save_and_end_quietly(whole, tmp_path):
         state, _ = train(batches=batches, directory=directory)
         chex.assert_trees_all_equal(state, whole[0])
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-
-
-def poisoned(at, value=np.nan):
-    def batches(s):
-        x, y = Batches(X, Y, 32)(s)
-        return (x.at[3, 1].set(value), y) if s in at else (x, y)
-
-    batches.indices = Batches(X, Y, 32).indices
-    return batches
-
-
-def test_a_step_that_is_not_finite_changes_nothing_and_is_told(capsys):
-    state, history = train(12, batches=poisoned({5}), progress=True)
-    assert history.skipped == 1 and int(state.step) == 12
-    said = capsys.readouterr().out
-    name = Batches(X, Y, 32).indices(5)[3]
-    assert f"step 5 was not applied: cost nan, ‖gradient‖ nan; x is not finite in 1 of the batch's 32 examples, " \
-           f"number {name} of the set; first not finite: 1 NaN of 128 in x; the first layer to give such a value " \
-           f"is 'dense1' (dense)" in said
-    assert np.isfinite(history.column("cost")[1:]).all(), "the mean is over the steps that were applied"
-    expected = begin()
-    for s in range(12):
-        if s == 5:
-            expected = expected._replace(step=expected.step + 1)
-        else:
-            expected, _ = STEP(expected, *Batches(X, Y, 32)(s))
-    chex.assert_trees_all_equal(state, expected)
-
-
-@pytest.mark.parametrize("many", [1, 5])
-def test_too_many_in_a_row_end_it_with_the_last_good_state_saved(tmp_path, many):
-    with pytest.raises(Diverged, match="4 steps in a row were not finite; the last good train state is") as caught:
-        train(batches=poisoned(range(7, 30)), directory=tmp_path, max_skipped=4, steps_per_dispatch=many)
-    good = begin()
-    for s in range(7):
-        good, _ = STEP(good, *Batches(X, Y, 32)(s))
-    saved = load(tmp_path, good).tree
-    chex.assert_trees_all_equal(saved.params, good.params)
-    assert caught.value.history.skipped == 4
-    with pytest.raises(Diverged):  # started again it does not run on through what is bad
-        train(60, batches=poisoned(range(7, 60)), directory=tmp_path, max_skipped=4, steps_per_dispatch=many)
-    assert checkpoint.steps_in(tmp_path)[-1] < 40
-
-
-def test_the_layer_that_went_bad_first_is_named():
-    net = Sequential(Dense(4), Dense(4), ops.relu, Dense(2))
-    state, step = start(net, OPTIMIZER, (4,), jax.random.key(0)), make_step(net, ops.softmax_cross_entropy, OPTIMIZER)
-    second = state.params["dense2"]
-    params = {**state.params, "dense2": {**second, "bias": second["bias"].at[2].set(np.inf)}}
-    with pytest.raises(Diverged, match=r"parameter 'dense2/bias' is not finite; first not finite: 'dense2' \(dense\)"):
-        train(step=step, train_state=state._replace(params=params), metrics=None, max_skipped=2)
-
-
-def test_a_label_that_is_no_class_is_named():
-    """Inside of a compiled step the loss cannot refuse it: its cost is NaN there. (The labels of the batch with which
-    the step is traced are seen, hence a good one first.)"""
-    labels = Y.copy()
-    labels[[7, 50]] = 2
-    batches = Batches(X, labels, 32)
-    number = next(s for s in range(9) if 7 in batches.indices(s))
-    good = next(s for s in range(9) if not {7, 50} & set(batches.indices(s)))
-    words = (r"step \d was not applied.*the labels of [12] of the batch's 32 examples are refused, number .*\b7\b.* of "
-             r"the set: softmax_cross_entropy expects labels in 0 .. 1; got values from 2 to 2; count classes from 0")
-    with pytest.raises(Diverged, match=words):
-        train(batches=Fixed(batches, number, first=good), max_skipped=2)
-
-
-class Fixed:
-    """One batch of a set, at every step but the first."""
-
-    def __init__(self, batches, number, first):
-        self.batches, self.number, self.first = batches, number, first
-
-    def __call__(self, step):
-        return self.batches(self.number if step else self.first)
-
-    def indices(self, step):
-        return self.batches.indices(self.number if step else self.first)
-
-
-def test_a_learning_rate_that_becomes_nan():
-    schedule = optax.join_schedules([optax.constant_schedule(0.1), optax.constant_schedule(float("nan"))], [3])
-    optimizer = optax.sgd(schedule)
-    step = make_step(NET, ops.softmax_cross_entropy, optimizer)
-    with pytest.raises(Diverged, match="look at the optimizer, and its learning rate"):
-        train(step=step, train_state=start(NET, optimizer, (4,), jax.random.key(0)), max_skipped=2)
-
-
-def test_a_loss_scale_that_overflows_is_lowered_and_no_fault(capsys):
-    net, optimizer = Sequential(Dense(8), ops.relu, Dense(2)), loss_scaled(optax.adam(0.02), 2.0**24)
-    step = make_step(net, ops.softmax_cross_entropy, optimizer, precision="float16")
-    train_state = start(net, optimizer, (4,), jax.random.key(0))
-    _, history = train(step=step, train_state=train_state, metrics=None, progress=True)
-    assert 0 < history.skipped < 10
-    assert "the loss scale is lowered to" in capsys.readouterr().out
-    assert history.records[-1]["cost"] < 0.69
 
 
 def test_a_write_that_fails_is_warned_of_and_tried_again(tmp_path, monkeypatch):
@@ -406,53 +275,3 @@ def test_tensorboard(tmp_path):
     train(20, directory=tmp_path, tensorboard=True)
     (events,) = (tmp_path / "tensorboard").iterdir()
     assert b"gradient_norm" in events.read_bytes()
-
-
-@pytest.mark.parametrize(("options", "words"), [
-    ({"steps": 0}, "steps, a positive integer; got 0"),
-    ({"every": -1}, "every, a positive integer"),
-    ({"patience": 0, "watch": "error"}, "patience, a positive integer"),
-    ({"patience": 3}, "a metric to watch, for patience"),
-    ({"watch": "cots"}, r"no 'cots', which is to be watched, but \['error'\]"),
-    ({"goal": "down"}, "goal 'min' or 'max'"),
-    ({"keep": 1}, "keep, at least 2"),
-    ({"steps_per_dispatch": 3}, "every and save_every that steps_per_dispatch=3 divides"),
-    ({"step": lambda s, x, y: s}, "a step made by make_step; got function"),
-    ({"tensorboard": True}, "a directory, for TensorBoard"),
-    ({"configuration": {"path": OPTIMIZER}}, "a configuration that JSON can hold"),
-    ({"metrics": lambda p, s: {"cost": 1.0}}, "cost, which the record has of its own; name it dev_cost"),
-    ({"batches": lambda s: (X[:4],)}, r"batches that give \(x, labels\); got tuple of 1"),
-    ({"batches": (X, Y)}, r"batches that are called with the step's number"),
-    ({"train_state": (X, Y)}, "a TrainState, made by start or returned by a step; got tuple"),
-    ({"keep": 2.5}, "keep, a positive integer"),
-    ({"batches": lambda s: (X[:4], Y[:3])}, "as many labels as there are examples, 4"),
-])
-def test_refused(options, words):
-    with pytest.raises(ValueError, match=words):
-        train(**options)
-
-
-def test_a_directory_that_will_not_do(tmp_path):
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(ValueError, match="a directory for checkpoints; got the file"):
-        train(directory=tmp_path / "file")
-    assert (tmp_path / "file").read_text() == "x"
-    run = tmp_path / "run"
-    train(10, directory=run, configuration={"rate": 0.02, "seed": 1})
-    before = sorted(p.name for p in run.iterdir())
-    with pytest.raises(ValueError, match="a directory without a run, as resume=False asks"):
-        train(directory=run, resume=False)
-    with pytest.raises(ValueError, match=r"the run that .* was begun with; got rate was 0.02, is 0.1"):
-        train(directory=run, configuration={"rate": 0.1, "seed": 1})
-    with pytest.raises(ValueError, match="steps of at least the 10 that are done; got 5"):
-        train(5, directory=run, configuration={"rate": 0.02, "seed": 1})
-    net = Sequential(Dense(8), ops.relu, Dense(2))
-    with pytest.raises(ValueError, match=r"'params/.*' is"):
-        train(directory=run, train_state=start(net, OPTIMIZER, (4,), jax.random.key(0)),
-              step=make_step(net, ops.softmax_cross_entropy, OPTIMIZER), metrics=None,
-              configuration={"rate": 0.02, "seed": 1})
-    assert sorted(p.name for p in run.iterdir()) == before
-    for path in run.glob("step_*/manifest.sha256"):
-        path.write_text("0" * 64)
-    with pytest.raises(BadCheckpoint, match="no good checkpoint in"):
-        train(directory=run, configuration={"rate": 0.02, "seed": 1})
