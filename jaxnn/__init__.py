@@ -3,7 +3,7 @@
 The abstraction
     hand_derived, by_autodiff    an op: a forward pass with a backward pass by hand, or with JAX's own
     network                      any function of ops, with explicit forward and backward passes
-    Op, HandDerived, Network, Static, InputError
+    Op, HandDerived, Network, Static, InputError; compiler_options, those of XLA that suit a program
 
 Ops, of one example; help(op) ends with its derivation
     sigmoid tanh relu leaky_relu relu6 prelu crelu elu selu softplus gelu gelu_tanh silu mish hard_sigmoid hard_swish
@@ -35,6 +35,7 @@ Modules beside: jaxnn.training, jaxnn.losses, jaxnn.data, jaxnn.metrics, jaxnn.g
 from jaxnn import initializers
 from jaxnn.by_autodiff import by_autodiff
 from jaxnn.checks import InputError
+from jaxnn.compiler_options import compiler_options
 from jaxnn.gradients import GradientReport, compare_gradients
 from jaxnn.hand_derived import HandDerived, Op, Static, hand_derived
 from jaxnn.inside import clipped_gradient_sum, look_inside, per_example
@@ -168,6 +169,7 @@ __all__ = [
     "cell",
     "clipped_gradient_sum",
     "compare_gradients",
+    "compiler_options",
     "concatenate",
     "conv",
     "conv_transpose",

@@ -1,10 +1,10 @@
 """Options of XLA that make some programs faster, chosen for each program, and only where they were measured to win.
 
-On CPU XLA gives some of a program's loops and products to a library (YNN). Its convolutions, and above all the gradients
-of their kernels, take up to three times as long as XLA's own; its sums over a batch take a third. Which is chosen by an
-option: with `DOT,REDUCE` a training step of ResNet-18 takes 0.6 of the time, of LeNet-5 0.8, on jax 0.10.2 and 0.12.0
-(`python -m experiments bench resnet-18 lenet-5`). Programs without a convolution are left as they are, and so are those
-for GPU and TPU.
+On CPU XLA gives some of a program's loops and products to a library (YNN). Its convolutions, and above all the
+gradients of their kernels, take up to three times as long as XLA's own; its sums over a batch take a third. An option
+says which are the library's: with `DOT,REDUCE` a training step of ResNet-18 takes 0.6 of the time, of LeNet-5 0.8, on
+jax 0.10.2 and 0.12.0 (`python -m experiments bench resnet-18 lenet-5`). Programs without a convolution are left as they
+are, and so are those for GPU and TPU.
 """
 
 from collections.abc import Callable

@@ -1,14 +1,14 @@
 """A correlation of few channels along its last spatial axis, b places of y at a time.
 
-With few channels the matrix products of a convolution are thin, and gathering what goes into them takes longer than they
-do. Taken b places at a time they are b times as wide: the last axis of x is read as blocks of b places, which is a
-reshape, and column j of a block of y has the kernel shifted by j:
+With few channels the matrix products of a convolution are thin, and gathering what goes into them takes longer than
+they do. Taken b places at a time they are b times as wide: the last axis of x is read as blocks of b places, which is
+a reshape, and column j of a block of y has the kernel shifted by j:
 
     y_{qb+j, o} = Σ_uic K^b_{u, (i, c), (j, o)} x_{(q+u)b + i, c}        K^b_{u, (i, c), (j, o)} = K_{ub + i - j, c, o}
 
-q runs over the blocks of y, u over the t = ceil((K + b - 1) / b) blocks that its taps lie in, i and j over the places in a
-block; K is 0 outside of its taps, so t b / K times as many products are made. On CPU the first convolution of LeNet-5 takes
-a third of the time, and its second one's dx a half (`python -m experiments bench --op conv-few`).
+q runs over the blocks of y, u over the t = ceil((K + b - 1) / b) blocks that its taps lie in, i and j over the places
+in a block; K is 0 outside of its taps, so t b / K times as many products are made. On CPU the first convolution of
+LeNet-5 takes a third of the time, and dx of its second a half (`python -m experiments bench --op conv-few`).
 """
 
 import math

@@ -119,7 +119,6 @@ def correlate_kernel(x: Any, y: Any, geometry: Geometry, window: tuple[int, ...]
     Returns:
       (*window, n_in / groups, n_out).
     """
-    space = range(geometry.rank)
     if geometry.groups == x.shape[-1] and math.prod(window) <= MOST_TAPS and geometry.groups > 1:
         return _depthwise_kernel(x, y, geometry, window)
     if geometry.groups > 1:

@@ -11,14 +11,13 @@ nothing but the number of the step, and `info.applied` is False.
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import SingleDeviceSharding
 
 from jaxnn.checks import expect, is_integer
 from jaxnn.training.freezing import frozen_in, moving_leaves, with_moving_leaves
@@ -32,8 +31,8 @@ from jaxnn.training.functions import (
     plain,
     refuse_labels,
 )
-from jaxnn.training.mesh import Layout
 from jaxnn.training.precision import PRECISIONS, LossScaled, adjusted, cast_floats, scale_of
+from jaxnn.training.programs import Programs
 from jaxnn.training.step_arguments import expect_call, expect_counts, expect_own_state
 from jaxnn.training.tracing import Traces, expect_kept, expect_same_tree, mixes_examples, stays_finite
 from jaxnn.training.train_state import TrainState, copied
@@ -55,7 +54,8 @@ class StepInfo(NamedTuple):
 
 
 def make_step(layer: Callable, loss: Callable, optimizer: optax.GradientTransformation, *,
-              gradients: str = "hand-derived", precision: str | None = None, accumulate: int = 1) -> "Step":
+              gradients: str = "hand-derived", precision: str | None = None, accumulate: int = 1,
+              compiler_options: Mapping[str, Any] | None = None) -> "Step":
     """step(train_state, x, labels) -> (train_state, info), jit-compiled; train_state is donated.
 
     Args:
@@ -70,6 +70,7 @@ def make_step(layer: Callable, loss: Callable, optimizer: optax.GradientTransfor
         None computes as the parameters are.
       accumulate: parts in which a batch is taken, one after another, to save memory. The gradient is that
         of the whole batch; batch norm takes its statistics from each part.
+      compiler_options: for XLA; None takes what `jaxnn.compiler_options` chooses for this step, {} XLA's own.
     The cost is the mean loss over the batch: every leaf of x and of labels is (B, ...); labels may be None.
     Raises:
       InputError: an argument is not as above.
@@ -84,20 +85,22 @@ def make_step(layer: Callable, loss: Callable, optimizer: optax.GradientTransfor
     expect_optimizer(who, optimizer)
     expect(precision != "float16" or isinstance(optimizer, LossScaled), who,
            "an optimizer with a loss scale for float16", "one without", "use loss_scaled(optimizer)")
-    return Step(layer, loss, optimizer, gradients, precision, accumulate)
+    expect(compiler_options is None or isinstance(compiler_options, Mapping), who,
+           "compiler_options, a mapping from names to values, or None", repr(compiler_options))
+    return Step(layer, loss, optimizer, gradients, precision, accumulate, compiler_options)
 
 
 class Step:
     """A compiled training step. `traces` are the shapes it was traced for."""
 
     def __init__(self, layer: Callable, loss: Callable, optimizer: Any, gradients: str, precision: str | None,
-                 accumulate: int):
+                 accumulate: int, compiler_options: Mapping[str, Any] | None = None):
         self.layer, self.loss, self.optimizer = layer, loss, optimizer
         self.gradients, self.precision, self.accumulate = gradients, precision, accumulate
         self.traces = Traces()
         self._functions = (layer, loss) if gradients == "hand-derived" else (plain(layer), plain(loss))
         self._update = optax.with_extra_args_support(optimizer).update
-        self._compiled: dict[Any, Any] = {}
+        self._programs = Programs(compiler_options)
         self._compiled_gradient = jax.jit(self._whole_gradient)
         self.batch_size: int | None = None  # the largest so far
         self._at_hand: tuple[Any, Any] | None = None  # (labels, n) of the call that is running
@@ -151,7 +154,8 @@ class Step:
 
     def lower(self, train_state: TrainState, x: Any, labels: Any) -> jax.stages.Lowered:
         """The step's program, to be looked at: what it computes, keeps and sends."""
-        return self._program("one", train_state).lower(train_state, x, labels, batch_size(x, labels))
+        batch = x, labels, batch_size(x, labels)
+        return self._program("one", train_state, *batch).lower(train_state, *batch)
 
     def cost_and_gradient(self, train_state: TrainState, x: Any, labels: Any) -> tuple[jax.Array, Any]:
         """The cost and its gradient by the parameters, as the step computes them; 0 where a parameter is
@@ -167,10 +171,10 @@ class Step:
         return cost, jax.tree.map(lambda g: g / scale_of(train_state.opt_state), grads)
 
     def _run(self, kind: str, train_state: TrainState, x: Any, labels: Any, n: Any) -> tuple[TrainState, StepInfo]:
-        program = self._program(kind, train_state)
         out: tuple[TrainState, StepInfo]
         with self._looking_at(labels, n):
             try:
+                program = self._program(kind, train_state, x, labels, n)
                 out = program(train_state, x, labels, n)
             except Exception as error:  # looked into only then: a step is short, and its train state has many leaves
                 expect_kept("step", "a train state", train_state, error)
@@ -189,16 +193,8 @@ class Step:
         finally:
             self._at_hand = None
 
-    def _program(self, kind: str, train_state: TrainState) -> Any:
-        """The compiled function. Arrays on several devices stay where they are from step to step."""
-        spread = _is_spread(train_state)
-        key = kind, tuple(leaf.sharding for leaf in jax.tree.leaves(train_state)) if spread else None
-        if key not in self._compiled:
-            layout = Layout.of(train_state.params) if spread else None
-            function: Any = functools.partial(self._one if kind == "one" else self._many, layout)
-            shardings = (jax.tree.map(lambda a: a.sharding, train_state), None) if spread else None
-            self._compiled[key] = jax.jit(function, donate_argnums=0, out_shardings=shardings)
-        return self._compiled[key]
+    def _program(self, kind: str, train_state: TrainState, *batch: Any) -> Any:
+        return self._programs.of(self._one if kind == "one" else self._many, train_state, *batch)
 
     def _one(self, layout: Any, train_state: TrainState, x: Any, labels: Any, n: Any) -> tuple[TrainState, StepInfo]:
         self.traces.note("step", train_state=train_state, x=x, labels=labels)
@@ -293,16 +289,6 @@ class Step:
         cost = jnp.sum(jnp.where(mask, losses, 0)) / n
         return cost * scale, (cost, new_state)
 
-
-def _is_spread(train_state: TrainState) -> bool:
-    """Whether arrays lie on several devices. This is asked at every step, in Python: so the quick answers come
-    first, and the key is left out, whose sharding takes longer to ask for than those of all other arrays."""
-    if jax.device_count() == 1:
-        return False
-    leaves = jax.tree.leaves((train_state.params, train_state.state, train_state.opt_state, train_state.step))
-    if all(type(getattr(leaf, "sharding", None)) is SingleDeviceSharding for leaf in leaves):
-        return False
-    return any(len(getattr(leaf, "devices", set)()) > 1 for leaf in leaves if not isinstance(leaf, jax.core.Tracer))
 
 
 def _with_zeros(params: Any, frozen: Any, grads: list[jax.Array]) -> Any:
