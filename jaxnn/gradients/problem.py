@@ -21,11 +21,13 @@ from jaxnn.gradients.programs import ForwardPrograms, NoPrograms, Programs, prec
 from jaxnn.gradients.remark import one_line
 from jaxnn.gradients.trees import Output, argument_names, as_array, describe, normal, outputs_of, path_of, to_device
 from jaxnn.gradients.widths import Widths
+from jaxnn.linearity import equations
 
 __all__ = ["Problem"]
 
 # What series and iterations leave over in float64, in units of its eps: some 1e-12.
 SERIES = 1e4
+MOST_EQUATIONS = 500  # of the reference's trace; one of more is large, and by default fewer routes are run
 MOST_ALONE = 8  # leaves that each move by themselves along random directions; more move together
 MOST_FORWARD = 4_096  # coordinates of the arguments for which forward mode takes the place of reverse mode
 EPS64 = float(np.finfo(np.float64).eps)
@@ -45,15 +47,17 @@ class Problem:
       seed: of the cotangent and the directions.
       only: paths of the outputs to compare; None for all.
       hold: numbers of arguments that are left as they are, floating-point or not.
+      in_float64: whether the reference's gradient is found in float64 too, by which its own error is measured. Unless
+        that is said, of all but large references; of those the error is measured in their own precision.
     Raises:
       InputError: the reference fails, or there is nothing to differentiate.
     """
 
     def __init__(self, reference: Callable, args: tuple, static: dict[str, Any] | None = None, *,
                  names: tuple[str, ...] | None = None, seed: int = 0, only: set[str] | None = None,
-                 hold: tuple[int, ...] = ()):
+                 hold: tuple[int, ...] = (), in_float64: bool | None = None):
         self.reference, self.static, self.seed = reference, dict(static or {}), seed
-        self.only, self.hold = only, hold
+        self.only, self.hold, self.in_float64_too = only, hold, in_float64
         self.names = names or argument_names(reference)
         flat, self.tree = jax.tree_util.tree_flatten_with_path(args)
         self.argument_numbers = [path[0].idx for path, _ in flat]
@@ -119,7 +123,7 @@ class Problem:
         The compiled programs are shared, if no leaf that is held differs: those are constants in the programs.
         """
         other = Problem(self.reference, jax.tree.unflatten(self.tree, leaves), self.static, names=self.names,
-                        seed=self.seed, only=self.only, hold=self.hold)
+                        seed=self.seed, only=self.only, hold=self.hold, in_float64=self.in_float64_too)
         if self.holds_the_same_as(other):
             other.programs = self.programs
         elif self.without_reverse:
@@ -134,7 +138,7 @@ class Problem:
     def of_outputs(self, paths: set[str]) -> "Problem":
         """The same problem with only some of the outputs compared."""
         return Problem(self.reference, self.args, self.static, names=self.names, seed=self.seed, hold=self.hold,
-                       only=paths)
+                       only=paths, in_float64=self.in_float64_too)
 
     def cotangent(self, y: Any, dy: list[Any]) -> Any:
         """dy in the structure of y, which may have more outputs than are compared: None for integers."""
@@ -159,6 +163,23 @@ class Problem:
         if not has_gradient.all():
             direction = np.where(has_gradient, direction, 0).astype(direction.dtype)
         return [direction if i == only else np.zeros(m.shape, m.dtype) for i, m in enumerate(self.moving)]
+
+    @functools.cached_property
+    def n_equations(self) -> int:
+        """Of the reference's trace, those inside of others too; 0 where that cannot be traced."""
+        try:
+            return sum(1 for _ in equations(self.programs.trace(self.moving).jaxpr))
+        except Exception:  # whoever runs it gets the error
+            return 0
+
+    @property
+    def is_large(self) -> bool:
+        return self.n_equations > MOST_EQUATIONS
+
+    @property
+    def is_known_in_float64(self) -> bool:
+        """Whether the reference's gradient is asked for in float64."""
+        return not self.is_large if self.in_float64_too is None else self.in_float64_too
 
     @functools.cached_property
     def together(self) -> bool:
@@ -192,7 +213,7 @@ class Problem:
     def prepare(self, *, in_float64: bool = True) -> None:
         """Has the reference's programs compiled, beside one another."""
         self.programs.prepare(["lifted"], self.moving, self.dy, self.moving)
-        if in_float64:
+        if in_float64 and self.is_known_in_float64:
             with contextlib.suppress(Exception), precision():  # whoever runs it gets the error
                 moving, dy = self.wide
                 self.programs.prepare(["lifted"], moving, dy, moving)
@@ -248,7 +269,7 @@ class Problem:
 
         Random numbers are drawn anew in another precision: a dropout mask, say.
         """
-        exact = self.pulled_back64
+        exact = self.pulled_back64 if self.is_known_in_float64 else None
         if exact is None:
             return None
         whole = max(map(largest, exact))
@@ -261,9 +282,9 @@ class Problem:
 
     @functools.cached_property
     def _rounded(self) -> list[tuple[list[np.ndarray], list[np.ndarray]] | None]:
-        """The value and the gradient at arguments one rounding away, twice, in a large tree once; None where the
-        reference fails there."""
-        seeds = (1,) if self.together else (1, 2)
+        """The value and the gradient at arguments one rounding away, twice, in a tree of many leaves that is known in
+        float64 once; None where the reference fails there."""
+        seeds = (1,) if self.together and self.exact is not None else (1, 2)
         return [self._one_rounding_away(self.programs.both, seed, self.exact is not None) for seed in seeds]
 
     @functools.cached_property
@@ -391,7 +412,7 @@ class Problem:
     @property
     def differs_in_float64(self) -> bool:
         """Whether the reference is another function in float64."""
-        return self.pulled_back64 is not None and self.exact is None
+        return self.is_known_in_float64 and self.pulled_back64 is not None and self.exact is None
 
     # In float64, and one rounding away.
 

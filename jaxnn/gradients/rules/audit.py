@@ -29,10 +29,8 @@ from jaxnn.gradients.rules.walk import Use, uses_of_rules
 from jaxnn.gradients.trees import path_of
 from jaxnn.linearity import equations, opened
 
-__all__ = ["ROUTES_OF_A_RULE", "audit"]
+__all__ = ["audit"]
 
-ROUTES_OF_A_RULE = ("explicit", "lifted", "forward", "finite differences")
-"""Of the whole comparison of a rule: those that cost least and compare all that a rule is asked for."""
 MOST_WHOLE = 4  # uses of one rule at which it is compared in whole, while it turns out right there
 
 Comparison = Callable[..., GradientReport]
