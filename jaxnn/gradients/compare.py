@@ -38,7 +38,7 @@ def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None
                       routes: str | Sequence[str] | None = None, under: str | Sequence[str] = (),
                       dtypes: str | Sequence[str] = (), laws: bool = True, cost: bool = False,
                       every_coordinate: bool = False, directions: int = 3, seed: int = 0, by: str | None = None,
-                      **static: Any) -> Any:
+                      intended: Sequence[str] = (), steps: Sequence[int] | None = None, **static: Any) -> Any:
     """Compares the gradient of f with `jax.vjp` of its reference, at a random cotangent.
 
     Args:
@@ -58,10 +58,14 @@ def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None
         one direction, and fewer of them, by themselves at last, where that shows an error.
       seed: of the cotangent and the directions.
       by: "rule" compares no gradient of f itself, but each rule inside f with the plain function that it stands for,
-        at the inputs that it gets there: ops with their references, each `jax.custom_vjp` and `jax.custom_jvp` with
-        the function that it was made of; inside `jit`, `vmap`, `checkpoint`, `cond` and loops (the first, the middle
-        and the last step) too. f needs no reference then. A rule that differs at one of its uses is compared there in
-        whole, by the routes `CHEAPEST` unless `routes` names others; with one of these options every rule is.
+        at the inputs that it gets there, and at the cotangents that f's own backward pass sends there: ops with their
+        references, each `jax.custom_vjp` and `jax.custom_jvp` with the function that it was made of; inside `jit`,
+        `vmap`, `checkpoint`, `cond` and loops (the first, the middle and the last step) too. f needs no reference
+        then. A rule that differs at one of its uses is compared there in whole, by the routes `CHEAPEST` unless
+        `routes` names others; with one of these options every rule is.
+      intended: with by="rule", names of rules that are meant to differ from their plain functions: straight-through
+        estimators, fake quantisation. The report lists them as such, and calls them neither right nor wrong.
+      steps: with by="rule", of each scan those whose rules are compared, from 0, or from the end if negative.
       static: keyword arguments of f and of its reference. One with a name of those above: bind it first.
     Returns:
       The report, a GradientReport: `print(report)`, `report.ok`, `.leaves`, `.worst`, `.to_json()`, `.plot()`; in
@@ -89,10 +93,16 @@ def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None
         if reference is not None:
             raise InputError("compare_gradients", "expects no reference beside by='rule', for each rule is compared "
                              "with its own plain function; got one")
+        intended = (intended,) if isinstance(intended, str) else tuple(intended)
+        expect(steps is None or (isinstance(steps, Sequence) and len(steps) > 0 and all(map(is_integer, steps))),
+               "compare_gradients", "steps, numbers of the steps of scans", repr(steps))
         options = {"routes": CHEAPEST if routes is None else routes, "under": under, "dtypes": dtypes,
                    "cost": cost, "every_coordinate": every_coordinate, "directions": directions, "seed": seed}
         in_whole = bool(routes is not None or under or dtypes or cost or every_coordinate)
-        return audit(f, args, static, functools.partial(_compare_one_rule, options), seed=seed, in_whole=in_whole)
+        return audit(f, args, static, functools.partial(_compare_one_rule, options), seed=seed, in_whole=in_whole,
+                     intended=intended, steps=steps)
+    expect(not intended and steps is None, "compare_gradients", "intended and steps beside by='rule' alone",
+           "one of them without", "add by='rule'")
     f, reference = with_reference(f, reference, args, static)
     names = argument_names(f) or argument_names(reference)
     problem = Problem(reference, args, static, names=names, seed=seed, hold=arguments_without_gradient(f),
@@ -112,10 +122,10 @@ def _expect_options(routes: Any, directions: Any, seed: Any, **choices: Any) -> 
 
 
 def _compare_one_rule(options: dict[str, Any], f: Callable, *args: Any, reference: Callable,
-                      **static: Any) -> GradientReport:
+                      dy: Sequence[Any] | None = None, **static: Any) -> GradientReport:
     """A rule beside its plain function; without the laws, which another batch or other arguments may not fit."""
     options = dict(options)
-    problem = Problem(reference, args, static, names=argument_names(f), seed=options.pop("seed"))
+    problem = Problem(reference, args, static, names=argument_names(f), seed=options.pop("seed"), dy=dy)
     return compare_at(f, problem, laws=False, **options)
 
 
@@ -140,8 +150,8 @@ def default_routes(problem: Problem) -> tuple[tuple[str, ...], tuple[Remark, ...
         return ROUTES, ()
     others = ", ".join(repr(route) for route in ROUTES if route not in CHEAPEST)
     return CHEAPEST, (Remark(Kind.NOTE, f"not run: {others}, since the reference is a large function, of "
-                             f"{problem.n_equations:,} equations, whose own error was measured in its own precision; ask "
-                             "for all with routes='all'"),)
+                             f"{problem.n_equations:,} equations, whose own error was measured in its own precision; "
+                             "ask for all with routes='all'"),)
 
 
 def _compared(f: Callable, problem: Problem, routes: tuple[str, ...], under: tuple[str, ...], dtypes: tuple[str, ...],

@@ -6,7 +6,7 @@ arguments. All that is known from the reference alone is found here, once for an
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -47,6 +47,7 @@ class Problem:
       seed: of the cotangent and the directions.
       only: paths of the outputs to compare; None for all.
       hold: numbers of arguments that are left as they are, floating-point or not.
+      dy: the cotangent, for each output that is compared; a random one, if none is given.
       in_float64: whether the reference's gradient is found in float64 too, by which its own error is measured. Unless
         that is said, of all but large references; of those the error is measured in their own precision.
     Raises:
@@ -55,7 +56,7 @@ class Problem:
 
     def __init__(self, reference: Callable, args: tuple, static: dict[str, Any] | None = None, *,
                  names: tuple[str, ...] | None = None, seed: int = 0, only: set[str] | None = None,
-                 hold: tuple[int, ...] = (), in_float64: bool | None = None):
+                 hold: tuple[int, ...] = (), in_float64: bool | None = None, dy: Sequence[Any] | None = None):
         self.reference, self.static, self.seed = reference, dict(static or {}), seed
         self.only, self.hold, self.in_float64_too = only, hold, in_float64
         self.names = names or argument_names(reference)
@@ -77,7 +78,7 @@ class Problem:
         self.without_reverse = ""  # why the reference's gradient was not found by reverse mode, in words
         self.programs = Programs(self.function_of(reference))
         rng = np.random.default_rng(seed)
-        self.dy = [normal(rng, out.shape, out.dtype) for out in self.outputs]
+        self.dy = list(dy) if dy is not None else [normal(rng, out.shape, out.dtype) for out in self.outputs]
 
     def _outputs(self, args: tuple) -> list[Output]:
         """The floating-point leaves of the value that are compared."""

@@ -169,8 +169,8 @@ class Programs:
         return self._value(moving)
 
     def widths(self, moving: list[Any], dy: list[Any] | None) -> Widths:
-        """Whether all that is computed of float64 arguments is float64, and nothing is hidden from JAX: of the gradient,
-        or of the value alone where there is no dy."""
+        """Whether all that is computed of float64 arguments is float64, and nothing is hidden from JAX: of the
+        gradient, or of the value alone where there is no dy."""
         try:
             with precision():
                 traced = self.trace(moving) if dy is None else self.pull_back_traced.trace(moving, dy).jaxpr

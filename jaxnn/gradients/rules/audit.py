@@ -37,16 +37,18 @@ Comparison = Callable[..., GradientReport]
 
 
 def audit(f: Callable, args: tuple, static: dict[str, Any], compare: Comparison, *, seed: int = 0,
-          in_whole: bool = False) -> RulesReport:
+          in_whole: bool = False, intended: Sequence[str] = (), steps: Sequence[int] | None = None) -> RulesReport:
     """The rules inside f at these arguments, each distinct one compared at all of its uses.
 
-    compare: (rule, *inputs, reference=..., **static) -> the whole comparison of one rule.
+    compare: (rule, *inputs, reference=..., dy=..., **static) -> the whole comparison of one rule.
     in_whole: whether each rule is compared in whole, at its first use, though it looks right.
+    intended: names of rules that are meant to differ from their plain functions.
+    steps: of each scan those that are opened; the first, the middle and the last, if none are named.
     Raises:
-      InputError: f cannot be called with these arguments.
+      InputError: f cannot be called with these arguments, or has no rule of a name that is declared.
     """
     try:
-        uses = uses_of_rules(f, args, static)
+        uses, why_random = uses_of_rules(f, args, static, seed=seed, steps=steps)
     except Exception as error:
         raise InputError("compare_gradients", "expects a function that can be traced and run at these arguments; it "
                          f"raised {one_line(error)}") from error
@@ -54,16 +56,48 @@ def audit(f: Callable, args: tuple, static: dict[str, Any], compare: Comparison,
     key = functools.lru_cache(maxsize=None)(_key)  # a rule in a loop stands there once for each step
     for use in uses:
         distinct.setdefault((key(use.eqn, use.kind), use.moving, use.asked, bool(use.place.rule)), []).append(use)
+    known = list(dict.fromkeys(name_of(use.eqn) for use in uses if use.kind == kind_of(use.eqn)))
+    for name in intended:
+        if name not in known:
+            raise InputError("compare_gradients", f"expects intended to name rules inside of the function, "
+                             f"{', '.join(map(repr, known)) or 'of which there are none'}; got {name!r}")
     groups = [_Group(same, compare, seed, in_whole) for same in distinct.values()]
     _compile(group.pair for group in groups if group.pair is not None)
     wrong: set[int] = set()
     rules = {}
     for n, group in reversed(list(enumerate(groups))):  # a rule before the one whose plain function uses it
-        rules[n] = group.rule(wrong)
+        rule = group.rule(wrong)
+        rules[n] = rule._replace(is_intended=rule.name in intended)
         if not rules[n].ok:
             wrong.update(id(use.eqn) for use in group.uses)
     name = getattr(f, "name", None) or getattr(f, "__name__", None) or type(f).__name__
-    return RulesReport(name, tuple(rules[n] for n in range(len(groups))))
+    return RulesReport(name, tuple(rules[n] for n in range(len(groups))), tuple(_notes(groups, why_random)))
+
+
+def _notes(groups: Sequence["_Group"], why_random: str) -> Iterable[str]:
+    """At which cotangents the rules were compared, and at which steps of loops."""
+    compared = [use for group in groups if group.is_compared for use in group.reached]
+    if why_random and compared:
+        yield f"f's own backward pass cannot be had ({why_random}): the rules were compared at random cotangents alone"
+    elif compared:
+        yield ("each rule was compared at the cotangents that f's own backward pass sends to it, at 1 or a random "
+               "cotangent of f's value, and at random ones")
+        alone: dict[str, list[str]] = {}
+        for use in compared:
+            if use.cotangents is None:
+                why = ("in the plain function of another rule" if use.place.rule else
+                       "f's backward pass sends zeros there" if use.has_probe else "in a while loop")
+                alone.setdefault(why, []).append(name_of(use.eqn))
+        for why, names in alone.items():
+            yield f"at random ones alone, {why}: {', '.join(dict.fromkeys(names))}"
+    loops: dict[int, set[int]] = {}
+    for use in compared:
+        for step, n in use.steps:
+            loops.setdefault(int(n), set()).add(int(step) + 1)
+    for n, opened_steps in loops.items():
+        if len(opened_steps) < n:
+            yield (f"of a loop of {n:,} steps those compared are {', '.join(map(str, sorted(opened_steps)))}; "
+                   "steps=[...] names others of a scan")
 
 
 def _compile(pairs: Iterable[Pair]) -> None:
@@ -176,7 +210,7 @@ class _Group:
             is_right = report.ok or is_righter
             return rule._replace(report=report, compared=1, wrong_places=() if is_right else rule.places[:1],
                                  note=self.problem if is_right else "", is_righter=is_righter)
-        compared = [self.pair.at(use.values) for use in self.reached]
+        compared = [self.pair.at_use(use) for use in self.reached]
         worst = max(range(len(compared)), key=lambda n: compared[n].error)
         doubtful = sorted((n for n, one in enumerate(compared) if one.error > THRESHOLD),
                           key=lambda n: -compared[n].error)
@@ -187,7 +221,7 @@ class _Group:
             return rule._replace(report=report, wrong_places=() if report.ok else rule.places[:1])
         right: list[GradientReport] = []
         for n in doubtful[:MOST_WHOLE]:
-            report = self._in_whole(self.reached[n])
+            report = self._in_whole(self.reached[n], compared[n].dy)
             if not (report.ok or self._sides_with_rule(report)):
                 others = tuple(rule.places[k] for k in sorted(doubtful) if k != n)
                 return rule._replace(report=report, wrong_places=(rule.places[n], *others),
@@ -220,18 +254,22 @@ class _Group:
         assert self.pair is not None
         return GradientReport(name_of(self.first.eqn), self.pair.leaves(compared, values))
 
-    def _in_whole(self, use: Use) -> GradientReport:
-        """The whole comparison at one use; its report with the value under differentiation, if that is wrong."""
-        report = self._of_op(use) if use.kind == "op" else self._of_custom(use)
+    def _in_whole(self, use: Use, dy: Sequence[Any] | None = None) -> GradientReport:
+        """The whole comparison at one use; its report with the value under differentiation, if that is wrong.
+
+        dy: the cotangent; that of f's own backward pass, if there is one, or else a random one, if none is given.
+        """
+        dy = use.cotangents if dy is None else dy
+        report = self._of_op(use, dy) if use.kind == "op" else self._of_custom(use, dy)
         if self.pair is None:
             return report
-        leaves = self.pair.leaves(self.pair.at(use.values), use.values)
+        leaves = self.pair.leaves(self.pair.at(use.values, self.pair.dy if dy is None else dy), use.values)
         failures = [Remark(Kind.FAILURE, f"under differentiation {leaf.path}{list(leaf.element)} is {leaf.value:.6g}, "
                            f"and {leaf.reference:.6g} by the plain function") for leaf in leaves
                     if leaf.path.partition("/")[0] == "value" and not leaf.ok]
         return report._replace(remarks=(*report.remarks, *failures))
 
-    def _compared(self, use: Use, rule: Callable, plain: Callable) -> GradientReport:
+    def _compared(self, use: Use, rule: Callable, plain: Callable, dy: Sequence[Any] | None) -> GradientReport:
         """Functions of all inputs compared along those that move, and the outputs that are asked for."""
         values, is_bound = list(use.values), False
 
@@ -251,9 +289,9 @@ class _Group:
         is_hidden = any("callback" in eqn.primitive.name for eqn in equations(opened(self.plain)[0]))
         is_bound = is_hidden or not all(
             _runs_in_float64(function, [values[i] for i in use.moving]) for function in functions)
-        return self.compare(functions[0], *(values[i] for i in use.moving), reference=functions[1])
+        return self.compare(functions[0], *(values[i] for i in use.moving), reference=functions[1], dy=dy)
 
-    def _of_op(self, use: Use) -> GradientReport:
+    def _of_op(self, use: Use, dy: Sequence[Any] | None) -> GradientReport:
         """An op beside its reference: as it stands where that is possible, so that its own backward is called."""
         call = use.eqn.params["call"]
         smooth = [i for i, value in enumerate(use.values) if is_inexact(value)]
@@ -262,13 +300,13 @@ class _Group:
         is_own = self.plain is plain_of(use.eqn)
         if is_whole and not call.levels and is_own:
             args = jax.tree.unflatten(call.tree, use.values)
-            return self.compare(call.op, *args, reference=call.op.reference, **dict(call.static))
+            return self.compare(call.op, *args, reference=call.op.reference, dy=dy, **dict(call.static))
         plain = over_levels(call, call.op.reference) if is_own else core.jaxpr_as_fun(self.plain)
-        return self._compared(use, over_levels(call, call.op), plain)
+        return self._compared(use, over_levels(call, call.op), plain, dy)
 
-    def _of_custom(self, use: Use) -> GradientReport:
+    def _of_custom(self, use: Use, dy: Sequence[Any] | None) -> GradientReport:
         """A custom rule beside the plain function that it carries."""
-        return self._compared(use, lambda *values: evaluate(use.eqn, values), core.jaxpr_as_fun(self.plain))
+        return self._compared(use, lambda *values: evaluate(use.eqn, values), core.jaxpr_as_fun(self.plain), dy)
 
 
 def _runs_in_float64(function: Callable, args: Sequence[Any]) -> bool:
