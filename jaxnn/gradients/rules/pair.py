@@ -11,7 +11,7 @@ from jax.extend import core
 from jaxnn.explicit.program import evaluate
 from jaxnn.gradients.leaf import Leaf, as_wide, compare_leaf
 from jaxnn.gradients.noise import with_noise
-from jaxnn.gradients.rules.walk import Use
+from jaxnn.gradients.rules.use import Use
 from jaxnn.gradients.trees import normal
 
 __all__ = ["ClosesOver", "Compared", "Pair"]

@@ -1,4 +1,4 @@
-"""The cotangents at which a rule is compared are those that f's own backward pass sends to it; declared rules; steps."""
+"""A rule is compared at the cotangents that f's own backward pass sends to it; declared rules; steps of scans."""
 
 import jax
 import jax.numpy as jnp
