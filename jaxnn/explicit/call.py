@@ -63,12 +63,20 @@ class Call:
 
     def forward(self, *leaves: Any) -> tuple[list[Any], list[Any]]:
         """(the value's leaves, the cache's arrays), each with the axes of its levels in front, the outermost first."""
+        return self._traced[0](*leaves) if _are_traced(leaves) else self._forward(*leaves)
+
+    def _forward(self, *leaves: Any) -> tuple[list[Any], list[Any]]:
         def one(*leaves: Any) -> tuple[list[Any], list[Any]]:
             y, cache = self.op.forward(*jax.tree.unflatten(self.tree, leaves), **dict(self.static))
             return list(map(jnp.asarray, jax.tree.leaves(y))), split_arrays(self.op.name, cache)[0]
 
         each = self._mapped(one, lambda level: level.args, lambda level: (list(level.value), list(level.cache)))
         return each(*leaves)
+
+    @functools.cached_property
+    def _traced(self) -> tuple[Callable, Callable]:
+        """The two passes, traced once for all places in a network at which the op has these shapes."""
+        return jax.jit(self._forward, inline=True), jax.jit(self._backward, inline=True)
 
     def lifted(self, *leaves: Any) -> list[Any]:
         """The value's leaves, differentiated by the op's rule as JAX applies it."""
@@ -85,16 +93,21 @@ class Call:
         """
         smooth = [i for i, aval in enumerate(self.y_avals) if is_inexact(aval)]
         dys = [dy[i].astype(self.y_avals[i].dtype) for i in smooth]
+        args = list(cache), dys
+        return self._traced[1](*args) if _are_traced(args) else self._backward(*args)
+
+    def _backward(self, cache: list[Any], dys: list[Any]) -> list[Any]:
         if not self.levels:
-            return self._one(list(cache), dys)
+            return self._one(cache, dys)
+        smooth = [i for i, aval in enumerate(self.y_avals) if is_inexact(aval)]
         used: list[int] = []
         each = self._each_backward(smooth, used)
-        jax.eval_shape(each, list(cache), dys)  # finds which leaves have a gradient
+        jax.eval_shape(each, cache, dys)  # finds which leaves have a gradient
         is_shared = any(level.args[i] is None for level in self.levels for i in used)
         if getattr(self.op, "reverse_only", False) or not is_shared:
-            found = each(list(cache), dys)
+            found = each(cache, dys)
         else:
-            found = self._transposed_push(smooth, used, list(cache), dys)
+            found = self._transposed_push(smooth, used, cache, dys)
         by_leaf = dict(zip(used, found, strict=True))
         return [by_leaf.get(i) for i in range(len(self.avals))]
 
@@ -166,6 +179,10 @@ class Call:
         for level in self.levels:
             f = level.map(f, in_axes(level), out_axes(level))
         return f
+
+
+def _are_traced(tree: Any) -> bool:
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
 @functools.lru_cache(maxsize=4096)

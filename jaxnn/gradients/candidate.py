@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn.gradients.problem import Problem
-from jaxnn.gradients.programs import Programs, precision
+from jaxnn.gradients.programs import Programs, arguments_of_changes, precision
 from jaxnn.gradients.widths import Widths
 from jaxnn.hand_derived import Op
 
@@ -22,6 +22,7 @@ class Candidate:
 
     def __init__(self, f: Callable, problem: Problem):
         self.f, self.problem = f, problem
+        self.differentiates_in_float64 = True
         self.programs = Programs(problem.function_of(f), self._explicit_pull_back if self.has_passes else None)
 
     def at(self, problem: Problem) -> "Candidate":
@@ -44,12 +45,16 @@ class Candidate:
         in_float64: whether the reference runs so.
         """
         problem = self.problem
+        self.differentiates_in_float64 = bool({"float64", "taylor"} & set(routes))
         own = [route for route in ("lifted", "explicit", "forward", "second order") if route in routes]
         self.programs.prepare(own, problem.moving, problem.dy, problem.moving)
-        if in_float64 and {"float64", "finite differences", "taylor"} & set(routes):
+        if in_float64:
             with contextlib.suppress(Exception), precision():  # whoever runs the programs gets the errors
                 moving, dy = problem.wide
-                self.programs.prepare(["lifted"], moving, dy, moving)
+                if self.differentiates_in_float64:
+                    self.programs.prepare(["lifted"], moving, dy, moving)
+                if {"finite differences", "taylor"} & set(routes):
+                    self.programs.changes.prepare(*arguments_of_changes(moving, dy, problem.moving))
 
     @functools.cached_property
     def lifted(self) -> list[Any]:
@@ -76,8 +81,24 @@ class Candidate:
 
     @functools.cached_property
     def widths(self) -> Widths:
-        """Whether f computes in float64 when it is given float64."""
-        return Widths(False, False) if self.lifted64 is None else self.programs.widths(*self.problem.wide)
+        """Whether f computes in float64 when it is given float64: its gradient, where that is asked of it, and else its
+        value."""
+        moving, dy = self.problem.wide
+        if not self.runs_in_float64:
+            return Widths(False, False)
+        return self.programs.widths(moving, dy if self.differentiates_in_float64 else None)
+
+    @functools.cached_property
+    def runs_in_float64(self) -> bool:
+        """Whether f runs in float64, in which finite differences are taken then."""
+        if self.differentiates_in_float64:
+            return self.lifted64 is not None
+        try:
+            with precision():
+                self.programs.changes.prepare(*arguments_of_changes(*self.problem.wide, self.problem.moving))
+        except Exception:  # bound to one precision
+            return False
+        return True
 
     @functools.cached_property
     def explicit(self) -> list[Any]:

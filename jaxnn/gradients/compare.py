@@ -20,9 +20,9 @@ from jaxnn.gradients.reasons.diagnosis import diagnose_all
 from jaxnn.gradients.reference import with_reference
 from jaxnn.gradients.remark import Attempt, Kind, Remark, attempt, one_line
 from jaxnn.gradients.report import GradientReport
-from jaxnn.gradients.routes import ROUTES
+from jaxnn.gradients.routes import CHEAPEST, ROUTES
 from jaxnn.gradients.routes.run import compare_by_routes
-from jaxnn.gradients.rules.audit import ROUTES_OF_A_RULE, audit
+from jaxnn.gradients.rules.audit import audit
 from jaxnn.gradients.rules.report import RulesReport
 from jaxnn.gradients.timing import Time, route, timed
 from jaxnn.gradients.trees import argument_names, describe, outputs_of
@@ -35,10 +35,10 @@ def compare_gradients(f: Callable, *args: Any, by: None = None, **options: Any) 
 @overload
 def compare_gradients(f: Callable, *args: Any, by: str, **options: Any) -> RulesReport: ...
 def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None,
-                      routes: str | Sequence[str] = ROUTES, under: str | Sequence[str] = (),
+                      routes: str | Sequence[str] | None = None, under: str | Sequence[str] = (),
                       dtypes: str | Sequence[str] = (), laws: bool = True, cost: bool = False,
                       every_coordinate: bool = False, directions: int = 3, seed: int = 0, by: str | None = None,
-                      **static: Any) -> Any:
+                      intended: Sequence[str] = (), steps: Sequence[int] | None = None, **static: Any) -> Any:
     """Compares the gradient of f with `jax.vjp` of its reference, at a random cotangent.
 
     Args:
@@ -47,7 +47,8 @@ def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None
         and whatever else there is are held.
       reference: the plain forward, which `jax.grad` differentiates. An op, a layer and a function of ops bring their
         own, and a `jax.custom_vjp` brings the function that it was made of.
-      routes: those by which f's gradient is reached, of `jaxnn.gradients.ROUTES`.
+      routes: those by which f's gradient is reached, of `jaxnn.gradients.ROUTES`; "all". If none are named, all of
+        them; of a large function, one of more than `MOST_EQUATIONS` equations, `CHEAPEST`, as the report says.
       under: transformations to repeat the comparison under, of `jaxnn.gradients.CONDITIONS`; "all".
       dtypes: of the arguments, to repeat it in, of `jaxnn.gradients.DTYPES`; "all". Their own, if none.
       laws: whether to check what must hold of any gradient: linear in dy, nothing read but the cache, ...
@@ -57,10 +58,14 @@ def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None
         one direction, and fewer of them, by themselves at last, where that shows an error.
       seed: of the cotangent and the directions.
       by: "rule" compares no gradient of f itself, but each rule inside f with the plain function that it stands for,
-        at the inputs that it gets there: ops with their references, each `jax.custom_vjp` and `jax.custom_jvp` with
-        the function that it was made of; inside `jit`, `vmap`, `checkpoint`, `cond` and loops (the first, the middle
-        and the last step) too. f needs no reference then. A rule that differs at one of its uses is compared there in
-        whole, by the routes `ROUTES_OF_A_RULE` unless `routes` names others; with one of these options every rule is.
+        at the inputs that it gets there, and at the cotangents that f's own backward pass sends there: ops with their
+        references, each `jax.custom_vjp` and `jax.custom_jvp` with the function that it was made of; inside `jit`,
+        `vmap`, `checkpoint`, `cond` and loops (the first, the middle and the last step) too. f needs no reference
+        then. A rule that differs at one of its uses is compared there in whole, by the routes `CHEAPEST` unless
+        `routes` names others; with one of these options every rule is.
+      intended: with by="rule", names of rules that are meant to differ from their plain functions: straight-through
+        estimators, fake quantisation. The report lists them as such, and calls them neither right nor wrong.
+      steps: with by="rule", of each scan those whose rules are compared, from 0, or from the end if negative.
       static: keyword arguments of f and of its reference. One with a name of those above: bind it first.
     Returns:
       The report, a GradientReport: `print(report)`, `report.ok`, `.leaves`, `.worst`, `.to_json()`, `.plot()`; in
@@ -88,13 +93,20 @@ def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None
         if reference is not None:
             raise InputError("compare_gradients", "expects no reference beside by='rule', for each rule is compared "
                              "with its own plain function; got one")
-        options = {"routes": ROUTES_OF_A_RULE if routes == ROUTES else routes, "under": under, "dtypes": dtypes,
+        intended = (intended,) if isinstance(intended, str) else tuple(intended)
+        expect(steps is None or (isinstance(steps, Sequence) and len(steps) > 0 and all(map(is_integer, steps))),
+               "compare_gradients", "steps, numbers of the steps of scans", repr(steps))
+        options = {"routes": CHEAPEST if routes is None else routes, "under": under, "dtypes": dtypes,
                    "cost": cost, "every_coordinate": every_coordinate, "directions": directions, "seed": seed}
-        in_whole = bool(routes != ROUTES or under or dtypes or cost or every_coordinate)
-        return audit(f, args, static, functools.partial(_compare_one_rule, options), seed=seed, in_whole=in_whole)
+        in_whole = bool(routes is not None or under or dtypes or cost or every_coordinate)
+        return audit(f, args, static, functools.partial(_compare_one_rule, options), seed=seed, in_whole=in_whole,
+                     intended=intended, steps=steps)
+    expect(not intended and steps is None, "compare_gradients", "intended and steps beside by='rule' alone",
+           "one of them without", "add by='rule'")
     f, reference = with_reference(f, reference, args, static)
     names = argument_names(f) or argument_names(reference)
-    problem = Problem(reference, args, static, names=names, seed=seed, hold=arguments_without_gradient(f))
+    problem = Problem(reference, args, static, names=names, seed=seed, hold=arguments_without_gradient(f),
+                      in_float64=None if routes is None else True)
     return compare_at(f, problem, routes=routes, under=under, dtypes=dtypes, laws=laws, cost=cost,
                       every_coordinate=every_coordinate, directions=directions)
 
@@ -110,23 +122,36 @@ def _expect_options(routes: Any, directions: Any, seed: Any, **choices: Any) -> 
 
 
 def _compare_one_rule(options: dict[str, Any], f: Callable, *args: Any, reference: Callable,
-                      **static: Any) -> GradientReport:
+                      dy: Sequence[Any] | None = None, **static: Any) -> GradientReport:
     """A rule beside its plain function; without the laws, which another batch or other arguments may not fit."""
     options = dict(options)
-    problem = Problem(reference, args, static, names=argument_names(f), seed=options.pop("seed"))
+    problem = Problem(reference, args, static, names=argument_names(f), seed=options.pop("seed"), dy=dy)
     return compare_at(f, problem, laws=False, **options)
 
 
-def compare_at(f: Callable, problem: Problem, *, routes: str | Sequence[str] = ROUTES,
+def compare_at(f: Callable, problem: Problem, *, routes: str | Sequence[str] | None = None,
                under: str | Sequence[str] = (), dtypes: str | Sequence[str] = (), laws: bool = True,
                cost: bool = False, every_coordinate: bool = False, directions: int = 3) -> GradientReport:
     """`compare_gradients` at a problem that is there already: what is known of a reference serves many f."""
+    not_run: tuple[Remark, ...] = ()
+    if routes is None:
+        routes, not_run = default_routes(problem)
     routes = chosen("routes", routes, ROUTES)
     under, dtypes = chosen("under", under, CONDITIONS), chosen("dtypes", dtypes, DTYPES)
     times: list[Time] = []
     with timed(times):
         report = _compared(f, problem, routes, under, dtypes, laws, cost, every_coordinate, directions)
-    return report._replace(times=tuple(times))
+    return report._replace(times=tuple(times), remarks=(*not_run, *report.remarks))
+
+
+def default_routes(problem: Problem) -> tuple[tuple[str, ...], tuple[Remark, ...]]:
+    """(the routes where none are named, what is said of the others)."""
+    if not problem.is_large:
+        return ROUTES, ()
+    others = ", ".join(repr(route) for route in ROUTES if route not in CHEAPEST)
+    return CHEAPEST, (Remark(Kind.NOTE, f"not run: {others}, since the reference is a large function, of "
+                             f"{problem.n_equations:,} equations, whose own error was measured in its own precision; "
+                             "ask for all with routes='all'"),)
 
 
 def _compared(f: Callable, problem: Problem, routes: tuple[str, ...], under: tuple[str, ...], dtypes: tuple[str, ...],

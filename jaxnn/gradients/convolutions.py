@@ -33,11 +33,11 @@ def with_products(f: Callable) -> Callable:
     def rewritten(*args: Any) -> Any:
         if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
             return f(*args)
-        closed, shapes = jax.make_jaxpr(f, return_shape=True)(*args)
-        if not any(map(_is_slow, equations(closed.jaxpr))):
-            return f(*args)
-        closed = core.ClosedJaxpr(_rewritten(closed.jaxpr), closed.consts)
-        leaves = core.jaxpr_as_fun(closed)(*jax.tree.leaves(args))
+        # One equation calls all of f: what is rewritten inside of that is not traced again.
+        call, shapes = jax.make_jaxpr(jax.jit(f), return_shape=True)(*args)
+        if any(map(_is_slow, equations(call.jaxpr))):
+            call = core.ClosedJaxpr(_rewritten(call.jaxpr), call.consts)
+        leaves = core.jaxpr_as_fun(call)(*jax.tree.leaves(args))
         return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
     return rewritten

@@ -1,152 +1,31 @@
-"""One point at which gradients are compared: a reference, its arguments, and a random cotangent there.
-
-The gradient is that of φ(args) = <dy, reference(args)>, one leaf for each floating-point leaf of the
-arguments. All that is known from the reference alone is found here, once for any number of candidates.
+"""One point at which gradients are compared, and all that is known there from the reference alone: found once for any
+number of candidates. Where it is: `point`; its gradient there: `known_gradient`; along directions, and at other
+arguments: below.
 """
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.checks import InputError
-from jaxnn.cotangents import is_inexact
-from jaxnn.gradients.leaf import ReferenceLeaf, as_wide, difference, largest
-from jaxnn.gradients.noise import JUMP, ZERO, one_rounding_away, with_noise
-from jaxnn.gradients.programs import ForwardPrograms, NoPrograms, Programs, precision, widen
-from jaxnn.gradients.remark import one_line
-from jaxnn.gradients.trees import Output, argument_names, as_array, describe, normal, outputs_of, path_of, to_device
-from jaxnn.gradients.widths import Widths
+from jaxnn.gradients.known_gradient import Both, KnownGradient
+from jaxnn.gradients.leaf import ReferenceLeaf, as_wide, largest
+from jaxnn.gradients.point import MOST_ALONE, MOST_EQUATIONS
+from jaxnn.gradients.programs import precision
+from jaxnn.gradients.trees import normal, to_device
 
-__all__ = ["Problem"]
-
-# What series and iterations leave over in float64, in units of its eps: some 1e-12.
-SERIES = 1e4
-MOST_ALONE = 8  # leaves that each move by themselves along random directions; more move together
-MOST_FORWARD = 4_096  # coordinates of the arguments for which forward mode takes the place of reverse mode
-EPS64 = float(np.finfo(np.float64).eps)
-
-Both = tuple[list[Any], list[Any]]  # a value and its gradient
+__all__ = ["MOST_ALONE", "MOST_EQUATIONS", "Problem"]
 
 
-class Problem:
-    """A reference at its arguments and one cotangent.
+class Problem(KnownGradient):
+    """A `Point` at which the reference's gradient is known: what every candidate is compared with."""
 
-    Args:
-      reference: any callable of the arguments.
-      args: its arguments. Floating-point arrays and Python floats move; integers, PRNG keys and whatever
-        else there is are held.
-      static: its keyword arguments.
-      names: of the positional arguments, for the paths.
-      seed: of the cotangent and the directions.
-      only: paths of the outputs to compare; None for all.
-      hold: numbers of arguments that are left as they are, floating-point or not.
-    Raises:
-      InputError: the reference fails, or there is nothing to differentiate.
-    """
-
-    def __init__(self, reference: Callable, args: tuple, static: dict[str, Any] | None = None, *,
-                 names: tuple[str, ...] | None = None, seed: int = 0, only: set[str] | None = None,
-                 hold: tuple[int, ...] = ()):
-        self.reference, self.static, self.seed = reference, dict(static or {}), seed
-        self.only, self.hold = only, hold
-        self.names = names or argument_names(reference)
-        flat, self.tree = jax.tree_util.tree_flatten_with_path(args)
-        self.argument_numbers = [path[0].idx for path, _ in flat]
-        is_free = [number not in hold for number in self.argument_numbers]
-        self.leaves = [as_array(leaf) if free else leaf for (_, leaf), free in zip(flat, is_free, strict=True)]
-        self.leaf_paths = [path_of(path, self.names) for path, _ in flat]
-        self.places = [i for i, leaf in enumerate(self.leaves)
-                       if is_free[i] and isinstance(leaf, jax.Array) and is_inexact(leaf)]
-        self.paths = [self.leaf_paths[i] for i in self.places]
-        self.moving = [self.leaves[i] for i in self.places]
-        if not self.moving:
-            raise InputError("compare_gradients", "expects at least one floating-point argument; got "
-                             f"{', '.join(map(describe, self.leaves)) or 'none'}; pass floats where a gradient is "
-                             "due")
-        self.outputs = self._outputs(args)
-        self._directions: dict[int, list[Any]] = {}
-        self.without_reverse = ""  # why the reference's gradient was not found by reverse mode, in words
-        self.programs = Programs(self.function_of(reference))
-        rng = np.random.default_rng(seed)
-        self.dy = [normal(rng, out.shape, out.dtype) for out in self.outputs]
-
-    def _outputs(self, args: tuple) -> list[Output]:
-        """The floating-point leaves of the value that are compared."""
-        try:
-            y = jax.eval_shape(lambda: self.reference(*args, **self.static))
-        except Exception as error:
-            raise InputError("compare_gradients", "expects a reference that can be called with these "
-                             f"arguments; it raised {one_line(error)}") from error
-        outputs = [out for out in outputs_of(y) if self.only is None or out.path in self.only]
-        if not outputs:
-            value = ", ".join(map(describe, jax.tree.leaves(y))) or "nothing"
-            raise InputError("compare_gradients", "expects a function with a floating-point value; the "
-                             f"reference returns {value}: there is nothing to differentiate")
-        return outputs
-
-    # The arguments and the value, as leaves.
-
-    @property
-    def args(self) -> tuple:
-        return self.arguments(self.moving)
-
-    def arguments(self, moving: list[Any]) -> tuple:
-        """The arguments with these leaves in the places of those that move."""
-        filled = list(self.leaves)
-        for i, leaf in zip(self.places, moving, strict=True):
-            filled[i] = leaf
-        return jax.tree.unflatten(self.tree, filled)
-
-    def function_of(self, f: Callable) -> Callable[[list[Any]], list[Any]]:
-        """f as (moving) -> the outputs that are compared."""
-        paths = [out.path for out in self.outputs]
-
-        def outputs(moving: list[Any]) -> list[Any]:
-            y = f(*self.arguments(moving), **self.static)
-            by_path = {path_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(y)}
-            return [jnp.asarray(by_path[path]) for path in paths]
-
-        return outputs
-
-    def at(self, leaves: list[Any]) -> "Problem":
-        """The same problem at other leaves of the arguments.
-
-        The compiled programs are shared, if no leaf that is held differs: those are constants in the programs.
-        """
-        other = Problem(self.reference, jax.tree.unflatten(self.tree, leaves), self.static, names=self.names,
-                        seed=self.seed, only=self.only, hold=self.hold)
-        if self.holds_the_same_as(other):
-            other.programs = self.programs
-        elif self.without_reverse:
-            other.programs = type(self.programs)(other.programs.outputs)
-        other.without_reverse = self.without_reverse
-        return other
-
-    def holds_the_same_as(self, other: "Problem") -> bool:
-        return all(a is b for i, (a, b) in enumerate(zip(self.leaves, other.leaves, strict=True))
-                   if i not in self.places)
-
-    def of_outputs(self, paths: set[str]) -> "Problem":
-        """The same problem with only some of the outputs compared."""
-        return Problem(self.reference, self.args, self.static, names=self.names, seed=self.seed, hold=self.hold,
-                       only=paths)
-
-    def cotangent(self, y: Any, dy: list[Any]) -> Any:
-        """dy in the structure of y, which may have more outputs than are compared: None for integers."""
-        by_path = dict(zip([out.path for out in self.outputs], dy, strict=True))
-
-        def one(path: Any, leaf: Any) -> Any:
-            if not is_inexact(leaf):
-                return None
-            d = by_path.get(path_of(path))
-            return jnp.zeros(leaf.shape, leaf.dtype) if d is None else d.astype(leaf.dtype)
-
-        return jax.tree_util.tree_map_with_path(one, y)
+    @functools.cached_property
+    def _directions(self) -> dict[int, list[Any]]:
+        return {}
 
     def tangents(self, seed: int, only: int | None = None) -> list[Any]:
         """A random direction of the arguments; of one leaf, zeros elsewhere, with `only`: of those of its elements at
@@ -159,11 +38,6 @@ class Problem:
         if not has_gradient.all():
             direction = np.where(has_gradient, direction, 0).astype(direction.dtype)
         return [direction if i == only else np.zeros(m.shape, m.dtype) for i, m in enumerate(self.moving)]
-
-    @functools.cached_property
-    def together(self) -> bool:
-        """Whether all leaves move together along a direction, and not each by itself: there are many."""
-        return len(self.moving) > MOST_ALONE
 
     def direction(self, seed: int) -> list[Any]:
         """A random direction of all leaves together. Where there are many, a leaf with a small gradient goes farther
@@ -186,114 +60,6 @@ class Problem:
     @staticmethod
     def _weight(leaf: ReferenceLeaf, most: float) -> float:
         return min(100.0, most / leaf.scale) if leaf.scale else 1.0
-
-    # The reference's gradient.
-
-    def prepare(self, *, in_float64: bool = True) -> None:
-        """Has the reference's programs compiled, beside one another."""
-        self.programs.prepare(["lifted"], self.moving, self.dy, self.moving)
-        if in_float64:
-            with contextlib.suppress(Exception), precision():  # whoever runs it gets the error
-                moving, dy = self.wide
-                self.programs.prepare(["lifted"], moving, dy, moving)
-
-    @property
-    def pulled_back(self) -> list[Any]:
-        """The reference's gradient, as it comes: by reverse mode; failing that by forward mode, one coordinate after
-        another; failing that NaN, and finite differences of f's own value judge f."""
-        return self._first[1]
-
-    @functools.cached_property
-    def _first(self) -> Both:
-        """The reference's value and gradient."""
-        try:
-            return self.programs.both(self.moving, self.dy)
-        except Exception as error:
-            no_reverse = one_line(error)
-        try:
-            self.programs.value(self.moving)
-        except Exception as error:
-            raise InputError("compare_gradients", "expects a reference that can be run at these arguments; it raised "
-                             f"{one_line(error)}") from error
-        outputs, n = self.programs.outputs, sum(m.size for m in self.moving)
-        if n <= MOST_FORWARD:
-            self.programs = ForwardPrograms(outputs)
-            with contextlib.suppress(Exception):
-                found = self.programs.both(self.moving, self.dy)
-                self.without_reverse = (f"the reference has no reverse mode ({no_reverse}): its gradient was found by "
-                                        "forward mode, one coordinate after another")
-                return found
-        self.programs = NoPrograms(outputs)
-        why = "no reverse and no forward mode" if n <= MOST_FORWARD else (
-            f"no reverse mode, and its arguments more than the {MOST_FORWARD:,} coordinates that forward mode takes "
-            "one after another")
-        self.without_reverse = (f"the reference has {why} ({no_reverse}): finite differences of f's own value judge f "
-                                "in its place")
-        return self.programs.both(self.moving, self.dy)
-
-    @functools.cached_property
-    def _first64(self) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
-        """The same in float64; None where the reference cannot be run so."""
-        self._first  # noqa: B018  # which says what programs there are
-        return self.in_float64(self.programs.both)
-
-    @property
-    def pulled_back64(self) -> list[np.ndarray] | None:
-        """The gradient in float64, as it comes; None where the reference cannot be run so."""
-        return None if self._first64 is None else self._first64[1]
-
-    @functools.cached_property
-    def exact(self) -> list[np.ndarray] | None:
-        """The same in float64; None where the reference cannot be run so, or is another function there.
-
-        Random numbers are drawn anew in another precision: a dropout mask, say.
-        """
-        exact = self.pulled_back64
-        if exact is None:
-            return None
-        whole = max(map(largest, exact))
-        for narrow, wide in zip(self.pulled_back, exact, strict=True):
-            value, limit = as_wide(narrow), JUMP * np.sqrt(float(jnp.finfo(narrow.dtype).eps)) * largest(wide)
-            errors = difference(value, wide)[np.isfinite(value)]  # float64 decides where the narrow one overflows
-            if largest(wide) > ZERO * whole and errors.max(initial=0) > limit:
-                return None
-        return exact
-
-    @functools.cached_property
-    def _rounded(self) -> list[tuple[list[np.ndarray], list[np.ndarray]] | None]:
-        """The value and the gradient at arguments one rounding away, twice, in a large tree once; None where the
-        reference fails there."""
-        seeds = (1,) if self.together else (1, 2)
-        return [self._one_rounding_away(self.programs.both, seed, self.exact is not None) for seed in seeds]
-
-    @functools.cached_property
-    def gradient(self) -> list[ReferenceLeaf]:
-        """What each leaf of the gradient should be."""
-        return self._leaves(self.paths, self.pulled_back, self.exact,
-                            [moved and moved[1] for moved in self._rounded])
-
-    @functools.cached_property
-    def gradient64(self) -> list[ReferenceLeaf] | None:
-        """What f should give in float64. None where the reference can't be run so, or rounds to a narrower
-        dtype inside."""
-        if self.pulled_back64 is None or not self.widths.all_wide:
-            return None
-        leaves = with_noise(self.paths, self.pulled_back64, None, [], [EPS64] * len(self.paths))
-        # How much a rounding is amplified does not depend on its size.
-        return [leaf._replace(noise=max(narrow.noise, SERIES))
-                for leaf, narrow in zip(leaves, self.gradient, strict=True)]
-
-    @functools.cached_property
-    def value(self) -> list[ReferenceLeaf]:
-        """What each output should be."""
-        exact = None if self.exact is None or self._first64 is None else self._first64[0]
-        return self._leaves([out.path for out in self.outputs], self._first[0], exact,
-                            [moved and moved[0] for moved in self._rounded])
-
-    @property
-    def value64(self) -> list[np.ndarray] | None:
-        """The value in float64, as it comes."""
-        return None if self._first64 is None else self._first64[0]
 
     @functools.cached_property
     def second_order(self) -> list[ReferenceLeaf]:
@@ -382,42 +148,6 @@ class Problem:
             return []
         return [self.outputs[i].path for i in candidates
                 if pushed[i].size and not np.any(np.asarray(pushed[i]))]
-
-    @functools.cached_property
-    def widths(self) -> Widths:
-        """Whether the reference computes in float64 when it is given float64."""
-        return self.programs.widths(*self.wide)
-
-    @property
-    def differs_in_float64(self) -> bool:
-        """Whether the reference is another function in float64."""
-        return self.pulled_back64 is not None and self.exact is None
-
-    # In float64, and one rounding away.
-
-    @functools.cached_property
-    def wide(self) -> tuple[list[Any], list[Any]]:
-        """(moving, dy) in float64, for use under `precision`."""
-        with precision():
-            return [widen(m) for m in self.moving], [widen(d) for d in self.dy]
-
-    def in_float64(self, program: Callable) -> Any:
-        """program(moving, dy) in float64; None where it can't be run so."""
-        try:
-            with precision():
-                return jax.tree.map(as_wide, program(*self.wide))
-        except Exception:  # bound to one precision
-            return None
-
-    @staticmethod
-    def _leaves(paths: list[str], values: list[Any], exact: list[np.ndarray] | None,
-                moved: list[list[np.ndarray] | None]) -> list[ReferenceLeaf]:
-        return with_noise(paths, list(map(as_wide, values)), exact, moved,
-                          [float(jnp.finfo(value.dtype).eps) for value in values])
-
-    def _one_rounding_away(self, program: Callable, seed: int, in_float64: bool) -> Any:
-        rng = np.random.default_rng((self.seed, seed, 7))
-        return one_rounding_away(program, self.moving, self.dy, rng, in_float64=in_float64)
 
 
 def _off_zero(x: Any, near: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend import core
 
@@ -20,10 +21,13 @@ from jaxnn.gradients.timing import note
 from jaxnn.gradients.widths import Widths, widths
 from jaxnn.linearity import equations
 
-__all__ = ["Programs", "hides_something", "pair", "precision", "widen"]
+__all__ = ["MOST_STEPS", "Programs", "arguments_of_changes", "hides_something", "pair", "precision", "widen"]
+
+MOST_STEPS = 14  # of one run of the program of finite differences, up and down
 
 # What these compute, and in which precision, JAX does not see.
 _HIDDEN = {"pure_callback", "io_callback", "ffi_call", "custom_call", "pallas_call"}
+_LATE = {*_HIDDEN, "call_hi_primitive"}
 
 
 class Programs:
@@ -46,7 +50,7 @@ class Programs:
             self.parts["explicit"] = jax.jit(lambda moving, dy, tangents: explicit(moving, dy))
         self.changes = Program(self._changes)
         self._value = Program(outputs)
-        self._traces: dict[Any, Callable] = {}
+        self._traces: dict[Any, core.ClosedJaxpr] = {}
         self._joint: dict[tuple[str, ...], Program] = {}
         self._together: dict[bool, tuple[str, ...]] = {}  # by whether float64 is on
         self._latest: tuple[Any, dict[str, Any]] | None = None
@@ -61,11 +65,22 @@ class Programs:
         """The value, by the function's trace: Python runs once, and then JAX has all that it differentiates."""
         if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
             return self.outputs(moving)
+        return core.jaxpr_as_fun(self.trace(moving))(*moving)
+
+    def trace(self, moving: list[Any]) -> Any:
+        """The jaxpr of the value."""
         key = _is_float64(), tuple((m.shape, m.dtype, bool(getattr(m, "weak_type", False))) for m in moving)
         if key not in self._traces:
             shapes = [jax.ShapeDtypeStruct(m.shape, m.dtype) for m in moving]
-            self._traces[key] = core.jaxpr_as_fun(jax.make_jaxpr(self.outputs)(shapes))
-        return self._traces[key](*moving)
+            self._traces[key] = jax.make_jaxpr(self.outputs)(shapes)
+        return self._traces[key]
+
+    def has_late_rules(self, moving: list[Any]) -> bool:
+        """Whether Python, or what JAX does not see into, runs when a pull-back is used, and not before: the backward
+        pass of a `jax.custom_vjp`."""
+        return bool(jax.config.jax_disable_jit) or any(  # type: ignore[attr-defined]
+            eqn.primitive.name.startswith("custom_vjp") or eqn.primitive.name in _LATE
+            for eqn in equations(self.trace(moving).jaxpr))
 
     def _value_and_gradient(self, moving: list[Any], dy: list[Any]) -> tuple[list[Any], list[Any]]:
         return self._differentiated(self.traced, moving, dy)
@@ -116,6 +131,19 @@ class Programs:
             anew: bool = False) -> Any:
         """A part at some arguments; with the other parts, where they are one program, whose latest results are kept.
         anew: whether to run the program though its results are there."""
+        return self._results(part, moving, dy, tangents, anew)[part]
+
+    def run_all(self, parts: Sequence[str], moving: list[Any], dy: list[Any]) -> dict[str, Any]:
+        """Several parts at the same arguments; those of one program by one run."""
+        found: dict[str, Any] = {}
+        for part in parts:
+            if part not in found:
+                found |= self._results(part, moving, dy, None, False)
+        return {part: found[part] for part in parts}
+
+    def _results(self, part: str, moving: list[Any], dy: list[Any], tangents: list[Any] | None,
+                 anew: bool) -> dict[str, Any]:
+        """A part, and those that are one program with that."""
         together = self._together.get(_is_float64(), ())
         names = together if part in together else (part,)
         args = moving, dy, moving if tangents is None else tangents
@@ -123,11 +151,11 @@ class Programs:
         if self._latest is not None and not anew:
             held, results = self._latest
             if part in results and inputs == [id(leaf) for leaf in jax.tree.leaves(held)][:len(inputs)]:
-                return results[part]
+                return results
         results = self._program(names)(*args)
         if len(names) > 1 and self._latest is None:
             self._latest = args, results
-        return results[part]
+        return results
 
     def both(self, moving: list[Any], dy: list[Any]) -> tuple[list[Any], list[Any]]:
         """(the value, its gradient)."""
@@ -140,13 +168,15 @@ class Programs:
         """The value alone, of a function that has no gradient say."""
         return self._value(moving)
 
-    def widths(self, moving: list[Any], dy: list[Any]) -> Widths:
-        """Whether all that is computed of float64 arguments is float64, and nothing is hidden from JAX."""
+    def widths(self, moving: list[Any], dy: list[Any] | None) -> Widths:
+        """Whether all that is computed of float64 arguments is float64, and nothing is hidden from JAX: of the
+        gradient, or of the value alone where there is no dy."""
         try:
             with precision():
-                jaxpr = self.pull_back_traced.trace(moving, dy).jaxpr.jaxpr
+                traced = self.trace(moving) if dy is None else self.pull_back_traced.trace(moving, dy).jaxpr
         except Exception:
             return Widths(False, False)
+        jaxpr = traced.jaxpr
         return Widths(False, False) if hides_something(jaxpr) else widths(jaxpr)
 
     def _program(self, names: tuple[str, ...]) -> Program:
@@ -203,6 +233,13 @@ class NoPrograms(Programs):
 
     def _second_order(self, moving: list[Any], dy: list[Any], tangents: list[Any]) -> list[Any]:
         return self.pulled_back(moving, dy)
+
+
+def arguments_of_changes(moving: list[Any], dy: list[Any], tangents: list[Any], steps: Any = ()) -> tuple[Any, ...]:
+    """What `Programs.changes` takes: the steps are filled up with zeros, so that one program serves any number."""
+    filled = np.zeros(MOST_STEPS)
+    filled[:len(steps)] = steps
+    return moving, dy, tangents, filled, len(steps)
 
 
 def pair(a: Any, b: Any) -> Any:

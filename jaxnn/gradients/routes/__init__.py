@@ -11,9 +11,11 @@
 `every coordinate`, finite differences along each coordinate, is run on request only.
 """
 
-__all__ = ["PASSES", "ROUTES", "WHOLE"]
+__all__ = ["CHEAPEST", "PASSES", "ROUTES", "WHOLE"]
 
 ROUTES = ("explicit", "lifted", "float64", "forward", "finite differences", "taylor", "second order")
+CHEAPEST = ("explicit", "lifted", "forward", "finite differences")
+"""Those that cost least, and compare all that a gradient is asked for."""
 PASSES = ("explicit", "lifted", "float64")
 """Those that yield the gradient itself, all of it."""
 WHOLE = (*PASSES, "second order", "every coordinate")

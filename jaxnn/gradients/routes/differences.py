@@ -26,7 +26,7 @@ def along_directions(candidate: Candidate, directions: int, routes: Sequence[str
     gradients = _gradients(candidate)
 
     def rows(group: tuple[int, ...]) -> dict[int, list[Leaf]]:
-        worst, order, note = _along_directions_of(candidate, group, directions, gradients)
+        worst, order, note = _along_directions_of(candidate, group, directions, gradients, "taylor" in routes)
         return {i: list(_rows_of(candidate, i, routes, worst, order, note)) for i in group}
 
     found = by_groups(candidate, rows)
@@ -40,14 +40,15 @@ def _rows_of(candidate: Candidate, i: int, routes: Sequence[str], worst: Slope, 
     excuse, dtype = Excuse.HELD if note else None, candidate.problem.moving[i].dtype
     if "finite differences" in routes:
         yield slope_leaf(reference, "finite differences", worst, dtype)._replace(note=note, excuse=excuse)
-    if "taylor" in routes and candidate.lifted64 is not None:
+    if "taylor" in routes and candidate.runs_in_float64:
         error = 0.0 if order.order >= LEAST_ORDER else order.units
         yield Leaf(reference.path, "taylor", reference.value.shape, error, 0.0, (), order.order, 2.0,
                    dtype="float64", note=note, excuse=excuse)
 
 
 def _along_directions_of(candidate: Candidate, group: tuple[int, ...], directions: int,
-                         gradients: tuple[list[np.ndarray], list[np.ndarray]]) -> tuple[Slope, Order, str]:
+                         gradients: tuple[list[np.ndarray], list[np.ndarray]],
+                         with_taylor: bool) -> tuple[Slope, Order, str]:
     """The worst slope of a group of leaves, the lowest order of its remainders, and why they do not count, if they do
     not.
 
@@ -71,7 +72,7 @@ def _along_directions_of(candidate: Candidate, group: tuple[int, ...], direction
         unit = direction.unit
         noise = max(direction.noise, steps.doubt / unit)
         slopes.append(compare_slopes(direction.along(value), steps.slope, unit, noise))
-        if candidate.lifted64 is not None:
+        if with_taylor and candidate.lifted64 is not None:
             orders.append(steps.order(direction.along(candidate.lifted64), unit))
         if orders[-1].order < LEAST_ORDER or not worst_slope(slopes).ok:
             steps, slope = ladder(candidate, problem.programs, group, direction.tangents), direction.along(best)

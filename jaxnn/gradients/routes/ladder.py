@@ -3,7 +3,8 @@
     slope        (φ(x + h t) - φ(x - h t)) / 2h         φ(x) = <dy, f(x)>
     remainder    φ(x + h t) - φ(x) - h <g, t>           falls as h² if g is the gradient, else as h
 
-The steps h go from a tenth to 1e-7 of the argument's size, in float64 where f runs in float64. Where the error,
+The steps h go from a tenth to 1e-7 of the argument's size, in float64 where f runs in float64; of a large function only
+the four that are likely to be best are taken, the smallest in float64, the largest otherwise. Where the error,
 which falls as h², is overtaken by rounding, which rises as 1/h, is measured and not assumed: the slopes that
 differ least from their neighbour are taken, and by how much they differ is their doubt.
 """
@@ -15,12 +16,12 @@ import numpy as np
 
 from jaxnn.gradients.candidate import Candidate
 from jaxnn.gradients.leaf import as_wide
-from jaxnn.gradients.programs import Programs, precision
+from jaxnn.gradients.programs import MOST_STEPS, Programs, arguments_of_changes, precision
 from jaxnn.gradients.routes.slope import norm
 
 __all__ = ["Ladder", "Order", "Sides", "coordinate", "ladder", "sided_slopes", "sides"]
 
-STEPS = 10.0 ** -np.arange(1, 8)
+STEPS = 10.0 ** -np.arange(1, MOST_STEPS // 2 + 1)
 
 
 class Order(NamedTuple):
@@ -76,7 +77,10 @@ class Ladder(NamedTuple):
 
 def ladder(candidate: Candidate, programs: Programs, group: tuple[int, ...], tangents: list[Any]) -> Ladder:
     """φ of f, or of the reference, along a direction of some leaves."""
-    up, down, steps, rounding = _changes(candidate, programs, group, tangents)
+    which = slice(None)
+    if candidate.problem.is_large:
+        which = slice(3, None) if candidate.runs_in_float64 else slice(4)
+    up, down, steps, rounding = _changes(candidate, programs, group, tangents, which=which)
     slopes = (up - down) / (2 * steps)
     doubts = np.abs(np.diff(slopes)) + rounding / steps[:-1]
     best = int(np.argmin(np.where(np.isfinite(doubts), doubts, np.inf)))
@@ -105,7 +109,7 @@ def sides(candidate: Candidate, leaf: int, tangents: list[Any], size: float | No
     The slope at a step, s(h) = s + c h + O(h²), is freed of its part in h by two steps, of which one is a tenth of
     the other: s = (10 s(h / 10) - s(h)) / 9. Two such pairs show whether the slope depends on the step.
     """
-    k = 2 if candidate.lifted64 is not None else 0
+    k = 2 if candidate.runs_in_float64 else 0
     up, down, steps, rounding = _changes(candidate, candidate.programs, (leaf,), tangents, size, slice(k, k + 3))
     slopes = np.asarray([-down / steps, up / steps])
     if at_an_edge and np.isfinite(slopes).all(1).any():
@@ -144,14 +148,13 @@ def _changes(candidate: Candidate, programs: Programs, group: tuple[int, ...], t
         size = min((size for size in (_typical(problem.moving[i]) for i in group if problem.moving[i].size)
                     if np.isfinite(size) and size > 0), default=0.0)
     steps = STEPS[which] * (size if np.isfinite(size) and size > 0 else 1.0)
-    in_float64 = candidate.lifted64 is not None
+    in_float64 = candidate.runs_in_float64
     with precision(in_float64):
         moving, dy = problem.wide if in_float64 else (problem.moving, problem.dy)
         dy = [jnp.zeros_like(d) if out.path in problem.held else d
               for d, out in zip(dy, problem.outputs, strict=True)]
-        both_ways = np.zeros(2 * len(STEPS))  # of one size, so that one program serves
-        both_ways[:2 * len(steps)] = np.concatenate([steps, -steps])
-        changes, rounding = programs.changes(moving, dy, tangents, both_ways, 2 * len(steps))
+        both_ways = np.concatenate([steps, -steps])
+        changes, rounding = programs.changes(*arguments_of_changes(moving, dy, tangents, both_ways))
         changes, rounding = np.asarray(changes, np.float64)[:2 * len(steps)], float(rounding)
     if in_float64 and not candidate.widths.moving_wide:  # float32, or less, is in there somewhere
         rounding *= float(np.finfo(np.float32).eps / np.finfo(np.float64).eps)

@@ -58,7 +58,7 @@ def _by_other_routes(candidate: Candidate, routes: Sequence[str], directions: in
     if {"finite differences", "taylor"} & set(routes):
         yield _timed("finite differences, taylor", lambda: along_directions(candidate, directions, routes),
                      "finite differences: f raised")
-        if candidate.lifted64 is None:
+        if not candidate.runs_in_float64:
             yield Attempt(remarks=(Remark(
                 Kind.NOTE, "f does not run in float64: finite differences were taken in its own precision, and "
                 "there is no Taylor order"),))

@@ -1,5 +1,6 @@
 """A rule beside its plain function at any number of uses: one compiled program, called with the values of each."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ from jax.extend import core
 from jaxnn.explicit.program import evaluate
 from jaxnn.gradients.leaf import Leaf, as_wide, compare_leaf
 from jaxnn.gradients.noise import with_noise
-from jaxnn.gradients.rules.walk import Use
+from jaxnn.gradients.rules.use import Use
 from jaxnn.gradients.trees import normal
 
 __all__ = ["ClosesOver", "Compared", "Pair"]
@@ -30,10 +31,12 @@ class Compared(NamedTuple):
     """Of the worst leaf, in units of eps · max|leaf|; inf where one side is not finite."""
     leaves: tuple[list[Any], list[Any]]
     """By the rule, and by the plain function: the value, then the cotangent of each input that has one."""
+    dy: list[Any]
+    """The cotangent of the value: that of f's own backward pass, or a random one."""
 
 
 class Pair:
-    """A rule and the plain function that it stands for, differentiated at one random cotangent.
+    """A rule and the plain function that it stands for, differentiated at any cotangent.
 
     use: one of the rule's uses, for its equation and the shapes.
     plain: the closed jaxpr of the plain function.
@@ -63,8 +66,8 @@ class Pair:
         plain = self._differentiated(core.jaxpr_as_fun(self.plain), values, dy)
         return [_measures(a, b) for a, b in zip(rule, plain, strict=True)], (rule, plain)
 
-    def _run(self, values: list[Any]) -> Any:
-        return jax.tree.unflatten(self.tree, self.program(*values, *self.dy))
+    def _run(self, values: list[Any], dy: Sequence[Any]) -> Any:
+        return jax.tree.unflatten(self.tree, self.program(*values, *dy))
 
     def _differentiated(self, function: Any, values: list[Any], dy: list[Any]) -> list[Any]:
         """The value under differentiation, and the gradient."""
@@ -78,9 +81,15 @@ class Pair:
         y, pull_back = jax.vjp(of_moving, [values[i] for i in self.inputs])
         return [*y, *pull_back([jnp.asarray(d, leaf.dtype) for d, leaf in zip(dy, y, strict=True)])[0]]
 
-    def at(self, values: list[Any]) -> Compared:
-        """Compared at the values of one use."""
-        measures, leaves = self._run(values)
+    def at_use(self, use: Use) -> Compared:
+        """Compared at the values of one use: at the cotangent that f's own backward pass sends there, which may have
+        zeros, and at a random one. The worse of the two."""
+        both = [self.at(use.values, dy) for dy in (use.cotangents, self.dy) if dy is not None]
+        return max(both, key=lambda compared: compared.error)
+
+    def at(self, values: list[Any], dy: Sequence[Any]) -> Compared:
+        """Compared at the values of one use, and at one cotangent."""
+        measures, leaves = self._run(values, dy)
         measures = np.asarray(jax.device_get(measures), np.float64)
         errors, sizes = measures[:, 0], measures[:, 1]
         whole = max(sizes[self.n_values:], default=0.0)
@@ -88,12 +97,12 @@ class Pair:
         scales = np.where((sizes > eps * whole) | (np.arange(len(sizes)) < self.n_values), sizes, whole)
         with np.errstate(invalid="ignore", over="ignore"):
             units = errors / (eps * np.where(scales > 0, scales, 1.0))
-        return Compared(float(np.max(np.nan_to_num(units, nan=np.inf), initial=0.0)), leaves)
+        return Compared(float(np.max(np.nan_to_num(units, nan=np.inf), initial=0.0)), leaves, list(dy))
 
     def leaves(self, compared: Compared, values: list[Any] | None = None) -> tuple[Leaf, ...]:
         """The leaves at one use. With the use's values their noise is measured: how far one rounding of the inputs
         moves the plain function's."""
-        moved = [] if values is None else [self._moved(values, seed) for seed in (1, 2)]
+        moved = [] if values is None else [self._moved(values, compared.dy, seed) for seed in (1, 2)]
         rule, plain = compared.leaves
         found: list[Leaf] = []
         for part in (slice(0, self.n_values), slice(self.n_values, None)):
@@ -104,14 +113,14 @@ class Pair:
                       for reference, value in zip(references, rule[part], strict=True)]
         return tuple(found)
 
-    def _moved(self, values: list[Any], seed: int) -> list[np.ndarray]:
+    def _moved(self, values: list[Any], dy: list[Any], seed: int) -> list[np.ndarray]:
         """The plain function's leaves where each number of the inputs is moved by up to one unit in its last place."""
         rng = np.random.default_rng((seed, 7))
         nudged = list(values)
         for i in self.inputs:
             factor = 1 + float(jnp.finfo(values[i].dtype).eps) * rng.uniform(-1, 1, values[i].shape)
             nudged[i] = jnp.asarray(as_wide(values[i]) * factor, values[i].dtype)
-        return [as_wide(leaf) for leaf in self._run(nudged)[1][1]]
+        return [as_wide(leaf) for leaf in self._run(nudged, dy)[1][1]]
 
 
 def _measures(a: Any, b: Any) -> list[Any]:

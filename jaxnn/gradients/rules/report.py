@@ -43,16 +43,31 @@ class Rule(NamedTuple):
     is_righter: bool = False
     """Whether its value's own slopes side with it where it differs from the plain function's gradient, at a tie of a
     maximum say, which may be why it has a rule."""
+    is_intended: bool = False
+    """Whether it is declared to differ from its plain function, as a straight-through estimator does."""
 
     @property
     def ok(self) -> bool:
-        return not self.failed if self.report is None else self.report.ok or self.is_righter
+        """Whether nothing is amiss: it is right, or differs as it is declared to."""
+        return not self.failed if self.report is None else self.is_right or self.is_intended
+
+    @property
+    def is_right(self) -> bool:
+        return self.report is not None and (self.report.ok or self.is_righter)
+
+    @property
+    def differs_as_declared(self) -> bool:
+        return self.is_intended and self.report is not None and not self.is_right
 
     @property
     def verdict(self) -> str:
         """One line."""
         if self.report is None:
             return f"{'NOT COMPARED' if self.failed else 'nothing to compare'}: {self.note}"
+        if self.differs_as_declared:
+            return "differs as declared"
+        if self.is_intended:
+            return "declared to differ, and does not: it has its plain function's gradient"
         if self.is_righter:
             return "right, where the plain function's gradient is not"
         return "right" if self.report.ok else self.report.verdict
@@ -63,6 +78,8 @@ class RulesReport(NamedTuple):
 
     name: str
     rules: tuple[Rule, ...]
+    notes: tuple[str, ...] = ()
+    """At which cotangents the rules were compared, and at which steps of loops."""
 
     @property
     def ok(self) -> bool:
@@ -77,6 +94,11 @@ class RulesReport(NamedTuple):
     def wrong_inside(self) -> tuple[Rule, ...]:
         """The same of those that stand in the plain functions of other rules."""
         return tuple(rule for rule in self.rules if not rule.ok and rule.inside)
+
+    @property
+    def declared(self) -> tuple[Rule, ...]:
+        """Those that differ from their plain functions as they are declared to: neither right nor wrong."""
+        return tuple(rule for rule in self.rules if rule.differs_as_declared)
 
     @property
     def uses(self) -> int:
@@ -97,6 +119,11 @@ class RulesReport(NamedTuple):
             return "WRONG: " + "; ".join(f"{rule.name} at {_first(rule)}{_more(rule)}" for rule in self.wrong)
         if not self.compared:
             return f"right: none of the {len(self.rules)} rules inside is used where there is something to compare"
+        if self.declared:
+            names = ", ".join(dict.fromkeys(rule.name for rule in self.declared))
+            n = len(self.rules) - len(self.declared)
+            return (f"as declared: {names} differ{'s' if len(self.declared) == 1 else ''} from the plain function; "
+                    f"the others, {n} of {len(self.rules)} rules inside, are right")
         if self.wrong_inside:
             names = ", ".join(dict.fromkeys(rule.name for rule in self.wrong_inside))
             return ("right: each rule through which the gradient passes has its plain function's gradient; not so "
@@ -111,7 +138,7 @@ class RulesReport(NamedTuple):
         for rule in (*self.wrong, *self.wrong_inside):
             lines += ["", f"{rule.name} ({rule.kind}), at {_first(rule)}"]
             lines += [f"    {words}" for words in (rule.verdict, *_details(rule))]
-        return "\n".join([*lines, "", self.verdict])
+        return "\n".join([*lines, *([""] if self.notes else []), *self.notes, "", self.verdict])
 
     def to_markdown(self) -> str:
         """The same as a document: the table, and the whole report of each rule that is wrong."""
@@ -120,14 +147,15 @@ class RulesReport(NamedTuple):
             lines += ["", f"### {rule.name} ({rule.kind}), at {_first(rule)}", ""]
             lines += [f"- {words}" for words in _details(rule)]
             lines += ["", rule.report.to_markdown() if rule.report else rule.verdict]
-        return "\n".join([*lines, "", self.verdict])
+        return "\n".join([*lines, "", *(f"- {note}" for note in self.notes), "", self.verdict])
 
     def to_json(self) -> str:
         """All numbers; what is not finite as a string."""
         rules = [rule._asdict() | {"ok": rule.ok, "verdict": rule.verdict, "report": None if rule.report is None
                                    else json.loads(rule.report.to_json())} for rule in self.rules]
         return json.dumps({"ok": self.ok, "verdict": self.verdict, "name": self.name, "uses": self.uses,
-                           "compared": self.compared, "rules": rules}, indent=1, ensure_ascii=False)
+                           "compared": self.compared, "notes": self.notes, "rules": rules}, indent=1,
+                          ensure_ascii=False)
 
     @property
     def _title(self) -> str:
