@@ -8,7 +8,7 @@ a reshape, and column j of a block of y has the kernel shifted by j:
 
 q runs over the blocks of y, u over the t = ceil((K + b - 1) / b) blocks that its taps lie in, i and j over the places
 in a block; K is 0 outside of its taps, so t b / K times as many products are made. On CPU the first convolution of
-LeNet-5 takes a third of the time, and dx of its second a half (`python -m experiments bench --op conv-few`).
+LeNet-5 takes a third of the time, and dx of its second a half (`python -m experiments bench lenet-5`).
 """
 
 import math
