@@ -17,12 +17,13 @@ from jaxnn.linearity import equations
 
 __all__ = ["compiler_options"]
 
-_CONVOLUTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
+_CONVOLUTIONS: dict[str, str | bool] = {
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
 # The releases on which the options were measured; another one may call them otherwise.
 _MEASURED = ("0.10.", "0.11.", "0.12.")
 
 
-def compiler_options(function: Callable, *args: Any, **kwargs: Any) -> dict[str, str]:
+def compiler_options(function: Callable, *args: Any, **kwargs: Any) -> dict[str, str | bool]:
     """The options for `jax.jit(function, compiler_options=...)`, or {} where none is known to win.
 
     Args:
@@ -36,6 +37,6 @@ def compiler_options(function: Callable, *args: Any, **kwargs: Any) -> dict[str,
     if jax.default_backend() != "cpu" or not version("jaxlib").startswith(_MEASURED):
         return {}
     traced = function if hasattr(function, "trace") else jax.jit(function)
-    jaxpr = traced.trace(*args, **kwargs).jaxpr.jaxpr  # type: ignore[attr-defined]
+    jaxpr = traced.trace(*args, **kwargs).jaxpr.jaxpr
     has_convolution = any(equation.primitive.name == "conv_general_dilated" for equation in equations(jaxpr))
     return dict(_CONVOLUTIONS) if has_convolution else {}

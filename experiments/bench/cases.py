@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from experiments.bench import comparison, networks, ops, overheads
+from experiments.bench import comparison, networks, ops, overheads, steps
 from experiments.bench.measure import Case
 
 __all__ = ["CASES"]
@@ -29,7 +29,9 @@ CASES = [
          partial(ops.embedding_step, rows=1_000_000, d=64, t=1024)),
     Case("lstm", "LSTM, batch 64, 40 steps, 100 -> 100: gradient",
          partial(ops.lstm_beside_torch, batch=64, t=40, i=100, h=100)),
-    Case("resnet-18", "ResNet-18, batch 32 of 32x32x3: Adam step", networks.resnet),
+    *(Case(name, f"{what}: Adam step", partial(steps.training_step, name)) for name, what in (
+        ("lenet-5", "LeNet-5, batch 64 of 28x28x1"), ("resnet-18", "ResNet-18, batch 32 of 32x32x3"),
+        ("mobilenet-v2", "MobileNet v2, batch 32 of 32x32x3"), ("u-net", "U-Net of 32 channels, batch 2 of 96x128x3"))),
     Case("comparison-residual", "compare_gradients on 6 residual blocks, beside one gradient, compiled and run",
          partial(comparison.comparison, "residual"), comparison.LIMIT),
     Case("comparison-transformer", "compare_gradients on 2 transformer layers, beside one gradient, compiled and run",

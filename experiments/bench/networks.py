@@ -13,11 +13,10 @@ from experiments.shared.mlp import mlp
 from jaxnn import network
 from jaxnn.gradients.cost import temporaries
 from jaxnn.inside import clipped_gradient_sum, look_inside, per_example
-from jaxnn.layers import BatchNorm, Conv, Dense, Flatten, Residual, Sequential, over_examples
-from jaxnn.ops import relu, softmax_cross_entropy
+from jaxnn.ops import softmax_cross_entropy
 
 __all__ = ["clipped", "explicit_passes", "looking_inside", "mlp_gradient", "per_example_norms",
-           "per_example_statistics", "resnet"]
+           "per_example_statistics"]
 
 
 def cost_of(net: Callable, loss: Callable) -> Callable:
@@ -111,90 +110,3 @@ def one_gradient() -> Side:
 def compiled_side(name: str, f: Callable, *args: Any) -> Side:
     compiled = jax.jit(f).lower(*args).compile()
     return Side(name, lambda: compiled(*args), temporaries(compiled))
-
-
-def resnet_18(n_classes: int) -> Sequential:
-    """ResNet-18 for images of 32x32 (He et al. 2016, section 4.2), with Flatten for its last average."""
-    def block(n: int, stride: int, n_before: int) -> Residual:
-        body = Sequential(Conv(n, stride=stride, use_bias=False), BatchNorm(), relu,
-                          Conv(n, use_bias=False), BatchNorm())
-        if stride == 1 and n == n_before:
-            return Residual(body)
-        return Residual(body, Sequential(Conv(n, (1, 1), stride=stride, use_bias=False), BatchNorm()))
-
-    blocks: list[Any] = []
-    n_before = 64
-    for n, first in ((64, 1), (128, 2), (256, 2), (512, 2)):
-        for stride in (first, 1):
-            blocks += [block(n, stride, n_before), relu]
-            n_before = n
-    return Sequential(Conv(64, use_bias=False), BatchNorm(), relu, *blocks, Flatten(), Dense(n_classes))
-
-
-def resnet() -> list[Side]:
-    net, optimizer = resnet_18(10), optax.adam(1e-3)
-    batch = over_examples(net)
-    x, labels = normal(0, 32, 32, 32, 3), classes(1, 32, 10)
-
-    def side(name: str, call: Callable) -> Side:
-        params, state = net.init(jax.random.key(0), (32, 32, 3))
-
-        def cost(params: Any, state: Any) -> Any:
-            logits, state = call(params, state, x, train=True)
-            return jnp.mean(jax.vmap(softmax_cross_entropy)(logits, labels)), state
-
-        def step(before: Any) -> Any:
-            params, state, opt_state = before
-            grads, state = jax.grad(cost, has_aux=True)(params, state)
-            updates, opt_state = optimizer.update(grads, opt_state)
-            return optax.apply_updates(params, updates), state, opt_state
-
-        latest = [(params, state, optimizer.init(params))]
-        compiled = jax.jit(step, donate_argnums=0).lower(latest[0]).compile()
-
-        def run() -> Any:
-            latest[0] = compiled(latest[0])
-            return latest[0]
-
-        return Side(name, run, temporaries(compiled))
-
-    return [side("reference", network(batch).reference), *_torch_resnet(), side("jaxnn", batch)]
-
-
-def _torch_resnet() -> list[Side]:
-    try:
-        import torch
-        from torch import nn
-    except ImportError:
-        return []
-
-    def conv(n_in: int, n_out: int, window: int, stride: int) -> Any:
-        return nn.Conv2d(n_in, n_out, window, stride, window // 2, bias=False)
-
-    class Block(nn.Module):
-        def __init__(self, n_in: int, n: int, stride: int):
-            super().__init__()
-            self.body = nn.Sequential(conv(n_in, n, 3, stride), nn.BatchNorm2d(n), nn.ReLU(),
-                                      conv(n, n, 3, 1), nn.BatchNorm2d(n))
-            self.shortcut = nn.Identity() if n == n_in and stride == 1 else nn.Sequential(
-                conv(n_in, n, 1, stride), nn.BatchNorm2d(n))
-
-        def forward(self, x: Any) -> Any:
-            return torch.relu(self.body(x) + self.shortcut(x))
-
-    stages = [Block(n_in, n, s) for n_in, n, s in (
-        (64, 64, 1), (64, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2), (256, 256, 1),
-        (256, 512, 2), (512, 512, 1))]
-    net = nn.Sequential(conv(3, 64, 3, 1), nn.BatchNorm2d(64), nn.ReLU(), *stages, nn.Flatten(),
-                        nn.Linear(4 * 4 * 512, 10))
-    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
-    x, labels = torch.randn(32, 3, 32, 32), torch.randint(0, 10, (32,))
-
-    def step() -> Any:
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(net(x), labels)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return [Side("PyTorch", step)]

@@ -61,7 +61,7 @@ def correlate(x: Any, kernel: Any, geometry: Geometry) -> Any:
         return _depthwise(x, kernel, geometry)
     if geometry.groups > 1:
         return _by_group(correlate, (x, kernel), geometry)
-    b = columns.n_columns(*kernel.shape[-2:], kernel.shape[-3]) if _is_dense(geometry) else 1
+    b = _n_columns(kernel) if _is_dense(geometry) else 1
     if b > 1:
         return _by_columns(x, kernel, geometry, b)
     n, k, _ = _letters(geometry.rank)
@@ -99,7 +99,7 @@ def spread(y: Any, kernel: Any, geometry: Geometry, size: tuple[int, ...]) -> An
         return _depthwise_spread(y, reversed_kernel, geometry, pads)
     if _is_dense(geometry) and set(geometry.stride) == {1}:
         exchanged = jnp.swapaxes(reversed_kernel, -1, -2)
-        b = columns.n_columns(*exchanged.shape[-2:], kernel.shape[-3])
+        b = _n_columns(exchanged)
         if b > 1:
             return _by_columns(y, exchanged, geometry._replace(pads=pads), b)
     n, k, _ = _letters(geometry.rank)
@@ -152,6 +152,11 @@ def _by_columns(x: Any, kernel: Any, geometry: Geometry, b: int) -> Any:
         blocks[None], columns.kernel_in_columns(kernel, b), geometry.stride, _in_blocks(geometry).pads,
         rhs_dilation=geometry.dilation, dimension_numbers=(letters, k, letters))[0]
     return columns.from_columns(y, b, width)
+
+
+def _n_columns(kernel: Any) -> int:
+    window, n_in, n_out = kernel.shape[-3:]
+    return columns.n_columns(n_in, n_out, window)
 
 
 def _in_blocks(geometry: Geometry) -> Geometry:

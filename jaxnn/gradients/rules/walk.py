@@ -75,7 +75,8 @@ def uses_of_rules(f: Callable, args: tuple, static: dict[str, Any], *, seed: int
         _, pull_back, each = jax.vjp(lambda probes: inputs(consts, values, probes), probes, has_aux=True)
         return each, pull_back(dy)[0]
 
-    why_not, cotangents = "", [[] for _ in found]
+    why_not = ""
+    cotangents: list[Any] = [[] for _ in found]
     try:
         each, cotangents = compiled_quickly(with_cotangents)(consts, values, dy)
     except Exception as error:  # a rule without reverse mode, or one that fails
@@ -170,11 +171,11 @@ def _equation(eqn: Any, values: tuple[Any, ...], flow: Flow, place: Place, walk:
         return _run(*opened(inner), values, flow, place, walk)
     if name == "cond":
         index = jnp.clip(values[0], 0, len(eqn.params["branches"]) - 1)
-        outs: list[Any] = []
+        chosen: list[Any] = []
         for k, branch in enumerate(eqn.params["branches"]):
             own = _run_if(index == k, opened(branch), values[1:], (flow[0][1:], flow[1]), place, walk)
-            outs = [jnp.where(index == k, a, b) for a, b in zip(own, outs, strict=True)] if outs else own
-        return outs
+            chosen = [jnp.where(index == k, a, b) for a, b in zip(own, chosen, strict=True)] if chosen else own
+        return chosen
     if name == "scan":
         return _steps_of_scan(eqn, values, flow, place, walk)
     if name == "while":
