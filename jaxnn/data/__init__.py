@@ -12,7 +12,7 @@ from jaxnn.data.cifar import load_cifar10, load_cifar100
 from jaxnn.data.directory import MissingData, data_directory, find
 from jaxnn.data.download import DownloadFailed, download
 from jaxnn.data.football import FootballField, load_football
-from jaxnn.data.hdf5 import BadFile, Field, read_hdf5
+from jaxnn.data.hdf5 import BadFile, Field, list_hdf5, read_hdf5
 from jaxnn.data.idx import ImageClasses, load_fashion_mnist, load_mnist, read_idx
 from jaxnn.data.images import CatPhotographs, load_cat, pixels_to_rows
 from jaxnn.data.planar import (
@@ -47,6 +47,7 @@ __all__ = [
     "download",
     "find",
     "gaussian_quantiles",
+    "list_hdf5",
     "load_alpacas",
     "load_breast_cancer",
     "load_cat",

@@ -1,4 +1,4 @@
-"""Published weights in and out of a model: safetensors files with torchvision's names.
+"""Published weights in and out of a model: safetensors files with torchvision's names, or timm's.
 
 A convolution's kernel is (height, width, n_in, n_out) here and (n_out, n_in, height, width) there. A dense layer after
 `Flatten` reads a picture row by row with the channels last here, channel by channel there: its columns are reordered.
@@ -6,7 +6,7 @@ Files are read by the safetensors library, which unpickles nothing.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxnn.checks import InputError
 
-__all__ = ["BadWeights", "Published", "from_published", "read_safetensors", "to_published", "write_safetensors"]
+__all__ = ["BadWeights", "Published", "entries_of", "from_published", "read_safetensors", "to_published", "write_safetensors"]
 
 # Of the last part of a name: what torchvision calls our entries.
 LEAVES = {"kernel": "weight", "scale": "weight", "weight": "weight", "bias": "bias", "mean": "running_mean",
@@ -33,9 +33,11 @@ class Published(NamedTuple):
     """For a run of whole parts of our dotted path, what stands in its place; "" for nothing."""
     flattened: Mapping[str, tuple[int, int]] = {}
     """For a dense layer that reads a flattened picture, the picture's (height, width)."""
+    as_kernels: Collection[str] = ()
+    """Dense layers that are convolutions there: of 1x1, or of the size of the flattened picture."""
 
     def name(self, path: Iterable[str]) -> str:
-        """What torchvision calls the entry at a path of params or state."""
+        """What the entry at a path of params or state is called there."""
         *parts, leaf = path
         dotted = ".".join(parts)
         for ours, theirs in self.parts.items():
@@ -57,7 +59,7 @@ def from_published(arrays: Mapping[str, Any], params: Any, state: Any, published
     """
     problems, taken = [], set()
     filled: list[Any] = []
-    for path, leaf in _entries(params, state):
+    for path, leaf in entries_of(params, state):
         name = published.name(path)
         taken.add(name)
         if name not in arrays:
@@ -81,7 +83,7 @@ def from_published(arrays: Mapping[str, Any], params: Any, state: Any, published
 def to_published(params: Any, state: Any, published: Published) -> dict[str, np.ndarray]:
     """The numbers of a model by their published names, laid out as there."""
     return {published.name(path): _to_theirs(path, np.asarray(leaf), published)
-            for path, leaf in _entries(params, state)}
+            for path, leaf in entries_of(params, state)}
 
 
 def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
@@ -120,7 +122,8 @@ def _library() -> Any:
     return safetensors.numpy
 
 
-def _entries(params: Any, state: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+def entries_of(params: Any, state: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """(path, leaf) of all params and then of all state."""
     for tree in (params, state):
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
             yield tuple(key.key for key in path), leaf
@@ -133,16 +136,17 @@ def _published_shape(path: tuple[str, ...], leaf: Any, published: Published) -> 
 def _to_theirs(path: tuple[str, ...], array: np.ndarray, published: Published) -> np.ndarray:
     if path[-1] == "kernel":
         return np.moveaxis(array, (-1, -2), (0, 1))
-    picture = published.flattened.get(path[-2]) if path[-1] == "weight" else None
-    if picture:
-        return np.moveaxis(array.reshape(len(array), *picture, -1), -1, 1).reshape(array.shape)
-    return array
+    if path[-1] != "weight":
+        return array
+    picture = published.flattened.get(path[-2], (1, 1))
+    kernel = np.moveaxis(array.reshape(len(array), *picture, -1), -1, 1)
+    return kernel if path[-2] in published.as_kernels else kernel.reshape(array.shape)
 
 
 def _to_ours(path: tuple[str, ...], array: np.ndarray, published: Published) -> np.ndarray:
     if path[-1] == "kernel":
         return np.moveaxis(array, (0, 1), (-1, -2))
-    picture = published.flattened.get(path[-2]) if path[-1] == "weight" else None
-    if picture:
-        return np.moveaxis(array.reshape(len(array), -1, *picture), 1, -1).reshape(array.shape)
-    return array
+    if path[-1] != "weight":
+        return array
+    picture = published.flattened.get(path[-2], (1, 1))
+    return np.moveaxis(array.reshape(len(array), -1, *picture), 1, -1).reshape(len(array), -1)

@@ -41,5 +41,6 @@ from jaxnn.ops.recurrent import (
     rnn_relu_cell,
 )
 from jaxnn.ops.resize import pixel_shuffle, pixel_unshuffle, resize
+from jaxnn.ops.scale import scale_channels
 from jaxnn.ops.shape import add, concatenate, flatten
 from jaxnn.ops.softmax import log_softmax, softmax
