@@ -67,12 +67,12 @@ def read_hdf5(
                 for name, field in fields.items()}
 
 
-def list_hdf5(path: str | Path, *, most: int = 10_000) -> dict[str, Field]:
+def list_hdf5(path: str | Path, *, most: int = 10_000, deepest: int = 16) -> dict[str, Field]:
     """What the data sets of an HDF5 file declare themselves to be, by their names; no data are read.
 
     Args:
       path: a regular file.
-      most: the most links that are followed; a file can link a group to itself.
+      most, deepest: the most links that are followed, and one inside of the other; a file can link a group to itself.
     Raises:
       MissingData: there is no such file.
       PermissionError: the file may not be read.
@@ -86,10 +86,11 @@ def list_hdf5(path: str | Path, *, most: int = 10_000) -> dict[str, Field]:
             try:
                 for name in group:
                     n_links += 1
-                    if n_links > most:
-                        raise _bad(file.filename, f"at most {most:,} links", "more", "a group may contain itself")
+                    if n_links > most or prefix.count("/") >= deepest:
+                        raise _bad(file.filename, f"at most {most:,} links, {deepest} deep", "more",
+                                   "a group may contain itself")
                     dotted = f"{prefix}{name}"
-                    found = _stored_here(h5py, file, dotted, f"{file.filename}: {dotted!r}", may_be_group=True)
+                    found = _stored_here(h5py, group, name, f"{file.filename}: {dotted!r}", may_be_group=True)
                     if isinstance(found, h5py.Group):
                         groups.append((f"{dotted}/", found))
                     else:
@@ -99,7 +100,7 @@ def list_hdf5(path: str | Path, *, most: int = 10_000) -> dict[str, Field]:
             except Exception as error:  # damaged files raise many kinds
                 raise _bad(file.filename, "a whole HDF5 file", f"a damaged group {prefix!r} ({_first_line(error)})",
                            "get the file again") from error
-        return fields
+        return dict(sorted(fields.items()))
 
 
 @contextmanager

@@ -46,6 +46,7 @@ def fold_batch_norm(net: Any, params: Any, state: Any, *, keep: bool = False) ->
     Raises:
       InputError: a norm cannot be folded, and is not to be kept; the message has its place.
 
+    >>> import jax
     >>> from jaxnn import BatchNorm, Dense, Sequential, relu
     >>> net = Sequential(Dense(2), BatchNorm(), relu)
     >>> fold_batch_norm(net, *net.init(jax.random.key(0), (3,))).net
