@@ -45,7 +45,9 @@ def load_olivetti(directory: str | Path | None = None, *, instead: str = "jaxnn.
     path = find("c4/olivettifaces.mat", directory, instead=instead, how_to_get="get Sam Roweis' olivettifaces.mat "
                 f"(1,432,511 bytes, SHA-256 {SHA256['olivettifaces.mat']})")
     shape = (PIXELS**2, N_PEOPLE * N_EACH)
-    expect_published(path, "olivettifaces.mat")  # first: the library parses what it is given
+    if not path.is_file() or path.stat().st_size > MAX_FILE_BYTES:
+        raise BadFile(f"{path} expects a file of at most {MAX_FILE_BYTES:,} bytes; got another; get it again")
+    expect_published(path, "olivettifaces.mat")  # before it is parsed
     faces = _read(path, shape)
     x = faces.T.reshape(-1, PIXELS, PIXELS).transpose(0, 2, 1)  # MATLAB counts down the columns
     return Faces(np.ascontiguousarray(x)[..., None], np.repeat(np.arange(N_PEOPLE), N_EACH))
@@ -53,8 +55,6 @@ def load_olivetti(directory: str | Path | None = None, *, instead: str = "jaxnn.
 
 def _read(path: Path, shape: tuple[int, int]) -> np.ndarray:
     scipy_io = import_extra("scipy.io", "load_olivetti")
-    if not path.is_file() or path.stat().st_size > MAX_FILE_BYTES:
-        raise BadFile(f"{path} expects a file of at most {MAX_FILE_BYTES:,} bytes; got another; get it again")
     try:
         faces = np.asarray(scipy_io.loadmat(path, variable_names=["faces"])["faces"])
     except Exception as error:  # damaged files raise many kinds

@@ -5,7 +5,10 @@ A convolution's kernel is (height, width, n_in, n_out) here and (n_out, n_in, he
 Files are read by the safetensors library, which unpickles nothing.
 """
 
+import io
+import math
 import re
+import zipfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +18,7 @@ import numpy as np
 
 from jaxnn.checks import InputError
 
-__all__ = ["BadWeights", "Published", "entries_of", "from_published", "read_safetensors", "to_published", "write_safetensors"]
+__all__ = ["BadWeights", "Published", "entries_of", "from_published", "read_npz", "read_safetensors", "to_published", "write_safetensors"]
 
 # Of the last part of a name: what torchvision calls our entries.
 LEAVES = {"kernel": "weight", "scale": "weight", "weight": "weight", "bias": "bias", "mean": "running_mean",
@@ -102,6 +105,47 @@ def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
         raise
     except Exception as error:  # the library's own, and what NumPy makes of a header that lies
         raise BadWeights("weights", f"expects a safetensors file; {file} cannot be read: {error}") from error
+
+
+def read_npz(path: str | Path, *, max_bytes: int = 2**28, most: int = 10_000) -> dict[str, np.ndarray]:
+    """The arrays of a NumPy archive by name. Sizes are compared with what is there before anything is allocated, and
+    objects are not unpickled.
+
+    Args:
+      path: the .npz file.
+      max_bytes: the most that one array may take.
+      most: how many arrays there may be.
+    Raises:
+      BadWeights: it is no such file, is damaged, or has an array that is larger or of objects.
+    """
+    file = Path(path)
+    try:
+        if not file.is_file():
+            raise BadWeights("weights", f"expects an .npz file; {file} is none")
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            if len(members) > most:
+                raise BadWeights("weights", f"expects at most {most:,} arrays; {file} has {len(members):,}")
+            return {member.filename.removesuffix(".npy"): _npy(archive, member, max_bytes) for member in members}
+    except BadWeights:
+        raise
+    except Exception as error:  # damaged archives raise many kinds
+        raise BadWeights("weights", f"expects an .npz file; {file} cannot be read: {error}") from error
+
+
+def _npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_bytes: int) -> np.ndarray:
+    with archive.open(member) as stream:
+        data = stream.read(max_bytes + 2**16)  # the array and its header
+    head = io.BytesIO(data)
+    version = np.lib.format.read_magic(head)
+    read_header = (np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0)
+    shape, is_fortran, dtype = read_header(head)
+    n_bytes = math.prod(shape) * dtype.itemsize
+    rest = memoryview(data)[head.tell():]
+    if dtype.hasobject or any(n < 0 for n in shape) or n_bytes > max_bytes or n_bytes != len(rest):
+        raise BadWeights("weights", f"expects '{member.filename}' to be numbers of at most {max_bytes:,} bytes, all of them "
+                         f"there; got {dtype} of shape {shape} in {len(rest):,} bytes")
+    return np.frombuffer(rest, dtype).reshape(shape, order="F" if is_fortran else "C")
 
 
 def write_safetensors(path: str | Path, arrays: Mapping[str, Any]) -> None:
