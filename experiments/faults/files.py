@@ -40,26 +40,23 @@ def files(n: int, seed: int, formats: Sequence[str] = ()) -> Tally:
         done = 0
         steps = iter(progress(range(n), "file"))
         while done < n:
-            process = _started(Path(temporary), seed, done, n, formats)
-            begun: list[str] = []
-            last = ""
-            for line in _lines(process):
-                if line.startswith("reads "):
-                    begun = line.split(" ", 2)[1:]
-                    continue
-                if not line.startswith("is "):
-                    continue
-                _, verdict, text = line.split(" ", 2)
-                last = _counted(outcomes, bad, done, begun[1], verdict.replace("_", " "), text)
-                done += 1
-                begun = []
-                next(steps, None)
+            errors = Path(temporary) / "errors"
+            with errors.open("wb") as stderr, _started(Path(temporary), seed, done, n, formats, stderr) as process:
+                begun = ""
+                for line in _lines(process):
+                    word, _, text = line.partition(" ")
+                    if word == "reads":
+                        begun = text
+                    elif word == "is":
+                        verdict, _, text = text.partition(" ")
+                        _count(outcomes, bad, done, begun, verdict.replace("_", " "), text)
+                        done, begun = done + 1, ""
+                        next(steps, None)
             if done < n:
-                how = "hang" if process.returncode == -9 else "crash"
                 if not begun:
-                    raise RuntimeError(f"the reading process ended by itself after {last or 'nothing'}: "
-                                       f"{process.stderr.read()[-2000:]}")
-                _counted(outcomes, bad, done, begun[1], how, f"status {process.returncode}")
+                    raise RuntimeError(f"the reading process ended by itself: {errors.read_text()[-2000:]}")
+                _count(outcomes, bad, done, begun, "hang" if process.returncode == -9 else "crash",
+                       f"status {process.returncode}")
                 done += 1
                 next(steps, None)
     names = sorted({name for name, _ in outcomes})
@@ -71,20 +68,18 @@ def files(n: int, seed: int, formats: Sequence[str] = ()) -> Tally:
     return Tally("files of data and weights", total[0], total[1], sum(total[2:]), 0)
 
 
-def _counted(outcomes: collections.Counter[tuple[str, str]], bad: list[str], number: int, what: str, verdict: str,
-             text: str) -> str:
+def _count(outcomes: collections.Counter[tuple[str, str]], bad: list[str], number: int, what: str, verdict: str,
+           text: str) -> None:
     name, mutation = what.split("; ")
     outcomes[name, verdict] += 1
-    line = f"{verdict}: number {number}, {name}, {mutation}: {text}"
     if verdict not in VERDICTS[:2]:
-        bad.append(line)
-    return line
+        bad.append(f"{verdict}: number {number}, {name}, {mutation}: {text}")
 
 
-def _started(folder: Path, seed: int, first: int, n: int, formats: Sequence[str]) -> Any:
+def _started(folder: Path, seed: int, first: int, n: int, formats: Sequence[str], stderr: Any) -> Any:
     command = [sys.executable, "-c", f"from experiments.faults.files import _read_all; _read_all({str(folder)!r}, {seed}, "
                f"{first}, {n}, {list(formats)!r})"]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True,
                             env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"})
 
 
@@ -128,7 +123,7 @@ def _read_all(folder: str, seed: int, first: int, n: int, chosen: Sequence[str])
         data = (formats[name].bombs(place, chance) if kind == kinds[-1]
                 else mutated(chance.choice(good[name]), chance, everything, kind))
         target.write_bytes(data)
-        print(f"reads {i} {name}; {kind}", flush=True)
+        print(f"reads {name}; {kind}", flush=True)
         verdict, text = _verdict(formats[name].read, target)
         print(f"is {verdict.replace(' ', '_')} {text}", flush=True)
 

@@ -123,6 +123,8 @@ def read_picture(path: str | Path, *, size: Sequence[int] | None = None, crop: b
                 if width * height > MOST_PIXELS:
                     raise BadFile(f"{file} expects at most {MOST_PIXELS:,} pixels; got {width:,} by {height:,}; make it "
                                   "smaller")
+                picture.verify()  # the checksums of a PNG, which Pillow passes over where it decodes
+            with image.open(file, formats=FORMATS) as picture:
                 return _array(_in_mode(_upright(picture, made), channels, made), size, crop, made)
     except BadFile:
         raise
