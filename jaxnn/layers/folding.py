@@ -10,6 +10,7 @@ they would, so a norm is folded backward only.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -87,7 +88,8 @@ def _in_sequence(net: Sequential, params: Any, state: Any, keep: bool) -> list[t
     parts: list[tuple[str, Folded]] = []
     for label, part in net.parts.items():
         if type(part) is BatchNorm:
-            factor, shift = _factor_and_shift(part, params.get(label, {}), state[label])
+            with at(label):
+                factor, shift = _factor_and_shift(part, params.get(label, {}), state.get(label))
             # Between them may be what does nothing at inference.
             before = next((i for i in reversed(range(len(parts))) if not isinstance(parts[i][1].net, Dropout)), None)
             scaled = None if before is None else _scaled(parts[before][1], factor, shift)
@@ -100,6 +102,9 @@ def _in_sequence(net: Sequential, params: Any, state: Any, keep: bool) -> list[t
 
 def _factor_and_shift(norm: BatchNorm, params: Any, state: Any) -> tuple[Any, Any]:
     """(r, β - r μ)."""
+    if not isinstance(state, Mapping) or not {"mean", "variance"} <= state.keys():
+        raise InputError("BatchNorm", "expects its state, {'mean': (channels,), 'variance': (channels,)}; got "
+                         f"{list(state) if isinstance(state, Mapping) else state}; pass (net, params, state)")
     dtype = jnp.promote_types(state["variance"].dtype, jnp.float32)
     factor = params.get("scale", 1) / jnp.sqrt(state["variance"].astype(dtype) + norm.eps)
     return factor, params.get("bias", 0) - factor * state["mean"]

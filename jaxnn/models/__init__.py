@@ -28,6 +28,7 @@ from jaxnn.models.weights import (
     BadWeights,
     Published,
     from_published,
+    read_npz,
     read_safetensors,
     to_published,
     write_safetensors,
