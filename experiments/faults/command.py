@@ -20,7 +20,7 @@ CAMPAIGNS: dict[str, tuple[int | None, str]] = {
 
 
 def faults(argv: Sequence[str]) -> int:
-    """faults: runs killed and signalled, checkpoints and files damaged, writes that fail; the tables of what was lost."""
+    """faults: runs killed and signalled, checkpoints and files damaged, writes that fail; tables of what was lost."""
     parser = argparse.ArgumentParser("python -m experiments faults", description=str(faults.__doc__).split(": ", 1)[1],
                                      allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog="\n".join(f"  {name:9}{what}" + ("" if n is None else f" (default: {n})")

@@ -77,8 +77,8 @@ def _count(outcomes: collections.Counter[tuple[str, str]], bad: list[str], numbe
 
 
 def _started(folder: Path, seed: int, first: int, n: int, formats: Sequence[str], stderr: Any) -> Any:
-    command = [sys.executable, "-c", f"from experiments.faults.files import _read_all; _read_all({str(folder)!r}, {seed}, "
-               f"{first}, {n}, {list(formats)!r})"]
+    command = [sys.executable, "-c", "from experiments.faults.files import _read_all; "
+               f"_read_all({str(folder)!r}, {seed}, {first}, {n}, {list(formats)!r})"]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True,
                             env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"})
 

@@ -46,7 +46,8 @@ def safetensors(folder: Path) -> list[bytes]:
 
 def huge_safetensors(folder: Path, chance: random.Random) -> bytes:
     """A header that tells of terabytes, of an odd dtype, or of places outside of the file."""
-    shape = chance.choice(("[1099511627776]", "[-1]", "[1e400]", "[18446744073709551616]", "[6,4]", "[0,1099511627776]"))
+    shape = chance.choice(("[1099511627776]", "[-1]", "[1e400]", "[18446744073709551616]", "[6,4]",
+                           "[0,1099511627776]"))
     dtype = chance.choice(("F32", "F64", "BF16", "U8", "Q7", "F8_E4M3", "I64", "BOOL"))
     ends = chance.choice(("[0,96]", "[0,4398046511104]", "[96,0]", "[-96,0]", "[0,0]"))
     text = f'{{"fc.weight":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{ends}}}}}'.encode()
@@ -54,7 +55,8 @@ def huge_safetensors(folder: Path, chance: random.Random) -> bytes:
 
 
 def idx(folder: Path) -> list[bytes]:
-    plain = [struct.pack(">BBBB3I", 0, 0, 8, 3, 5, 4, 3) + RNG.bytes(60), struct.pack(">BBBBI", 0, 0, 0x0D, 1, 7) + bytes(28)]
+    plain = [struct.pack(">BBBB3I", 0, 0, 8, 3, 5, 4, 3) + RNG.bytes(60),
+             struct.pack(">BBBBI", 0, 0, 0x0D, 1, 7) + bytes(28)]
     return [*plain, *map(gzip.compress, plain)]
 
 
@@ -102,10 +104,12 @@ def pictures(kind: str, **options: Any) -> Callable[[Path], list[bytes]]:
             if (kind == "JPEG" and mode not in ("RGB", "L")) or (kind == "GIF" and mode not in ("L", "P")):
                 continue
             base = Image.fromarray(RNG.integers(0, 255, (9, 7, 3), np.uint8))
-            picture = Image.fromarray(np.arange(63, dtype=np.uint16).reshape(9, 7)) if mode == "I;16" else base.convert(mode)
+            wide = Image.fromarray(np.arange(63, dtype=np.uint16).reshape(9, 7))
+            picture = wide if mode == "I;16" else base.convert(mode)
             exif = Image.Exif()
             exif[0x0112] = 6
-            for more in ({}, options, {"exif": exif} if kind != "GIF" else {"save_all": True, "append_images": [picture]}):
+            last = {"save_all": True, "append_images": [picture]} if kind == "GIF" else {"exif": exif}
+            for more in ({}, options, last):
                 out = io.BytesIO()
                 picture.save(out, kind, **more)
                 files.append(out.getvalue())

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 __all__ = ["MUTATIONS", "mutated"]
 
-HUGE = (0, 1, 2**7, 2**8 - 1, 2**15, 2**16 - 1, 2**20, 2**24, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**63, 2**64 - 1)
+HUGE = (0, 1, 2**7, 2**8 - 1, 2**15, 2**16 - 1, 2**20, 2**24, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1,
+        2**63, 2**64 - 1)
 
 
 def truncate(data: bytearray, chance: random.Random, others: Sequence[bytes]) -> bytes:

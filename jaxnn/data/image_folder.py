@@ -1,7 +1,7 @@
 """Pictures in folders: one folder for each class, cats/1.jpg, cats/2.png, dogs/1.gif.
 
-What a picture is made to be is counted in `made`, because it is easily overlooked: grey, with a palette, transparent, in
-CMYK, of 16 bits, turned by what its camera wrote (EXIF), or resized.
+What a picture is made to be is counted in `made`, because it is easily overlooked: grey, with a palette, transparent,
+in CMYK, of 16 bits, turned by what its camera wrote (EXIF), or resized.
 """
 
 import collections
@@ -53,8 +53,8 @@ def load_image_folder(directory: str | Path, *, size: Sequence[int] | None = Non
 
     Args:
       directory: the folder of the classes' folders.
-      size: (height, width) to which all are resized, with the mean of the pixels that fall together; None where all have
-        one size.
+      size: (height, width) to which all are resized, with the mean of the pixels that fall together; None where all
+        have one size.
       crop: whether a picture of other proportions loses its margins first; else it is stretched.
       channels: 3 for colour, 1 for grey.
       max_bytes: the most that x may take.
@@ -98,8 +98,8 @@ def read_picture(path: str | Path, *, size: Sequence[int] | None = None, crop: b
                  made: collections.Counter[str] | None = None) -> np.ndarray:
     """One PNG, JPEG or GIF as (height, width, channels) bytes; see `load_image_folder`.
 
-    Transparent pixels are laid on white, 16 bits are narrowed to 8, a picture that lies on its side and tells so in EXIF
-    is turned. made: counts what was done.
+    Transparent pixels are laid on white, 16 bits are narrowed to 8, a picture that lies on its side and tells so in
+    EXIF is turned. made: counts what was done.
 
     Raises:
       MissingData: there is no such file.
@@ -121,8 +121,8 @@ def read_picture(path: str | Path, *, size: Sequence[int] | None = None, crop: b
             with image.open(file, formats=FORMATS) as picture:
                 width, height = picture.size  # known before a pixel is decoded
                 if width * height > MOST_PIXELS:
-                    raise BadFile(f"{file} expects at most {MOST_PIXELS:,} pixels; got {width:,} by {height:,}; make it "
-                                  "smaller")
+                    raise BadFile(f"{file} expects at most {MOST_PIXELS:,} pixels; got {width:,} by {height:,}; make "
+                                  "it smaller")
                 picture.verify()  # the checksums of a PNG, which Pillow passes over where it decodes
             with image.open(file, formats=FORMATS) as picture:
                 return _array(_in_mode(_upright(picture, made), channels, made), size, crop, made)

@@ -61,6 +61,6 @@ def _read(path: Path, shape: tuple[int, int]) -> np.ndarray:
         raise BadFile(f"{path} expects a whole MATLAB file with 'faces'; got {str(error) or type(error).__name__}; get "
                       "it again") from error
     if faces.shape != shape or faces.dtype.kind not in "uif" or faces.min() < 0 or faces.max() > 255:
-        raise BadFile(f"{path} expects 'faces' of shape {shape} in 0..255; got {faces.dtype} of shape {faces.shape}; get "
-                      "it again")
+        raise BadFile(f"{path} expects 'faces' of shape {shape} in 0..255; got {faces.dtype} of shape {faces.shape}; "
+                      "get it again")
     return np.round(faces).astype(np.uint8)

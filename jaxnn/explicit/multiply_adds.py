@@ -2,8 +2,8 @@
 
 Counted are the products of matrices and of kernels: `dot_general` and convolutions, wherever they stand, inside of
 `jit`, `scan`, `cond`, `checkpoint` and rules. Sums, biases, means, activations and norms count nothing: this is what
-papers and torchvision print, as "multiply-adds", "MACs" or half of the "FLOPs". An op whose products JAX does not show as
-one of these two has a rule of its own in `RULES`.
+papers and torchvision print, as "multiply-adds", "MACs" or half of the "FLOPs". An op whose products JAX does not show
+as one of these two has a rule of its own in `RULES`.
 
     dot_general      elements of the value times the terms of each
     convolution      elements of the value times the taps of a kernel and the channels that it reads; those that lie on

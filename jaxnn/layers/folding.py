@@ -1,7 +1,7 @@
 """Batch norm folded into the layer before it, for inference.
 
-At inference batch norm is y = γ (z - μ) / sqrt(σ² + ε) + β with fixed μ and σ², one number of each for a channel. After
-z = K * x + b this is again a convolution, or a dense layer:
+At inference batch norm is y = γ (z - μ) / sqrt(σ² + ε) + β with fixed μ and σ², one number of each for a channel.
+After z = K * x + b this is again a convolution, or a dense layer:
 
     y = (r K) * x + r (b - μ) + β        with r = γ / sqrt(σ² + ε), one for each channel out
 
@@ -36,8 +36,8 @@ class Folded(NamedTuple):
 def fold_batch_norm(net: Any, params: Any, state: Any, *, keep: bool = False) -> Folded:
     """The network without its batch norms, each folded into the convolution or the dense layer before it.
 
-    Sequential, Parallel, Residual, `over_examples` and `at_inference` are looked into; a norm's layer may be the last one
-    of a Sequential before it. Names stay as they are. The value is that of `net(params, state, x)` to rounding, at
+    Sequential, Parallel, Residual, `over_examples` and `at_inference` are looked into; a norm's layer may be the last
+    one of a Sequential before it. Names stay as they are. The value is that of `net(params, state, x)` to rounding, at
     inference: a folded network that is trained is another one.
 
     Args:
@@ -71,11 +71,11 @@ def _fold(net: Any, params: Any, state: Any, keep: bool) -> Folded:
     if type(net) is Sequential:
         return _rebuilt(net, _in_sequence(net, params, state, keep))
     if type(net) is BatchNorm and not keep:
-        raise InputError("BatchNorm", "expects a convolution or a dense layer just before it, to be folded into; got none; "
-                         "pass keep=True to leave those that cannot be folded as they are")
+        raise InputError("BatchNorm", "expects a convolution or a dense layer just before it, to be folded into; got "
+                         "none; pass keep=True to leave those that cannot be folded as they are")
     if state and not keep:
-        raise InputError(net.name, "expects to be a layer of this library, whose batch norms can be found; got one with a "
-                         "state of its own; pass keep=True to leave it as it is")
+        raise InputError(net.name, "expects to be a layer of this library, whose batch norms can be found; got one with "
+                         "a state of its own; pass keep=True to leave it as it is")
     return Folded(net, params, state)
 
 

@@ -1,5 +1,5 @@
-"""The table of a layer, or of any function of ops: what each op puts out and learns, its multiply-adds, and what it keeps
-for its backward pass."""
+"""The table of a layer, or of any function of ops: what each op puts out and learns, its multiply-adds, and what it
+keeps for its backward pass."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

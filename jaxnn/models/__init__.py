@@ -10,7 +10,9 @@ torchvision's names:
     shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), (224, 224, 3)))
     params, state = from_published(read_safetensors("resnet50.safetensors"), *shapes, TORCHVISION["resnet50"])
 
-and so with timm's (`TIMM`). Of Keras an HDF5 file is read: `read_keras("resnet50.h5", *shapes, KERAS["resnet50_keras"])`.
+and so with timm's (`TIMM`). Of Keras an HDF5 file is read:
+
+    params, state = read_keras("resnet50.h5", *shapes, KERAS["resnet50_keras"])
 """
 
 from jaxnn.models.alexnet import alexnet, alexnet_two_towers

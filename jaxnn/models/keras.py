@@ -7,12 +7,12 @@
     scale, bias               gamma, beta of batch norm; elsewhere bias
     mean, variance            moving_mean, moving_variance
 
-A layer is the group that holds the data sets, whatever is around it. Keras 1 called them W, b, gamma, beta, running_mean
-and running_std, which holds the variance; these names are read too. What the file says in attributes is not read, and
+A layer is the group that holds the data sets, whatever is around it. Keras 1 called them W, b, gamma, beta,
+running_mean and running_std, which holds the variance; these names are read too. What the file says in attributes is not read, and
 nothing is unpickled. Keras flattens a picture as we do, row by row with the channels last.
 
-Batch norm's eps is no weight: Keras' own is 1e-3, that of its ResNets 1.001e-5, PyTorch's 1e-5. A model that takes Keras'
-weights must have Keras' eps, as `resnet50_keras` and `mobilenet_v2_keras` do.
+Batch norm's eps is no weight: Keras' own is 1e-3, that of its ResNets 1.001e-5, PyTorch's 1e-5. A model that takes
+Keras' weights must have Keras' eps, as `resnet50_keras` and `mobilenet_v2_keras` do.
 """
 
 import re
@@ -54,8 +54,8 @@ def read_keras(path: str | Path, params: Any, state: Any, names: Mapping[str, st
       ignore: layers that the file has and the model has not.
     Raises:
       MissingData: there is no such file.
-      BadWeights: it cannot be read, a name is missing, left over or there twice, or a shape or dtype does not fit; all of
-        them are listed.
+      BadWeights: it cannot be read, a name is missing, left over or there twice, or a shape or dtype does not fit; all
+        of them are listed.
       ModuleNotFoundError: h5py is not installed.
     """
     stored, problems = _stored(path)
@@ -99,8 +99,8 @@ def _stored(path: str | Path) -> tuple[dict[tuple[str, str], Stored], list[str]]
     if any(name.startswith("model_weights/") for name in fields):  # beside it are the optimizer's
         fields = {name: field for name, field in fields.items() if name.startswith("model_weights/")}
     if any(re.search(r"/vars/\d+$", name) for name in fields):
-        raise BadWeights("weights", f"expects names such as conv1/kernel:0; {path} numbers its arrays, as Keras 3 does in "
-                         "'.weights.h5'; save it in Keras by model.save('x.h5')")
+        raise BadWeights("weights", f"expects names such as conv1/kernel:0; {path} numbers its arrays, as Keras 3 does "
+                         "in '.weights.h5'; save it in Keras by model.save('x.h5')")
     stored: dict[tuple[str, str], Stored] = {}
     problems = []
     for place, field in fields.items():

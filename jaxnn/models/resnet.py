@@ -97,8 +97,8 @@ def resnet50_course(classes: int = 6) -> Sequential:
 
 
 def resnet50_keras(classes: int = 1000) -> Sequential:
-    """That of `keras.applications`, for its weights: 25,583,592 parameters for 1,000 classes, 25,636,712 with the running
-    statistics, as Keras counts. Beside `resnet50` its convolutions have biases, the stride is that of the first 1x1
+    """That of `keras.applications`, for its weights: 25,583,592 parameters for 1,000 classes, 25,636,712 with the
+    running statistics, as Keras counts. Beside `resnet50` its convolutions have biases, the stride is that of the first 1x1
     convolution, and batch norm has eps 1.001e-5 and keeps 0.99."""
     return Sequential(**_keras_stages(1.001e-5, MaxPool(3, 2, padding=1)), average=global_average_pool,
                       fc=Dense(classes))
@@ -126,8 +126,8 @@ def _keras_stages(eps: float, pool: MaxPool) -> dict[str, Any]:
 
 
 def keras_names(*, course: bool = False) -> dict[str, str]:
-    """What Keras calls the layers of `resnet50_keras`, by our dotted path; of `resnet50_course` what the course and Keras
-    before 2.2.5 do: "res2a_branch2a" and "bn2a_branch2a"."""
+    """What Keras calls the layers of `resnet50_keras`, by our dotted path; of `resnet50_course` what the course and
+    Keras before 2.2.5 do: "res2a_branch2a" and "bn2a_branch2a"."""
     names = {"conv1": "conv1", "norm1": "bn_conv1"} if course else {"conv1": "conv1_conv", "norm1": "conv1_bn"}
     for stage, n in enumerate((3, 4, 6, 3), 2):
         for i, letter in enumerate("abcdef"[:n]):

@@ -18,7 +18,8 @@ import numpy as np
 
 from jaxnn.checks import InputError
 
-__all__ = ["BadWeights", "Published", "entries_of", "from_published", "read_npz", "read_safetensors", "to_published", "write_safetensors"]
+__all__ = ["BadWeights", "Published", "entries_of", "from_published", "read_npz", "read_safetensors",
+           "to_published", "write_safetensors"]
 
 # Of the last part of a name: what torchvision calls our entries.
 LEAVES = {"kernel": "weight", "scale": "weight", "weight": "weight", "bias": "bias", "mean": "running_mean",
@@ -143,8 +144,8 @@ def _npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_bytes: int) -> n
     n_bytes = math.prod(shape) * dtype.itemsize
     rest = memoryview(data)[head.tell():]
     if dtype.hasobject or any(n < 0 for n in shape) or n_bytes > max_bytes or n_bytes != len(rest):
-        raise BadWeights("weights", f"expects '{member.filename}' to be numbers of at most {max_bytes:,} bytes, all of them "
-                         f"there; got {dtype} of shape {shape} in {len(rest):,} bytes")
+        raise BadWeights("weights", f"expects '{member.filename}' to be numbers of at most {max_bytes:,} bytes, all of "
+                         f"them there; got {dtype} of shape {shape} in {len(rest):,} bytes")
     return np.frombuffer(rest, dtype).reshape(shape, order="F" if is_fortran else "C")
 
 

@@ -48,10 +48,13 @@ def of_batch(x):
 ROWS = [
     # Shapes
     Row("picture: other channels", lambda: conv(KERNEL, PICTURE[..., :2]), "(height, width, 3); got (32, 30, 2)"),
-    Row("picture: channels first", lambda: conv(KERNEL, PICTURE.transpose(2, 0, 1)), "the channels come last: jnp.moveaxis"),
-    Row("picture: channels first, to a network", of_net(PICTURE.transpose(2, 0, 1)), "Conv at 'conv' expects x of shape"),
+    Row("picture: channels first", lambda: conv(KERNEL, PICTURE.transpose(2, 0, 1)),
+        "the channels come last: jnp.moveaxis"),
+    Row("picture: channels first, to a network", of_net(PICTURE.transpose(2, 0, 1)),
+        "Conv at 'conv' expects x of shape"),
     Row("picture: channels first, in a batch", of_batch(np.ones((5, 3, 32, 30), np.float32)), "the channels come last"),
-    Row("picture: channels first, grey", lambda: conv(GREY, np.ones((1, 28, 28), np.float32)), "has the shape (28, 28, 1)"),
+    Row("picture: channels first, grey", lambda: conv(GREY, np.ones((1, 28, 28), np.float32)),
+        "has the shape (28, 28, 1)"),
     Row("picture: channels first, transposed convolution",
         lambda: conv_transpose(KERNEL, np.ones((3, 8, 8), np.float32)), "the channels come last"),
     Row("picture: grey without channels", lambda: conv(GREY, np.ones((28, 28), np.float32)),
@@ -62,7 +65,8 @@ ROWS = [
     Row("picture: a batch, of the op", lambda: conv(KERNEL, PICTURE[None]), "use jax.vmap for a batch"),
     Row("picture: one, where a batch is due", of_batch(PICTURE), "expects x of shape (height, width, 3)"),
     Row("picture: of another size", of_net(PICTURE[:16]), "Dense at 'fc' expects x of shape (960,); got (480,)"),
-    Row("picture: batch in init", lambda: NET.init(KEY, (5, 32, 30, 3)), "2 spatial axes and channels; got (5, 32, 30, 3)"),
+    Row("picture: batch in init", lambda: NET.init(KEY, (5, 32, 30, 3)),
+        "2 spatial axes and channels; got (5, 32, 30, 3)"),
     # Pixels
     Row("pixels: bytes", lambda: conv(KERNEL, np.ones((8, 8, 3), np.uint8)), "x.astype(jnp.float32) / 255"),
     Row("pixels: bytes, to a network", of_net(np.ones((32, 30, 3), np.uint8)), "x.astype(jnp.float32) / 255"),
@@ -96,8 +100,9 @@ ROWS = [
     Row("network: no class", lambda: models.resnet18(0), "n_out, a positive integer; got 0"),
     Row("network: classes as text", lambda: models.vgg16("10"), "n_out, a positive integer; got '10'"),
     Row("network: U-Net of an odd size", lambda: models.unet(3).init(KEY, (100, 100, 3)), "multiples of 16"),
-    Row("network: statistics of another width", lambda: NET(begun()[0], {"norm": {"mean": jnp.ones(3), "variance": jnp.ones(
-        3)}}, PICTURE), "BatchNorm at 'norm' expects mean of shape (4,); got (3,)"),
+    Row("network: statistics of another width",
+        lambda: NET(begun()[0], {"norm": {"mean": jnp.ones(3), "variance": jnp.ones(3)}}, PICTURE),
+        "BatchNorm at 'norm' expects mean of shape (4,); got (3,)"),
     Row("network: channels that reduction does not divide", lambda: SqueezeExcitation().init(KEY, (8, 8, 24)),
         "channels that reduction = 16 divides"),
     Row("network: folded without its state", lambda: fold_batch_norm(NET, begun()[0], {}), "norm"),

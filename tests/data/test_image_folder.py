@@ -132,7 +132,7 @@ def test_files_that_are_no_pictures_are_named(tmp_path):
     bad = tmp_path / "a" / "2.png"
     for data in (b"", b"<html>", whole[:40], whole[:-20], jpeg.getvalue()[:200], whole[:50] + b"?" + whole[51:]):
         bad.write_bytes(data)
-        with pytest.raises(BadFile, match=r"a/2\.png expects a whole PNG, JPEG or GIF picture; got [\d,]+ bytes that do"):
+        with pytest.raises(BadFile, match=r"a/2\.png expects a whole PNG, JPEG or GIF picture; got [\d,]+ bytes"):
             load_image_folder(tmp_path)
     bad.write_bytes(jpeg.getvalue())  # what a file is, it tells itself
     assert load_image_folder(tmp_path).x.shape == (2, 4, 3, 3)
@@ -204,7 +204,7 @@ def test_other_faces_are_refused(tmp_path):
     with pytest.raises(MissingData, match="SHA-256 b1988d02"):
         load_olivetti(tmp_path)
     (tmp_path / "c4" / "olivettifaces.mat").write_bytes(b"MATLAB 5.0")
-    with pytest.raises(BadFile, match="expects the file that .* published"):
+    with pytest.raises(BadFile, match=r"expects the file that .* published"):
         load_olivetti(tmp_path)
     (tmp_path / "c4" / "olivettifaces.mat").unlink()
     (tmp_path / "c4" / "olivettifaces.mat").mkdir()

@@ -34,7 +34,8 @@ def test_mutations_change_a_file(name):
 @pytest.mark.parametrize(("value", "verdict"), [
     (lambda path: np.ones(3), "arrays"), (lambda path: refused(), "own error"), (lambda path: {}["x"], "foreign error"),
     (lambda path: 1 / 0, "foreign error"), (lambda path: hidden(), "out of memory"),
-    (lambda path: np.array([None]), "foreign error"), (lambda path: np.broadcast_to(np.float64(0), 2**30), "foreign error")])
+    (lambda path: np.array([None]), "foreign error"),
+    (lambda path: np.broadcast_to(np.float64(0), 2**30), "foreign error")])
 def test_verdicts(value, verdict, tmp_path):
     """Memory that ran out counts, even behind an error of jaxnn's own."""
     assert campaign._verdict(value, tmp_path)[0] == verdict

@@ -1,4 +1,4 @@
-"""Batch norm's statistics are those of the whole batch, on however many devices it lies; and those of a frozen part stay.
+"""Batch norm's statistics are those of the whole batch, on however many devices it lies; those of a frozen part stay.
 
 Four virtual CPU devices (set in conftest.py) beside one: the same value, gradients and running statistics.
 """
@@ -45,7 +45,8 @@ def alone():
 
 @pytest.mark.parametrize("devices", [1, 4])
 def test_sharded_jit(devices):
-    mesh = jax.make_mesh((devices,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:devices])
+    mesh = jax.make_mesh((devices,), ("data",), axis_types=(jax.sharding.AxisType.Auto,),
+                         devices=jax.devices()[:devices])
     x, y = (jax.device_put(a, NamedSharding(mesh, P("data"))) for a in (X, Y))
     params, state = jax.device_put(begun(), NamedSharding(mesh, P()))
     found = jax.jit(jax.value_and_grad(cost, has_aux=True))(params, state, x, y)
@@ -54,8 +55,8 @@ def test_sharded_jit(devices):
 
 
 def local_cost(params, state, x, y):
-    """The network in `shard_map`, where JAX (0.10 to 0.12) takes no mean over an axis of `vmap`: the axis "examples" is that
-    of the mesh, convolutions are mapped over the examples of the device, and batch norm reads all of these at once. The
+    """The network in `shard_map`, where JAX (0.10 to 0.12) takes no mean over an axis of `vmap`: the axis "examples" is
+    that of the mesh, convolutions are mapped over the examples of the device, and batch norm reads all of these at once. The
     state gets a leading axis of devices."""
     new = {}
     for name in ("conv1", "norm1", "relu1", "conv2", "norm2", "relu2"):
@@ -65,7 +66,8 @@ def local_cost(params, state, x, y):
         else:
             x = jax.vmap(lambda x, name=name, part=part: part(params.get(name, {}), {}, x, train=True)[0])(x)
     logits = jax.vmap(lambda x: ops.dense(params["fc"], ops.global_average_pool(x)))(x)
-    return jax.lax.pmean(jnp.mean(jax.vmap(ops.softmax_cross_entropy)(logits, y)), "examples"), jax.tree.map(lambda a: a[None], new)
+    cost = jax.lax.pmean(jnp.mean(jax.vmap(ops.softmax_cross_entropy)(logits, y)), "examples")
+    return cost, jax.tree.map(lambda a: a[None], new)
 
 
 @pytest.mark.parametrize("devices", [1, 4])

@@ -71,7 +71,8 @@ NETS = {
     "two norms": (Sequential(Dense(4), BatchNorm(), BatchNorm()), (3,)),
     "the end of a part": (Sequential(Sequential(ops.relu, Dense(4)), BatchNorm()), (3,)),
     "branches": (Sequential(Parallel(Sequential(Dense(4), BatchNorm()), Dense(4)), ops.add), (3,)),
-    "residual": (Residual(Sequential(Conv(4, (3, 3)), BatchNorm()), Sequential(Conv(4, (1, 1)), BatchNorm())), (5, 5, 3)),
+    "residual": (Residual(Sequential(Conv(4, (3, 3)), BatchNorm()),
+                          Sequential(Conv(4, (1, 1)), BatchNorm())), (5, 5, 3)),
     "a batch": (over_examples(Sequential(Dense(4), BatchNorm())), (6, 3)),
     "at inference": (Sequential(at_inference(Sequential(Dense(4), BatchNorm())), Dense(2)), (3,))}
 
@@ -151,7 +152,8 @@ class Standardized(Conv):
 
 
 @pytest.mark.parametrize(("net", "shape", "words"), [
-    (Sequential(stem=Sequential(norm=BatchNorm(), fc=Dense(2))), (3,), "BatchNorm at 'stem/norm' expects a convolution"),
+    (Sequential(stem=Sequential(norm=BatchNorm(), fc=Dense(2))), (3,),
+     "BatchNorm at 'stem/norm' expects a convolution"),
     (Sequential(Dense(3), ops.relu, BatchNorm()), (3,), "at 'batchnorm1' expects .*pass keep=True"),
     (Sequential(Residual(Dense(3)), BatchNorm()), (3,), "at 'batchnorm1' expects"),
     (Sequential(Dense(4), Flatten(), BatchNorm()), (3,), "at 'batchnorm1' expects"),

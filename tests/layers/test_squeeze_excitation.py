@@ -52,7 +52,8 @@ def test_everything_in_it_is_by_hand():
 
 
 def test_in_a_network():
-    net = Sequential(Conv(8, (3, 3)), Residual(Sequential(Conv(8, (3, 3)), BatchNorm(), SqueezeExcitation(4))), ops.relu)
+    net = Sequential(Conv(8, (3, 3)), Residual(Sequential(Conv(8, (3, 3)), BatchNorm(), SqueezeExcitation(4))),
+                     ops.relu)
     params, state = net.init(jax.random.key(0), (5, 4, 3))
     y, _ = net(params, state, jnp.ones((5, 4, 3)))
     assert y.shape == (5, 4, 8)
