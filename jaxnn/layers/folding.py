@@ -74,8 +74,8 @@ def _fold(net: Any, params: Any, state: Any, keep: bool) -> Folded:
         raise InputError("BatchNorm", "expects a convolution or a dense layer just before it, to be folded into; got "
                          "none; pass keep=True to leave those that cannot be folded as they are")
     if state and not keep:
-        raise InputError(net.name, "expects to be a layer of this library, whose batch norms can be found; got one with "
-                         "a state of its own; pass keep=True to leave it as it is")
+        raise InputError(net.name, "expects to be a layer of this library, whose batch norms can be found; got one "
+                         "with a state of its own; pass keep=True to leave it as it is")
     return Folded(net, params, state)
 
 

@@ -8,8 +8,8 @@
     mean, variance            moving_mean, moving_variance
 
 A layer is the group that holds the data sets, whatever is around it. Keras 1 called them W, b, gamma, beta,
-running_mean and running_std, which holds the variance; these names are read too. What the file says in attributes is not read, and
-nothing is unpickled. Keras flattens a picture as we do, row by row with the channels last.
+running_mean and running_std, which holds the variance; these names are read too. What the file says in
+attributes is not read, and nothing is unpickled. Keras flattens a picture as we do, row by row with the channels last.
 
 Batch norm's eps is no weight: Keras' own is 1e-3, that of its ResNets 1.001e-5, PyTorch's 1e-5. A model that takes
 Keras' weights must have Keras' eps, as `resnet50_keras` and `mobilenet_v2_keras` do.

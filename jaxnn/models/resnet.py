@@ -98,8 +98,8 @@ def resnet50_course(classes: int = 6) -> Sequential:
 
 def resnet50_keras(classes: int = 1000) -> Sequential:
     """That of `keras.applications`, for its weights: 25,583,592 parameters for 1,000 classes, 25,636,712 with the
-    running statistics, as Keras counts. Beside `resnet50` its convolutions have biases, the stride is that of the first 1x1
-    convolution, and batch norm has eps 1.001e-5 and keeps 0.99."""
+    running statistics, as Keras counts. Beside `resnet50` its convolutions have biases, the stride is that of the first
+    1x1 convolution, and batch norm has eps 1.001e-5 and keeps 0.99."""
     return Sequential(**_keras_stages(1.001e-5, MaxPool(3, 2, padding=1)), average=global_average_pool,
                       fc=Dense(classes))
 
