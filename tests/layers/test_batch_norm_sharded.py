@@ -56,8 +56,8 @@ def test_sharded_jit(devices):
 
 def local_cost(params, state, x, y):
     """The network in `shard_map`, where JAX (0.10 to 0.12) takes no mean over an axis of `vmap`: the axis "examples" is
-    that of the mesh, convolutions are mapped over the examples of the device, and batch norm reads all of these at once.
-    The state gets a leading axis of devices."""
+    that of the mesh, convolutions are mapped over the examples of the device, and batch norm reads all of these
+    at once. The state gets a leading axis of devices."""
     new = {}
     for name in ("conv1", "norm1", "relu1", "conv2", "norm2", "relu2"):
         part = NET.parts[name]
