@@ -31,7 +31,8 @@ def filled(net, shape):
     def leaf(path, like):
         if path[-1].key in ("variance", "scale"):
             return rng.uniform(0.5, 1.5, like.shape).astype(np.float32)
-        fan = max(np.prod(like.shape[:-1]), 100) if path[-1].key == "kernel" else 100
+        # Of the terms of each sum, so that the gates of squeeze-and-excitation do not enlarge what is rounded.
+        fan = {"kernel": np.prod(like.shape[:-1]), "weight": like.shape[-1]}.get(path[-1].key, 100)
         return rng.normal(0, (2 / fan) ** 0.5, like.shape).astype(np.float32)
 
     return jax.tree_util.tree_map_with_path(leaf, shapes)
