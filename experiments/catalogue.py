@@ -185,6 +185,7 @@ CASES = (
     Case("dropout", ops.dropout, "key", "f32[n] key", N, {"rate": 0.4}),
     Case("flatten", ops.flatten, "array", "f32[m,n]", {"m": (2, 8, 32), "n": (3, 8, 64)}),
     Case("add", ops.add, "pytrees", "(f32[n], f32[n])", N),
+    Case("scale_channels", ops.scale_channels, "array", "f32[c] f32[s,s,c]", {"s": (2, 4, 16), "c": (3, 6, 16)}),
     Case("concatenate", ops.concatenate, "pytrees", "(f32[m,n], f32[m,2*n])", {"m": (2, 8, 32), "n": (2, 8, 32)},
          {"axis": 1}),
     Case("conv", ops.conv, "weight", f"{KERNEL} f32[height,width,c]",

@@ -15,13 +15,13 @@ Ops, of one example; help(op) ends with its derivation
     standardize_kernel
     rnn rnn_relu gru gru_reset_after lstm, made by over_time of a cell: rnn_cell rnn_relu_cell gru_cell
     gru_reset_after_cell lstm_cell
-    flatten add concatenate
+    flatten add concatenate scale_channels
     binary_cross_entropy softmax_cross_entropy squared_error huber
 
 Layers, which make their own parameters
     Layer Dense Conv ConvTranspose MaxPool AveragePool BatchNorm LayerNorm GroupNorm Dropout Flatten Embedding
-    RNN GRU LSTM
-    Sequential Parallel Residual over_examples at_inference; summary Summary
+    RNN GRU LSTM SqueezeExcitation
+    Sequential Parallel Residual over_examples at_inference; summary Summary; fold_batch_norm
     initializers (a module)
 
 Gradients
@@ -58,8 +58,10 @@ from jaxnn.layers import (
     Parallel,
     Residual,
     Sequential,
+    SqueezeExcitation,
     Summary,
     at_inference,
+    fold_batch_norm,
     over_examples,
     summary,
 )
@@ -118,6 +120,7 @@ from jaxnn.ops import (
     rnn_cell,
     rnn_relu,
     rnn_relu_cell,
+    scale_channels,
     selu,
     sigmoid,
     silu,
@@ -155,6 +158,7 @@ __all__ = [
     "Parallel",
     "Residual",
     "Sequential",
+    "SqueezeExcitation",
     "Static",
     "Summary",
     "adaptive_average_pool",
@@ -179,6 +183,7 @@ __all__ = [
     "elu",
     "embedding",
     "flatten",
+    "fold_batch_norm",
     "gelu",
     "gelu_tanh",
     "global_average_pool",
@@ -221,6 +226,7 @@ __all__ = [
     "rnn_cell",
     "rnn_relu",
     "rnn_relu_cell",
+    "scale_channels",
     "selu",
     "sigmoid",
     "silu",

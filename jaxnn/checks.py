@@ -133,7 +133,9 @@ def expect_shape(who: str, name: str, x: Any, shape: Sequence[int | str], advice
 def expect_float(who: str, name: str, x: Any) -> None:
     expect_array(who, name, x)
     if not jnp.issubdtype(_dtype(x), jnp.floating):
-        expect(False, who, f"floating-point {name}", str(_dtype(x)), f"convert it: {name}.astype(jnp.float32)")
+        scaled = ", and pixels to 0..1: {}.astype(jnp.float32) / 255" if _dtype(x) == jnp.uint8 else (
+            ": {}.astype(jnp.float32)")
+        expect(False, who, f"floating-point {name}", str(_dtype(x)), f"convert it{scaled.format(name)}")
 
 
 def expect_integers(who: str, name: str, x: Any) -> None:

@@ -34,12 +34,13 @@ def test_the_cache_prints_as_a_table():
     text = str(net.forward(P, X)[1])
     lines = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines()]
     assert lines[0] == ["net"]
-    assert lines[1] == ["place", "step", "backward", "output shape", "parameters", "bytes of cache"]
-    assert lines[3] == ["first", "dense", "by hand", "(4,)", "20", "0"]  # what it keeps are the arguments
+    assert lines[1] == ["place", "step", "backward", "output shape", "parameters", "multiply-adds",
+                        "bytes of cache"]
+    assert lines[3] == ["first", "dense", "by hand", "(4,)", "20", "16", "0"]  # what it keeps are the arguments
     assert lines[4] == ["first", "tanh", "by hand", "(4,)", "16"]
     assert lines[5][1:] == ["add", "autodiff", "(4,)", "0"] and re.fullmatch(r"net:\d+", lines[5][0])
     assert lines[6][1:] == ["relu", "by hand", "(4,)", "4"]
-    assert lines[8] == ["total", "20", "20"]
+    assert lines[8] == ["total", "20", "16", "20"]
 
 
 def test_places_under_vmap_and_in_an_inner_jit_that_is_used_twice():

@@ -1,9 +1,9 @@
-"""python -m experiments faults: what training survives."""
+"""python -m experiments faults: what training and the readers of files survive."""
 
 import argparse
 from collections.abc import Callable, Sequence
 
-from experiments.faults import corrupt, edits, failing, hostile, kill, signals
+from experiments.faults import corrupt, edits, failing, files, hostile, kill, signals
 from experiments.faults.outcomes import Tally, report
 from experiments.shared.run import device, say
 
@@ -15,11 +15,12 @@ CAMPAIGNS: dict[str, tuple[int | None, str]] = {
     "edits": (330, "checkpoints whose manifest is edited, and every hash made to fit"),
     "failing": (None, "each call to the system that a save makes, failing in turn"),
     "hostile": (None, "directories, disks, terminals and functions of the caller that misbehave"),
-    "signals": (48, "SIGTERM, SIGHUP and Ctrl-C at random moments")}
+    "signals": (48, "SIGTERM, SIGHUP and Ctrl-C at random moments"),
+    "files": (10_000, "files of data and weights, mutated or made to exhaust the memory")}
 
 
 def faults(argv: Sequence[str]) -> int:
-    """faults: runs killed and signalled, checkpoints damaged, writes that fail; the tables of what was lost."""
+    """faults: runs killed and signalled, checkpoints and files damaged, writes that fail; tables of what was lost."""
     parser = argparse.ArgumentParser("python -m experiments faults", description=str(faults.__doc__).split(": ", 1)[1],
                                      allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog="\n".join(f"  {name:9}{what}" + ("" if n is None else f" (default: {n})")
@@ -49,4 +50,5 @@ RUN: dict[str, Callable[..., Tally]] = {
     "edits": lambda n, options: edits.edits(n, options.seed),
     "failing": lambda n, options: failing.tally(failing.failing()),
     "hostile": lambda n, options: hostile.hostile(),
-    "signals": lambda n, options: signals.tally(signals.signals(n, options.seed, options.jobs))}
+    "signals": lambda n, options: signals.tally(signals.signals(n, options.seed, options.jobs)),
+    "files": lambda n, options: files.files(n, options.seed)}

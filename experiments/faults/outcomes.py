@@ -14,7 +14,7 @@ __all__ = ["Tally", "equal", "report", "same"]
 class Tally(NamedTuple):
     """A campaign's faults by what became of them.
 
-    whole: the run, or the load, gave what it gives without the fault, bit for bit.
+    whole: the run, or the load, gave what it gives without the fault, bit for bit; of files without checksums: arrays.
     refused: an error of jaxnn's own ended it, which told what is the matter and lost nothing.
     foreign: an error of another kind, or a wait without end.
     wrong: a wrong result, or lost work, and no word about it.
@@ -34,7 +34,7 @@ class Tally(NamedTuple):
 def report(tallies: Sequence[Tally]) -> None:
     """Prints the table of several campaigns."""
     rows = [(t.name, t.tried, t.whole, t.refused, t.foreign, t.wrong) for t in tallies]
-    say(table(("faults", "tried", "whole, bit for bit", "refused by an own error", "foreign error", "wrong"), rows))
+    say(table(("faults", "tried", "whole", "refused by an own error", "foreign error", "wrong"), rows))
 
 
 def same(a: Any, b: Any) -> bool:

@@ -12,9 +12,11 @@ from jaxnn.data.cifar import load_cifar10, load_cifar100
 from jaxnn.data.directory import MissingData, data_directory, find
 from jaxnn.data.download import DownloadFailed, download
 from jaxnn.data.football import FootballField, load_football
-from jaxnn.data.hdf5 import BadFile, Field, read_hdf5
+from jaxnn.data.hdf5 import BadFile, Field, list_hdf5, read_hdf5
 from jaxnn.data.idx import ImageClasses, load_fashion_mnist, load_mnist, read_idx
+from jaxnn.data.image_folder import ImageFolder, load_image_folder, read_picture
 from jaxnn.data.images import CatPhotographs, load_cat, pixels_to_rows
+from jaxnn.data.olivetti import Faces, load_olivetti
 from jaxnn.data.planar import (
     blobs,
     gaussian_quantiles,
@@ -35,9 +37,11 @@ __all__ = [
     "CatPhotographs",
     "Digits",
     "DownloadFailed",
+    "Faces",
     "Field",
     "FootballField",
     "ImageClasses",
+    "ImageFolder",
     "MissingData",
     "Signs",
     "Split",
@@ -47,6 +51,7 @@ __all__ = [
     "download",
     "find",
     "gaussian_quantiles",
+    "list_hdf5",
     "load_alpacas",
     "load_breast_cancer",
     "load_cat",
@@ -55,7 +60,9 @@ __all__ = [
     "load_digits",
     "load_fashion_mnist",
     "load_football",
+    "load_image_folder",
     "load_mnist",
+    "load_olivetti",
     "load_signs",
     "load_usps",
     "noisy_circles",
@@ -64,6 +71,7 @@ __all__ = [
     "planar_flower",
     "read_hdf5",
     "read_idx",
+    "read_picture",
     "split",
     "standardize",
 ]

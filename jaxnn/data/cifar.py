@@ -58,8 +58,14 @@ def _load(archive: str, train: list[str], test: list[str], names: str, label_byt
         path = download(url, data_directory(directory) / "cifar" / archive, digest=f"md5:{MD5[archive]}")
     if published:
         expect_digest(path, f"md5:{MD5[archive]}")
-    sizes: dict[str, int | None] = {name: 50_000 // len(train) * (PIXELS + label_bytes) for name in train}
-    sizes |= dict.fromkeys(test, 10000 * (PIXELS + label_bytes)) | {names: None}
+    return read_archive(path, train, test, names, label_bytes, n_classes, 50_000 // len(train), 10_000)
+
+
+def read_archive(path: Path, train: list[str], test: list[str], names: str, label_bytes: int, n_classes: int,
+                 n_train: int, n_test: int) -> ImageClasses:
+    """The pictures of an archive whose members `train` hold n_train each, and `test` n_test each."""
+    sizes: dict[str, int | None] = dict.fromkeys(train, n_train * (PIXELS + label_bytes))
+    sizes |= dict.fromkeys(test, n_test * (PIXELS + label_bytes)) | {names: None}
     found = _members(path, sizes)
     classes = tuple(found[names].decode("utf-8", "replace").split())
     if len(classes) != n_classes:

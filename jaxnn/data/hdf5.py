@@ -9,6 +9,8 @@ memory: this is no sandbox.
 
 import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +21,7 @@ from jaxnn.checks import as_path
 from jaxnn.data.directory import MissingData
 from jaxnn.data.extra import import_extra
 
-__all__ = ["BadFile", "Field", "read_hdf5"]
+__all__ = ["BadFile", "Field", "list_hdf5", "read_hdf5"]
 
 # The filters of every HDF5 library, by their registered numbers. Any other is a plugin on disk.
 DEFLATE, SHUFFLE, FLETCHER32 = 1, 2, 3
@@ -60,8 +62,52 @@ def read_hdf5(
         very file, has another shape or dtype, is only partly there, is larger than allowed, or
         holds NaN or infinite values.
     """
-    h5py = import_extra("h5py", "read_hdf5")
-    path = as_path("read_hdf5", "path", path)
+    with _opened("read_hdf5", path) as (h5py, file, size):
+        return {name: _read(h5py, file, name, field, size, max_bytes)
+                for name, field in fields.items()}
+
+
+def list_hdf5(path: str | Path, *, most: int = 10_000, deepest: int = 16) -> dict[str, Field]:
+    """What the data sets of an HDF5 file declare themselves to be, by their names; no data are read.
+
+    Args:
+      path: a regular file.
+      most, deepest: the most links that are followed, and one inside of the other; a file can link a group to itself.
+    Raises:
+      MissingData: there is no such file.
+      PermissionError: the file may not be read.
+      BadFile: it is not a complete HDF5 file, a link leads elsewhere, or there are more links than that.
+    """
+    with _opened("list_hdf5", path) as (h5py, file, _):
+        fields: dict[str, Field] = {}
+        groups, n_links = [("", file)], 0
+        while groups:
+            prefix, group = groups.pop()
+            try:
+                for name in group:
+                    n_links += 1
+                    if n_links > most or prefix.count("/") >= deepest:
+                        raise _bad(file.filename, f"at most {most:,} links, {deepest} deep", "more",
+                                   "a group may contain itself")
+                    dotted = f"{prefix}{name}"
+                    found = _stored_here(h5py, group, name, f"{file.filename}: {dotted!r}", may_be_group=True)
+                    if isinstance(found, h5py.Group):
+                        groups.append((f"{dotted}/", found))
+                    else:
+                        fields[dotted] = Field(found.shape, found.dtype)
+            except BadFile:
+                raise
+            except Exception as error:  # damaged files raise many kinds
+                raise _bad(file.filename, "a whole HDF5 file", f"a damaged group {prefix!r} ({_first_line(error)})",
+                           "get the file again") from error
+        return dict(sorted(fields.items()))
+
+
+@contextmanager
+def _opened(who: str, path: str | Path) -> Iterator[tuple[Any, Any, int]]:
+    """(the library, the open file, its size in bytes)."""
+    h5py = import_extra("h5py", who)
+    path = as_path(who, "path", path)
     if not path.exists():
         raise MissingData(f"{path} expects an HDF5 file; got no such file; check the path")
     # A directory cannot be read, and reading from a pipe would wait for ever.
@@ -79,8 +125,7 @@ def read_hdf5(
         raise _bad(path, "a whole HDF5 file", f"{size:,} bytes that do not open ({_first_line(error)})",
                    "get it again, it may be truncated") from error
     with file:
-        return {name: _read(h5py, file, name, field, size, max_bytes)
-                for name, field in fields.items()}
+        yield h5py, file, size
 
 
 def _bad(who: object, expected: str, actual: object, advice: str) -> BadFile:
@@ -114,8 +159,8 @@ def _read(
     return array
 
 
-def _stored_here(h5py: Any, file: Any, name: str, who: str) -> Any:
-    """The data set behind hard links only, holding its own data."""
+def _stored_here(h5py: Any, file: Any, name: str, who: str, *, may_be_group: bool = False) -> Any:
+    """The data set behind hard links only, holding its own data; or, where it may be one, the group."""
     parts = name.split("/")
     for depth in range(1, len(parts) + 1):
         link = file.get("/".join(parts[:depth]), getlink=True)
@@ -127,6 +172,8 @@ def _stored_here(h5py: Any, file: Any, name: str, who: str) -> Any:
             raise _bad(who, "a data set stored in this file", kind.get(type(link), "a link"),
                        "save the data themselves under this name")
     dataset = file[name]  # not get(getclass=True): HDF5 2.0 crashes in it on damaged headers
+    if may_be_group and isinstance(dataset, h5py.Group):
+        return dataset
     if not isinstance(dataset, h5py.Dataset):
         raise _bad(who, "a data set", f"a {type(dataset).__name__.lower()}",
                    "name a data set inside it or check that this is the right file")

@@ -16,6 +16,7 @@ __all__ = ["ImageClasses", "load_fashion_mnist", "load_mnist", "read_idx"]
 
 # The third byte of an IDX file says what its numbers are.
 DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+MOST_AXES = 32  # NumPy's limit before its version 2
 MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz",
@@ -70,8 +71,11 @@ def read_idx(path: str | Path, *, max_bytes: int = 2**28) -> np.ndarray:
                 if len(sizes) < 4 * head[3]:
                     raise BadFile(f"{path} expects {head[3]} sizes; got a file that ends before; get it again")
                 shape = tuple(int(n) for n in np.frombuffer(sizes, ">u4"))
+                if head[3] > MOST_AXES:
+                    raise BadFile(f"{path} expects at most {MOST_AXES} axes; got {head[3]}; get it again")
                 n_bytes = math.prod(shape) * dtype.itemsize
-                if n_bytes > max_bytes:
+                # Beside a size of 0 others may be so large that NumPy has no such shape.
+                if math.prod(max(n, 1) for n in shape) * dtype.itemsize > max_bytes:
                     raise BadFile(f"{path} expects at most {max_bytes:,} bytes; got the declared shape {shape}, "
                                   f"{n_bytes:,} bytes; pass max_bytes if it is right")
                 data = file.read(n_bytes + 1)

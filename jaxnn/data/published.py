@@ -1,4 +1,4 @@
-"""The course's files as they were published, known by their SHA-256."""
+"""Files as they were published, the course's and others, known by their SHA-256."""
 
 import hashlib
 from pathlib import Path
@@ -15,6 +15,7 @@ SHA256 = {
     "test_signs.h5": "539fb746ed9e947eb244cfca73f4d1b03f9bf5524d609eeed2cd76ddb1b179be",
     "signs_64x64_jpg.tar": "dc11bd83334a6a97460d0cc776ef5f33173bfea6f40f37fe44afa80af81f876c",
     "alpaca_160x160_jpg.tar": "2dac75b91e0d4c52d155f854db8be0c997a5d76a497b392a588f3c0e20d19979",
+    "olivettifaces.mat": "b1988d02c72fe5b8ee82b5ef3bb7982eafc74f1e1ff0ae0ade35061ad0af534d",
     "usps.h5": "734f88c541104a956d88be2c95d03b4a463ffd74ccc2ba9c80841fb98e3fcb36",
 }
 

@@ -1,4 +1,5 @@
-"""The table of a network's steps: what each puts out, what parameters it reads, and what it keeps for backward."""
+"""The table of a network's steps: what each puts out, the parameters it reads, its multiply-adds, and what it keeps for
+backward."""
 
 import math
 from collections import Counter
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend import core
 
+from jaxnn.explicit import multiply_adds
 from jaxnn.explicit.program import ForwardOnly, Glue, OpStep, Program, Recompute, Scan, Step
 
 __all__ = ["Row", "rows_of", "table_of", "uses"]
@@ -32,6 +34,9 @@ class Row(NamedTuple):
     """What it keeps beyond the network's own arguments; what several steps keep counts once, at the first."""
     nonlinear: tuple[str, ...] = ()
     """Of glue: the primitives that are not linear in the network's arguments."""
+    multiply_adds: int = 0
+    """Of its forward pass, as `jaxnn.explicit.multiply_adds` counts them; of a step inside of a scan, those of all its
+    rounds."""
 
 
 def rows_of(program: Program) -> tuple[Row, ...]:
@@ -64,8 +69,9 @@ def uses(steps: Sequence[tuple[str, Step]]) -> list[str]:
 
 
 def _rows(program: Program, prefix: str, sizes: Sequence[Any], origins: Sequence[Any],
-          counted: set[Any]) -> Iterator[tuple[Row, Step]]:
-    """origins: what each argument of the program is outside of it; counted: the parameters that have been."""
+          counted: set[Any], rounds: int = 1) -> Iterator[tuple[Row, Step]]:
+    """origins: what each argument of the program is outside of it; counted: the parameters that have been; rounds: how
+    often the program is run."""
     def origin(slot: int) -> Any:
         return origins[slot] if slot < len(origins) else (program, slot)
 
@@ -75,16 +81,19 @@ def _rows(program: Program, prefix: str, sizes: Sequence[Any], origins: Sequence
             once, each = map(iter, of_step)
             inner = step.inner.tape_tree.unflatten([next(each) if v else next(once) for v in step.is_varying])
             yield Row(place, f"scan of {step.length} steps", "by hand", _shapes(program, step), 0, 0), step
-            yield from _rows(step.inner, _joined(place, "scan"), inner, list(map(origin, step.ins)), counted)
+            yield from _rows(step.inner, _joined(place, "scan"), inner, list(map(origin, step.ins)), counted,
+                             rounds * step.length)
         elif isinstance(step, Recompute):
             name = "checkpoint; its policy is not kept" if step.has_policy else "checkpoint"
             yield Row(place, name, "by hand", _shapes(program, step), 0, sum(jax.tree.leaves(of_step))), step
             nothing = step.inner.tape_tree.unflatten([0] * step.inner.tape_tree.num_leaves)
-            yield from _rows(step.inner, _joined(place, "checkpoint"), nothing, list(map(origin, step.ins)), counted)
+            yield from _rows(step.inner, _joined(place, "checkpoint"), nothing, list(map(origin, step.ins)), counted,
+                             rounds)
         elif not isinstance(step, Glue) or step.differentiable:
             parameters = _new_parameters(step, origin, counted)
             yield Row(place, *_described(step), _shapes(program, step), parameters,
-                      sum(jax.tree.leaves(of_step)), step.nonlinear if isinstance(step, Glue) else ()), step
+                      sum(jax.tree.leaves(of_step)), step.nonlinear if isinstance(step, Glue) else (),
+                      rounds * _multiply_adds(program, step)), step
 
 
 def _joined(*places: str) -> str:
@@ -98,6 +107,15 @@ def _described(step: Step) -> tuple[str, str]:
         return ", ".join(step.names), "autodiff"
     assert isinstance(step, ForwardOnly)
     return step.equation.primitive.name, "none"
+
+
+def _multiply_adds(program: Program, step: Step) -> int:
+    if isinstance(step, OpStep):
+        return multiply_adds.of_call(step.call, program.axes)
+    if isinstance(step, ForwardOnly):
+        return multiply_adds.of_equation(step.equation)
+    assert isinstance(step, Glue)
+    return multiply_adds.of_function(step.forward_pass, [program.slot_avals[slot] for slot in step.ins], program.axes)
 
 
 def _new_parameters(step: Step, origin: Callable[[Any], Any], counted: set[Any]) -> int:
@@ -122,10 +140,11 @@ def _bytes(aval: Any) -> int:
 
 def table_of(rows: Sequence[Row]) -> str:
     """The rows as text, with their totals; glue that is not linear is named."""
-    head = ("place", "step", "backward", "output shape", "parameters", "bytes of cache")
+    head = ("place", "step", "backward", "output shape", "parameters", "multiply-adds", "bytes of cache")
     body = [(r.place, _described_row(r), r.backward, _text(r.shape), f"{r.parameters:,}" if r.parameters else "",
-             f"{r.cache_bytes:,}") for r in rows]
-    total = ("total", "", "", "", f"{sum(r.parameters for r in rows):,}", f"{sum(r.cache_bytes for r in rows):,}")
+             f"{r.multiply_adds:,}" if r.multiply_adds else "", f"{r.cache_bytes:,}") for r in rows]
+    total = ("total", "", "", "", *(f"{sum(getattr(r, name) for r in rows):,}"
+                                    for name in ("parameters", "multiply_adds", "cache_bytes")))
     widths = [max(map(len, column)) for column in zip(head, *body, total, strict=True)]
     line = "  ".join("-" * w for w in widths)
     texts = ["  ".join(c.rjust(w) if i > 3 else c.ljust(w)

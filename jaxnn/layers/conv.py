@@ -1,6 +1,7 @@
 """Layers over images: Conv, ConvTranspose, MaxPool and AveragePool. x is (height, width, channels)."""
 
 import dataclasses
+import warnings
 from typing import Any
 
 from jaxnn.checks import expect, is_integer
@@ -12,6 +13,10 @@ from jaxnn.ops.pool import max_pool
 from jaxnn.ops.window import expect_padding, per_axis
 
 __all__ = ["AveragePool", "Conv", "ConvTranspose", "MaxPool"]
+
+
+LIKE_A_PICTURE = 28
+"""From this height and width on, (3, n, n) looks like a picture with its channels first."""
 
 
 class _Windowed(Layer):
@@ -56,6 +61,9 @@ class _Convolution(_Windowed):
         expect(len(x.shape) == rank + 1, self.name, f"x with {rank} spatial axes and channels", str(x.shape))
         expect(x.shape[-1] % self.groups == 0, self.name, f"channels that the {self.groups} groups divide",
                str(x.shape))
+        if rank == 2 and x.shape[0] in (1, 3) and x.shape[1] == x.shape[2] >= LIKE_A_PICTURE:
+            warnings.warn(f"{self.name} gets x of shape {x.shape}, which is (height, width, channels); a picture whose "
+                          f"channels come first is to be turned: jnp.moveaxis(x, 0, -1)", stacklevel=2)
         params = {"kernel": drawn(
             self, "kernel_init", key, (*self.window, x.shape[-1] // self.groups, self.n_out))}
         if self.use_bias:

@@ -1,4 +1,5 @@
-"""The table of a layer, or of any function of ops: what each op puts out, learns, and keeps for its backward pass."""
+"""The table of a layer, or of any function of ops: what each op puts out and learns, its multiply-adds, and what it
+keeps for its backward pass."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -26,6 +27,12 @@ class Summary(NamedTuple):
         return sum(row.parameters for row in self.rows)
 
     @property
+    def multiply_adds(self) -> int:
+        """Products of one forward pass, each with its sum: of matrices and kernels, as `jaxnn.explicit.multiply_adds`
+        counts them."""
+        return sum(row.multiply_adds for row in self.rows)
+
+    @property
     def cache_bytes(self) -> int:
         return sum(row.cache_bytes for row in self.rows)
 
@@ -44,8 +51,9 @@ def summary(f: Callable, *args: Any, **static: Any) -> Summary:
     summary(layer, shape) or summary(function, *args, **static); args are arrays or `jax.ShapeDtypeStruct`.
 
     >>> from jaxnn import Dense, Sequential, relu
-    >>> summary(Sequential(Dense(2), relu), (3,)).parameters
-    8
+    >>> table = summary(Sequential(Dense(2), relu), (3,))
+    >>> table.parameters, table.multiply_adds
+    (8, 6)
     """
     if isinstance(f, Layer) and not args:
         raise InputError("summary", "expects a layer and the shape of one x, or all arguments of a function; got "

@@ -9,15 +9,20 @@ torchvision's names:
 
     shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), (224, 224, 3)))
     params, state = from_published(read_safetensors("resnet50.safetensors"), *shapes, TORCHVISION["resnet50"])
+
+and so with timm's (`TIMM`). Of Keras an HDF5 file is read:
+
+    params, state = read_keras("resnet50.h5", *shapes, KERAS["resnet50_keras"])
 """
 
 from jaxnn.models.alexnet import alexnet, alexnet_two_towers
 from jaxnn.models.densenet import densenet121
 from jaxnn.models.googlenet import googlenet
+from jaxnn.models.keras import read_keras
 from jaxnn.models.lenet import lenet5, lenet5_1998
-from jaxnn.models.mobilenet import mobilenet_v1, mobilenet_v2
-from jaxnn.models.published import TORCHVISION
-from jaxnn.models.resnet import resnet18, resnet34, resnet50, resnet50_course, resnet101
+from jaxnn.models.mobilenet import mobilenet_v1, mobilenet_v1_keras, mobilenet_v2, mobilenet_v2_keras
+from jaxnn.models.published import KERAS, TIMM, TORCHVISION
+from jaxnn.models.resnet import resnet18, resnet34, resnet50, resnet50_course, resnet50_keras, resnet101, se_resnet50
 from jaxnn.models.squeezenet import squeezenet
 from jaxnn.models.unet import unet
 from jaxnn.models.vgg import vgg16, vgg19
@@ -25,6 +30,7 @@ from jaxnn.models.weights import (
     BadWeights,
     Published,
     from_published,
+    read_npz,
     read_safetensors,
     to_published,
     write_safetensors,

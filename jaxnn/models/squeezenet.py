@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from jaxnn.layers import Conv, Dropout, MaxPool, Parallel, Sequential
-from jaxnn.models.weights import BadWeights, Published, from_published
+from jaxnn.models.weights import Published, from_published, read_npz
 from jaxnn.ops import concatenate, global_average_pool, relu
 
 __all__ = ["read_imagenet", "squeezenet"]
@@ -52,13 +52,9 @@ def read_imagenet(file: str | Path) -> dict:
     Raises:
       BadWeights: the file is none, or lacks an entry or has another.
     """
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except Exception as error:  # what NumPy makes of a damaged archive is of many kinds
-        raise BadWeights("weights", f"expects an .npz of the published SqueezeNet; {file} cannot be read: {error}"
-                         ) from error
     params = jax.eval_shape(lambda: squeezenet().init(jax.random.key(0), (227, 227, 3))[0])
+    largest = max(leaf.size for leaf in jax.tree.leaves(params))
+    arrays = read_npz(file, max_bytes=4 * largest)
     # As if they came from a file with PyTorch's layout, for which names and shapes are checked.
     turned = {name.replace("kernel", "weight"): np.moveaxis(a, (-1, -2), (0, 1)) if a.ndim == 4 else a
               for name, a in arrays.items()}

@@ -38,6 +38,21 @@ def torchvision(depth: int) -> Published:
     return Published(names | {"fc6": "classifier.0", "fc7": "classifier.3", "fc8": "classifier.6"}, {"fc6": (7, 7)})
 
 
+def timm(depth: int) -> Published:
+    """What timm calls the parts: fc6 and fc7 are convolutions of 7x7 and 1x1 there. For a picture larger than 224 timm
+    slides them over it and takes the mean, where torchvision and this first shrink it to 7x7."""
+    names = {ours: theirs for ours, theirs in torchvision(depth).parts.items() if not ours.startswith("fc")}
+    return Published(names | {"fc6": "pre_logits.fc1", "fc7": "pre_logits.fc2", "fc8": "head.fc"}, {"fc6": (7, 7)},
+                     as_kernels=("fc6", "fc7"))
+
+
+def keras(depth: int) -> dict[str, str]:
+    """What Keras calls the layers, by our name."""
+    names = {f"conv{stage}_{i}": f"block{stage}_conv{i}"
+             for stage, n in enumerate(STAGES[depth], 1) for i in range(1, n + 1)}
+    return names | {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}
+
+
 def _vgg(depth: int, classes: int, hidden: int) -> Sequential:
     parts: dict = {}
     for stage, (n, channels) in enumerate(zip(STAGES[depth], CHANNELS, strict=True), 1):

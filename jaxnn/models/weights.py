@@ -1,12 +1,15 @@
-"""Published weights in and out of a model: safetensors files with torchvision's names.
+"""Published weights in and out of a model: safetensors files with torchvision's names, or timm's.
 
 A convolution's kernel is (height, width, n_in, n_out) here and (n_out, n_in, height, width) there. A dense layer after
 `Flatten` reads a picture row by row with the channels last here, channel by channel there: its columns are reordered.
 Files are read by the safetensors library, which unpickles nothing.
 """
 
+import io
+import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import zipfile
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +18,8 @@ import numpy as np
 
 from jaxnn.checks import InputError
 
-__all__ = ["BadWeights", "Published", "from_published", "read_safetensors", "to_published", "write_safetensors"]
+__all__ = ["BadWeights", "Published", "entries_of", "from_published", "read_npz", "read_safetensors",
+           "to_published", "write_safetensors"]
 
 # Of the last part of a name: what torchvision calls our entries.
 LEAVES = {"kernel": "weight", "scale": "weight", "weight": "weight", "bias": "bias", "mean": "running_mean",
@@ -33,9 +37,11 @@ class Published(NamedTuple):
     """For a run of whole parts of our dotted path, what stands in its place; "" for nothing."""
     flattened: Mapping[str, tuple[int, int]] = {}
     """For a dense layer that reads a flattened picture, the picture's (height, width)."""
+    as_kernels: Collection[str] = ()
+    """Dense layers that are convolutions there: of 1x1, or of the size of the flattened picture."""
 
     def name(self, path: Iterable[str]) -> str:
-        """What torchvision calls the entry at a path of params or state."""
+        """What the entry at a path of params or state is called there."""
         *parts, leaf = path
         dotted = ".".join(parts)
         for ours, theirs in self.parts.items():
@@ -57,7 +63,7 @@ def from_published(arrays: Mapping[str, Any], params: Any, state: Any, published
     """
     problems, taken = [], set()
     filled: list[Any] = []
-    for path, leaf in _entries(params, state):
+    for path, leaf in entries_of(params, state):
         name = published.name(path)
         taken.add(name)
         if name not in arrays:
@@ -81,7 +87,7 @@ def from_published(arrays: Mapping[str, Any], params: Any, state: Any, published
 def to_published(params: Any, state: Any, published: Published) -> dict[str, np.ndarray]:
     """The numbers of a model by their published names, laid out as there."""
     return {published.name(path): _to_theirs(path, np.asarray(leaf), published)
-            for path, leaf in _entries(params, state)}
+            for path, leaf in entries_of(params, state)}
 
 
 def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
@@ -102,6 +108,47 @@ def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
         raise BadWeights("weights", f"expects a safetensors file; {file} cannot be read: {error}") from error
 
 
+def read_npz(path: str | Path, *, max_bytes: int = 2**28, most: int = 10_000) -> dict[str, np.ndarray]:
+    """The arrays of a NumPy archive by name. Sizes are compared with what is there before anything is allocated, and
+    objects are not unpickled.
+
+    Args:
+      path: the .npz file.
+      max_bytes: the most that one array may take.
+      most: how many arrays there may be.
+    Raises:
+      BadWeights: it is no such file, is damaged, or has an array that is larger or of objects.
+    """
+    file = Path(path)
+    try:
+        if not file.is_file():
+            raise BadWeights("weights", f"expects an .npz file; {file} is none")
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            if len(members) > most:
+                raise BadWeights("weights", f"expects at most {most:,} arrays; {file} has {len(members):,}")
+            return {member.filename.removesuffix(".npy"): _npy(archive, member, max_bytes) for member in members}
+    except BadWeights:
+        raise
+    except Exception as error:  # damaged archives raise many kinds
+        raise BadWeights("weights", f"expects an .npz file; {file} cannot be read: {error}") from error
+
+
+def _npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_bytes: int) -> np.ndarray:
+    with archive.open(member) as stream:
+        data = stream.read(max_bytes + 2**16)  # the array and its header
+    head = io.BytesIO(data)
+    version = np.lib.format.read_magic(head)
+    read_header = (np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0)
+    shape, is_fortran, dtype = read_header(head)
+    n_bytes = math.prod(shape) * dtype.itemsize
+    rest = memoryview(data)[head.tell():]
+    if dtype.hasobject or any(n < 0 for n in shape) or n_bytes > max_bytes or n_bytes != len(rest):
+        raise BadWeights("weights", f"expects '{member.filename}' to be numbers of at most {max_bytes:,} bytes, all of "
+                         f"them there; got {dtype} of shape {shape} in {len(rest):,} bytes")
+    return np.frombuffer(rest, dtype).reshape(shape, order="F" if is_fortran else "C")
+
+
 def write_safetensors(path: str | Path, arrays: Mapping[str, Any]) -> None:
     """Writes arrays by name; the file is there whole or not at all."""
     numpy_of = _library()
@@ -120,7 +167,8 @@ def _library() -> Any:
     return safetensors.numpy
 
 
-def _entries(params: Any, state: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+def entries_of(params: Any, state: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """(path, leaf) of all params and then of all state."""
     for tree in (params, state):
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
             yield tuple(key.key for key in path), leaf
@@ -133,16 +181,17 @@ def _published_shape(path: tuple[str, ...], leaf: Any, published: Published) -> 
 def _to_theirs(path: tuple[str, ...], array: np.ndarray, published: Published) -> np.ndarray:
     if path[-1] == "kernel":
         return np.moveaxis(array, (-1, -2), (0, 1))
-    picture = published.flattened.get(path[-2]) if path[-1] == "weight" else None
-    if picture:
-        return np.moveaxis(array.reshape(len(array), *picture, -1), -1, 1).reshape(array.shape)
-    return array
+    if path[-1] != "weight":
+        return array
+    picture = published.flattened.get(path[-2], (1, 1))
+    kernel = np.moveaxis(array.reshape(len(array), *picture, -1), -1, 1)
+    return kernel if path[-2] in published.as_kernels else kernel.reshape(array.shape)
 
 
 def _to_ours(path: tuple[str, ...], array: np.ndarray, published: Published) -> np.ndarray:
     if path[-1] == "kernel":
         return np.moveaxis(array, (0, 1), (-1, -2))
-    picture = published.flattened.get(path[-2]) if path[-1] == "weight" else None
-    if picture:
-        return np.moveaxis(array.reshape(len(array), -1, *picture), 1, -1).reshape(array.shape)
-    return array
+    if path[-1] != "weight":
+        return array
+    picture = published.flattened.get(path[-2], (1, 1))
+    return np.moveaxis(array.reshape(len(array), -1, *picture), 1, -1).reshape(len(array), -1)

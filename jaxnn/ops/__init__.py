@@ -6,6 +6,7 @@ not widen, nor does the state of batch norm, which keeps its own dtype. Each cot
 over many terms are kept in float32 at least.
 """
 
+from jaxnn.ops import multiply_adds
 from jaxnn.ops.activation import elu, gelu, gelu_tanh, leaky_relu, relu, sigmoid, silu, softplus, tanh
 from jaxnn.ops.attention import attention
 from jaxnn.ops.average_pool import adaptive_average_pool, average_pool, global_average_pool, l2_pool
@@ -40,5 +41,6 @@ from jaxnn.ops.recurrent import (
     rnn_relu_cell,
 )
 from jaxnn.ops.resize import pixel_shuffle, pixel_unshuffle, resize
+from jaxnn.ops.scale import scale_channels
 from jaxnn.ops.shape import add, concatenate, flatten
 from jaxnn.ops.softmax import log_softmax, softmax

@@ -178,7 +178,7 @@ def resolve_padding(who: str, padding: Any, sizes: Sequence[int], window: Sequen
     for n, w, (low, high) in zip(sizes, window, pads, strict=True):
         expect(n + low + high >= w and n + low > 0 and n + high > 0, who,
                f"x, padded, to be at least the window {tuple(window)}", f"{tuple(sizes)} with padding {pads}",
-               "use a smaller window or padding='SAME'")
+               "use a larger x, a smaller window or padding='SAME'")
     return pads
 
 

@@ -30,14 +30,14 @@ ONCE = [case for case in EACH if "-" not in case.name or case.name in ("softmax_
                                                                        "attention-masked")]
 ANY_SHAPE = {"flatten", "dropout", "add", "concatenate", "log_softmax", "softmax", "crelu", "prelu",
              "layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm", "standardize_kernel",
-             "global_average_pool", "global_max_pool", *(
+             "global_average_pool", "global_max_pool", "scale_channels", *(
     case.name for case in EACH if case.kind == "elementwise")}
 # Arguments that may be integers or booleans, and so are no mistake.
 MAY_BE_INTEGERS = {("binary_cross_entropy", "labels"), ("squared_error", "targets"), ("huber", "targets"),
                    ("flatten", "x"), ("add", "x"), ("concatenate", "x")}
 # Sizes that have one letter in the catalogue, and need not agree.
 FREE = {"conv": "k", "conv_transpose": "k", "batch_norm": "s", "batch_norm_inference": "s", "concatenate": "n",
-        "pixel_shuffle": "s", "pixel_unshuffle": "s", "standardize_kernel": "k",
+        "scale_channels": "s", "pixel_shuffle": "s", "pixel_unshuffle": "s", "standardize_kernel": "k",
         **dict.fromkeys(("layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm"), "s")}
 # A picture with an axis more is a volume.
 ANY_RANK = ("batch_norm", "max_pool", "average_pool", "l2_pool", "adaptive_average_pool", "resize", "max_unpool")

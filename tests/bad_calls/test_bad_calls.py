@@ -8,11 +8,11 @@ import warnings
 
 import pytest
 
-from tests.bad_calls import data, every_op, fitting, layers, networks, ops, training
+from tests.bad_calls import data, every_op, fitting, layers, networks, ops, training, vision
 from tests.bad_calls.row import Row, faults, why_not_refused
 
 TABLES = {"every op": every_op, "ops": ops, "layers": layers, "networks": networks, "data": data, "training": training,
-          "fitting": fitting}
+          "fitting": fitting, "vision": vision}
 GROUPS: dict[str, list[Row]] = {}
 for table, module in TABLES.items():
     for row in module.ROWS:

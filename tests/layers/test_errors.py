@@ -167,3 +167,9 @@ def test_errors_under_jit_grad_and_vmap():
             f(PARAMS, jnp.ones((3, 3)))
     with pytest.raises(InputError, match=re.escape(PLACE)):
         jax.vmap(cost, (None, 0))(PARAMS, jnp.ones((5, 3, 3)))
+
+
+def test_a_picture_with_its_channels_first_is_pointed_out():
+    """(3, n, n) may be three rows of n channels: it is taken, and a warning tells what is likelier."""
+    with pytest.warns(UserWarning, match=r"x of shape \(3, 32, 32\), which is \(height, width, channels\)"):
+        Conv(4, (3, 3)).init(jax.random.key(0), (3, 32, 32))

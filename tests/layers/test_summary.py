@@ -12,15 +12,15 @@ from jaxnn.layers import BatchNorm, Dense, Dropout, Flatten, Parallel, Residual,
 def test_the_table_of_a_network():
     net = Sequential(Flatten(), Dense(20), ops.relu, Dropout(0.5), Dense(10))
     assert str(summary(net, (8, 8))) == """\
-place     step     backward  output shape  parameters  bytes of cache
---------  -------  --------  ------------  ----------  --------------
-flatten1  flatten  by hand   (64,)                                  0
-dense1    dense    by hand   (20,)              1,300             256
-relu1     relu     by hand   (20,)                                 20
-dropout1  dropout  by hand   (20,)                                 20
-dense2    dense    by hand   (10,)                210              80
---------  -------  --------  ------------  ----------  --------------
-total                                           1,510             376"""
+place     step     backward  output shape  parameters  multiply-adds  bytes of cache
+--------  -------  --------  ------------  ----------  -------------  --------------
+flatten1  flatten  by hand   (64,)                                                 0
+dense1    dense    by hand   (20,)              1,300          1,280             256
+relu1     relu     by hand   (20,)                                                20
+dropout1  dropout  by hand   (20,)                                                20
+dense2    dense    by hand   (10,)                210            200              80
+--------  -------  --------  ------------  ----------  -------------  --------------
+total                                           1,510          1,480             376"""
 
 
 def test_names_and_nesting():
@@ -34,7 +34,7 @@ def test_names_and_nesting():
 
 def test_one_layer_alone():
     (row,) = summary(Dense(3), (4,)).rows
-    assert row[1:] == ("dense", "by hand", (3,), 15, 0, ())  # x, an argument of the network, costs nothing
+    assert row[1:] == ("dense", "by hand", (3,), 15, 0, (), 12)  # x, an argument of the network, costs nothing
 
 
 def test_cache_bytes_are_those_of_the_cache():

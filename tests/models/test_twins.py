@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxnn import models, over_examples
-from jaxnn.models import TORCHVISION, from_published, to_published
+from jaxnn.models import TIMM, TORCHVISION, from_published, to_published
 from tests.compare import QUICKLY
 
 # The model, its twin's arguments, and a size of picture at which every part has something to do.
@@ -20,6 +20,7 @@ TWINS = {
     "alexnet": (lambda: models.alexnet(7, hidden=40), ("AlexNet", 7, 40), 79),
     "vgg16": (lambda: models.vgg16(7, hidden=20), ("VGG", 7, 20), 35),
     "resnet50": (lambda: models.resnet50(7), ("ResNet", 7, (3, 4, 6, 3), True), 33),
+    "se_resnet50": (lambda: models.se_resnet50(7), ("ResNet", 7, (3, 4, 6, 3), True, True), 33),
     "googlenet": (lambda: models.googlenet(7), ("GoogLeNet", 7), 33),
     "densenet121": (lambda: models.densenet121(7), ("DenseNet", 7), 33)}
 EXHAUSTIVE = [pytest.param(name, marks=pytest.mark.exhaustive) if name not in ("squeezenet", "mobilenet_v2") else name
@@ -47,7 +48,7 @@ def twin(name):
 def test_logits_and_gradients_of_a_twin(name):
     """To rounding, through all the layers: 1e-4 of the largest element; the gradients by our backward passes."""
     make, _, size = TWINS[name]
-    published = TORCHVISION[name]
+    published = (TIMM if name == "se_resnet50" else TORCHVISION)[name]
     net, (torch_net, arrays) = make(), twin(name)
     shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), (size, size, 3)))
     torch = pytest.importorskip("torch")

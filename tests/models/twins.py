@@ -65,9 +65,20 @@ class VGG(nn.Module):
 
 
 class ResNet(nn.Module):
-    class Block(nn.Module):
-        def __init__(self, n_in, width, stride, wide):
+    class Squeeze(nn.Module):
+        """With timm's names: squeeze-and-excitation of 1x1 convolutions."""
+
+        def __init__(self, channels):
             super().__init__()
+            self.fc1, self.fc2 = nn.Conv2d(channels, channels // 16, 1), nn.Conv2d(channels // 16, channels, 1)
+
+        def forward(self, x):
+            return x * self.fc2(self.fc1(x.mean((2, 3), keepdim=True)).relu()).sigmoid()
+
+    class Block(nn.Module):
+        def __init__(self, n_in, width, stride, wide, squeezed):
+            super().__init__()
+            self.se = ResNet.Squeeze(4 * width) if squeezed else nn.Identity()
             n_out = 4 * width if wide else width
             shapes = ((n_in, width, 1, 1), (width, width, 3, stride), (width, n_out, 1, 1)) if wide else (
                 (n_in, width, 3, stride), (width, width, 3, 1))
@@ -84,9 +95,9 @@ class ResNet(nn.Module):
             for i in range(1, self.n + 1):
                 y = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(y))
                 y = y.relu() if i < self.n else y
-            return (y + (x if self.downsample is None else self.downsample(x))).relu()
+            return (self.se(y) + (x if self.downsample is None else self.downsample(x))).relu()
 
-    def __init__(self, classes, blocks, wide):
+    def __init__(self, classes, blocks, wide, squeezed=False):
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
         n_in = 64
@@ -94,7 +105,7 @@ class ResNet(nn.Module):
             width = 32 * 2**stage
             layer = []
             for i in range(n):
-                layer.append(self.Block(n_in, width, 2 if stage > 1 and i == 0 else 1, wide))
+                layer.append(self.Block(n_in, width, 2 if stage > 1 and i == 0 else 1, wide, squeezed))
                 n_in = 4 * width if wide else width
             setattr(self, f"layer{stage}", features(*layer))
         self.fc = nn.Linear(n_in, classes)

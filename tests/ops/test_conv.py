@@ -204,7 +204,7 @@ K = jnp.ones((3, 3, 2, 4))
     ({"kernel": K}, jnp.ones((5, 5, 2), int), {}, "conv expects floating-point x; got int32"),
     ({"kernel": K}, jnp.ones((2, 2, 2)), {"padding": "VALID"},
      "conv expects x, padded, to be at least the window (3, 3); got (2, 2) with padding ((0, 0), (0, 0)); "
-     "use a smaller window or padding='SAME'"),
+     "use a larger x, a smaller window or padding='SAME'"),
     ({"kernel": K}, jnp.ones((5, 5, 2)), {"stride": 0},
      "conv expects stride to be a positive integer, or 2 of them; got 0"),
     ({"kernel": K}, jnp.ones((5, 5, 2)), {"stride": (1, 1, 1)},
