@@ -16,7 +16,7 @@ Ops, of one example; help(op) ends with its derivation
     rnn rnn_relu gru gru_reset_after lstm, made by over_time of a cell: rnn_cell rnn_relu_cell gru_cell
     gru_reset_after_cell lstm_cell
     flatten add concatenate
-    binary_cross_entropy softmax_cross_entropy squared_error huber
+    binary_cross_entropy softmax_cross_entropy squared_error huber dense_softmax_cross_entropy ctc
 
 Layers, which make their own parameters
     Layer Dense Conv ConvTranspose MaxPool AveragePool BatchNorm LayerNorm GroupNorm Dropout Flatten Embedding
@@ -75,7 +75,9 @@ from jaxnn.ops import (
     conv,
     conv_transpose,
     crelu,
+    ctc,
     dense,
+    dense_softmax_cross_entropy,
     dropout,
     elu,
     embedding,
@@ -171,7 +173,9 @@ __all__ = [
     "conv",
     "conv_transpose",
     "crelu",
+    "ctc",
     "dense",
+    "dense_softmax_cross_entropy",
     "dropout",
     "elu",
     "embedding",
