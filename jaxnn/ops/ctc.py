@@ -157,22 +157,24 @@ def ctc_backward(cache: Any, dy: Any) -> Any:
 
 
 def _log_softmax(z: Any) -> Any:
-    """log p, (T, n_classes)."""
-    return z - _log_sum(z, -1)[..., None]
+    """log p, (T, n_classes); where p is nearly 1, as precise as 1 - p."""
+    largest, others = _largest_and_others(z, -1)
+    return (z - largest[..., None]) - jnp.log1p(others)[..., None]
 
 
-def _log_sum(a: Any, axis: int = 0) -> Any:
-    """log Σ e^a along an axis; -inf for nothing but -inf, and no gradient then.
+def _log_sum(a: Any) -> Any:
+    """log Σ e^a along the first axis; -inf for nothing but -inf, and no gradient then."""
+    largest, others = _largest_and_others(a, 0)
+    return jnp.where(jnp.all(jnp.isneginf(a), 0), -jnp.inf, largest + jnp.log1p(others))
 
-    Of the largest term, 1 when it is divided by itself, log1p of the sum of the others is taken: where one is by far
-    the largest, its p is nearly 1, and log p is as precise as 1 - p.
-    """
-    largest = lax.stop_gradient(jnp.max(a, axis, keepdims=True))
+
+def _largest_and_others(a: Any, axis: int) -> tuple[Any, Any]:
+    """(m, Σ e^{a - m} without the term of m, which is 1), so that log Σ e^a = m + log1p(others) keeps what is much
+    smaller than 1. m is 0 where all are -inf."""
     index = lax.broadcasted_iota(jnp.int32, a.shape, axis % a.ndim)
-    is_first = index == jnp.argmax(a, axis, keepdims=True)
-    own = jnp.sum(jnp.where(is_first, jnp.where(jnp.isneginf(a), 0, a), 0), axis)
-    others = jnp.sum(jnp.where(is_first, 0, jnp.exp(a - jnp.expand_dims(own, axis))), axis)
-    return jnp.where(jnp.isneginf(jnp.squeeze(largest, axis)), -jnp.inf, own + jnp.log1p(others))
+    is_largest = index == jnp.argmax(a, axis, keepdims=True)
+    m = jnp.sum(jnp.where(is_largest & ~jnp.isneginf(a), a, 0), axis)
+    return m, jnp.sum(jnp.where(is_largest, 0, jnp.exp(a - jnp.expand_dims(m, axis))), axis)
 
 
 def _finite_maximum(a: Any) -> Any:
