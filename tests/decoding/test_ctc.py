@@ -62,13 +62,15 @@ def test_every_labelling(blank, options):
 
 
 def test_log_p_is_the_loss_of_the_labels():
-    """One class far ahead at each step: a beam of 8 loses nothing that shows."""
+    """But for the paths that a narrow beam has left behind: it is never more."""
     truth = np.array([1, 1, 0, 1, 3, 3, 0, 0, 2, 2, 2, 0])
-    logits = jnp.asarray(4.0 * np.eye(4)[truth] + RNG.standard_normal((12, 4)) * 0.3, jnp.float32)
-    beams = ctc_beam_search(logits, 11, width=8)
+    logits = jnp.asarray(8.0 * np.eye(4)[truth] + RNG.standard_normal((12, 4)) * 0.3, jnp.float32)
+    beams = ctc_beam_search(logits, 11, width=16)
     labels = beams.labels[0, : beams.length[0]]
     assert labels.tolist() == [1, 1, 3, 2]
-    np.testing.assert_allclose(-beams.log_p[0], ctc(logits[:11], labels), rtol=1e-3)
+    loss = ctc(logits[:11], labels)
+    np.testing.assert_allclose(-beams.log_p[0], loss, rtol=0.02)
+    assert -beams.log_p[0] >= loss * (1 - 1e-5)
 
 
 def test_greedy():
