@@ -9,12 +9,14 @@ from jaxnn.data.alpacas import Alpacas, load_alpacas
 from jaxnn.data.batches import Batches
 from jaxnn.data.checks import check_examples
 from jaxnn.data.cifar import load_cifar10, load_cifar100
+from jaxnn.data.dates import DatePairs, human_dates, load_dates, parse_date
 from jaxnn.data.directory import MissingData, data_directory, find
 from jaxnn.data.download import DownloadFailed, download
 from jaxnn.data.football import FootballField, load_football
 from jaxnn.data.hdf5 import BadFile, Field, read_hdf5
 from jaxnn.data.idx import ImageClasses, load_fashion_mnist, load_mnist, read_idx
 from jaxnn.data.images import CatPhotographs, load_cat, pixels_to_rows
+from jaxnn.data.lines import read_lines
 from jaxnn.data.planar import (
     blobs,
     gaussian_quantiles,
@@ -34,6 +36,7 @@ __all__ = [
     "BreastCancer",
     "CatPhotographs",
     "Digits",
+    "DatePairs",
     "DownloadFailed",
     "Field",
     "FootballField",
@@ -47,11 +50,13 @@ __all__ = [
     "download",
     "find",
     "gaussian_quantiles",
+    "human_dates",
     "load_alpacas",
     "load_breast_cancer",
     "load_cat",
     "load_cifar10",
     "load_cifar100",
+    "load_dates",
     "load_digits",
     "load_fashion_mnist",
     "load_football",
@@ -60,9 +65,11 @@ __all__ = [
     "load_usps",
     "noisy_circles",
     "noisy_moons",
+    "parse_date",
     "pixels_to_rows",
     "planar_flower",
     "read_hdf5",
+    "read_lines",
     "read_idx",
     "split",
     "standardize",

@@ -118,8 +118,8 @@ class BytePairs:
         """The text of tokens; special ones are left out.
 
         Args:
-          errors: "strict" refuses bytes that are not UTF-8, as a model may give them; "replace" writes \N{REPLACEMENT
-            CHARACTER} for each.
+          errors: "strict" refuses bytes that are not UTF-8, as a model may give them; "replace" writes
+            U+FFFD for each.
         """
         who = f"{type(self).__name__}.decode"
         expect(errors in ("strict", "replace"), who, "errors 'strict' or 'replace'", repr(errors))

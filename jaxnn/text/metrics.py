@@ -124,7 +124,7 @@ def chrf(hypotheses: Sequence[str], references: Sequence[Sequence[str]], *, orde
     Source: Popović (2015); equal to sacreBLEU's default, times 1/100.
 
     >>> round(chrf(["the cat"], [["the bat"]]), 4)
-    0.3889
+    0.2806
     """
     who = "chrf"
     expect(is_integer(order, 1), who, "order, a positive integer", repr(order))
