@@ -31,8 +31,9 @@ COURSE_FORMATS = {
     "{m}/{d}/{yy}": 440}
 # And more of them, each with one share.
 FORMATS = (*COURSE_FORMATS, "{mm}/{dd}/{yyyy}", "{dd}.{mm}.{yyyy}", "{d}.{m}.{yyyy}", "{yyyy}/{mm}/{dd}",
-           "{ordinal} of {month} {yyyy}", "{ordinal} {month} {yyyy}", "{month} {ordinal} {yyyy}", "{wd} {d} {mon} {yyyy}",
-           "{weekday} {d} {month} {yyyy}", "{wd} {mon} {dd} {yyyy}", "{weekday} the {ordinal} of {month} {yyyy}",
+           "{ordinal} of {month} {yyyy}", "{ordinal} {month} {yyyy}", "{month} {ordinal} {yyyy}",
+           "{wd} {d} {mon} {yyyy}", "{weekday} {d} {month} {yyyy}", "{wd} {mon} {dd} {yyyy}",
+           "{weekday} the {ordinal} of {month} {yyyy}",
            "{d} {mon} {yy}", "{dd}-{mon}-{yyyy}", "{yyyy} {month} {d}")
 PARTS = {"d": r"[1-9]|[12]\d|3[01]", "dd": r"0[1-9]|[12]\d|3[01]", "m": r"[1-9]|1[0-2]", "mm": r"0[1-9]|1[0-2]",
          "yy": r"\d\d", "yyyy": r"\d{4}", "month": "|".join(MONTHS), "mon": "|".join(m[:3] for m in MONTHS),
@@ -133,7 +134,7 @@ def load_dates(directory: str | Path | None = None, *, contradictory: bool = Fal
 
 def agrees(text: str, date: str) -> bool:
     """Whether the text is not another date by the course's formats."""
-    found = parse_date(text, formats=tuple(COURSE_FORMATS) + ("{dd} {mm} {yy}",))
+    found = parse_date(text, formats=(*COURSE_FORMATS, "{dd} {mm} {yy}"))
     return found is None or found == date
 
 

@@ -74,7 +74,8 @@ def ctc_greedy(logits: Any, n_steps: Any = None, *, blank: int = 0) -> CTCPath:
 
 
 def ctc_beam_search(logits: Any, n_steps: Any = None, *, width: int, blank: int = 0, model: Callable | None = None,
-                    carry: Any = (), start: Any = None, model_weight: float = 1.0, label_bonus: float = 0.0) -> CTCBeams:
+                    carry: Any = (), start: Any = None, model_weight: float = 1.0,
+                    label_bonus: float = 0.0) -> CTCBeams:
     """The likeliest labellings, each the sum of its paths, among prefixes of which `width` are kept at each step.
 
     Args:
@@ -101,7 +102,8 @@ def ctc_beam_search(logits: Any, n_steps: Any = None, *, width: int, blank: int 
     expect(is_number(label_bonus), who, "label_bonus, a number", repr(label_bonus))
     n_t, n_classes = logits.shape
     log_p = _log_softmax(logits, counts)
-    model_step, carry, start, next_log_p = _model(who, model if model_weight else None, carry, start, n_classes, blank, log_p.dtype)
+    model_step, carry, start, next_log_p = _model(who, model if model_weight else None, carry, start, n_classes,
+                                                    blank, log_p.dtype)
     none = jnp.full(width, -jnp.inf, log_p.dtype)
     classes = jnp.arange(n_classes, dtype=jnp.int32)
 

@@ -37,8 +37,8 @@ def split_step(who: str, step: Callable) -> Callable:
                "decode one sequence, and use jax.vmap for a batch" if np.ndim(logits) > 1 else "")
         before, after = (jax.tree.map(lambda a: (jnp.shape(a), jnp.result_type(a)), tree)
                          for tree in (carry, carry_out))
-        expect(before == after, who, "a step that returns a carry of the structure, shapes and dtypes of the one it gets",
-               f"{after} after {before}")
+        expect(before == after, who, "a step that returns a carry of the structure, shapes and dtypes of "
+               "the one it gets", f"{after} after {before}")
         return carry_out, logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), aux[0] if aux else ()
 
     return three

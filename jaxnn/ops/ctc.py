@@ -80,10 +80,9 @@ def ctc(logits: Any, labels: Any, n_steps: Any = None, n_labels: Any = None, *, 
     n_t, in_steps = _number(n_steps, logits.shape[0])
     n_l, in_labels = _number(n_labels, labels.shape[0])
     counts = jnp.arange(labels.shape[0]) < n_l
-    l, is_class = _classes(labels, n_classes, blank)
-    l = jnp.where(counts, l, blank)
+    classes, is_class = _classes(labels, n_classes, blank)
     is_valid = in_steps & in_labels & jnp.all(is_class | ~counts)
-    places = jnp.full(2 * labels.shape[0] + 1, blank, jnp.int32).at[1::2].set(l)
+    places = jnp.full(2 * labels.shape[0] + 1, blank, jnp.int32).at[1::2].set(jnp.where(counts, classes, blank))
 
     z = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     steps = jnp.arange(z.shape[0]) < n_t
@@ -249,5 +248,6 @@ def _check_values(who: str, shape: tuple[int, ...], labels: Any, n_steps: Any, n
         over = needed - steps
         worst = np.unravel_index(np.argmax(over), over.shape)
         expect(bool(over[worst] <= 0), who, "labels that fit into the steps, one each and a blank between repeats",
-               f"{lengths[worst]} labels that need {needed[worst]} steps, and {steps if steps.ndim == 0 else steps[worst]}"
-               " steps", "leave the example out, or give it a weight of 0: jaxnn.losses.weighted")
+               f"{lengths[worst]} labels that need {needed[worst]} steps, and "
+               f"{steps if steps.ndim == 0 else steps[worst]} steps",
+               "leave the example out, or give it a weight of 0: jaxnn.losses.weighted")

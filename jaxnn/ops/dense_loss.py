@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnn.checks import Entries, expect, expect_float, expect_integers, expect_shape, is_integer, is_number, weights
+from jaxnn.checks import Entries, expect, expect_float, expect_integers, is_integer, is_number, weights
 from jaxnn.hand_derived import Static, hand_derived
 from jaxnn.ops.dtypes import promoted
 from jaxnn.ops.loss import _check_labels, _ignored

@@ -6,9 +6,9 @@
     read_lines                                                           of a file in UTF-8
 """
 
+from jaxnn.data.lines import read_lines
 from jaxnn.text.batches import Bucketed, Packed, bucketed, length_mask, pack, pad, segment_mask
 from jaxnn.text.byte_pairs import BytePairs
-from jaxnn.data.lines import read_lines
 from jaxnn.text.hugging_face import HuggingFaceVocabulary
 from jaxnn.text.metrics import (
     BLEU,

@@ -5,6 +5,7 @@ of a bucket has one size: as many programs as there are buckets. Packing needs a
 Nothing is cut off: a sequence that is too long is refused.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -102,7 +103,7 @@ def bucketed(sequences: Sequence[Any], lengths: Sequence[int], batch_size: int, 
     who = "bucketed"
     arrays = _as_sequences(who, sequences)
     is_lengths = isinstance(lengths, list | tuple | np.ndarray) and len(lengths) > 0 and all(
-        is_integer(n, 0) for n in lengths) and all(a < b for a, b in zip(lengths, lengths[1:]))
+        is_integer(n, 0) for n in lengths) and all(a < b for a, b in itertools.pairwise(lengths))
     expect(is_lengths, who, "lengths, increasing integers", repr(lengths))
     expect(is_integer(batch_size, 1), who, "batch_size, a positive integer", repr(batch_size))
     expect(seed is None or is_integer(seed, 0), who, "seed, an integer >= 0 or None", repr(seed))

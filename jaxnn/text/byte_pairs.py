@@ -10,6 +10,7 @@ Any text, and any bytes, come back as they were: there is no unknown token. Sour
 Birch (2016), algorithm 1.
 """
 
+import itertools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -142,7 +143,7 @@ class BytePairs:
 
     def _merged(self, tokens: list[int]) -> list[int]:
         while len(tokens) > 1:
-            pair = min(zip(tokens, tokens[1:]), key=lambda pair: self._ranks.get(pair, len(self._bytes)))
+            pair = min(itertools.pairwise(tokens), key=lambda pair: self._ranks.get(pair, len(self._bytes)))
             if pair not in self._ranks:
                 break
             tokens = _replaced(tokens, pair, self._ranks[pair])
@@ -166,7 +167,7 @@ def _trained(words: Counter, n_merges: int) -> list[tuple[int, int]]:
     counts: Counter = Counter()
     places: defaultdict[tuple[int, int], set[int]] = defaultdict(set)
     for n, tokens in split.items():
-        for pair in zip(tokens, tokens[1:]):
+        for pair in itertools.pairwise(tokens):
             counts[pair] += often[n]
             places[pair].add(n)
     merges: list[tuple[int, int]] = []
@@ -178,8 +179,8 @@ def _trained(words: Counter, n_merges: int) -> list[tuple[int, int]]:
         merges.append(best)
         for n in list(places[best]):
             before, after = split[n], _replaced(split[n], best, token)
-            for pair, sign in [(pair, -1) for pair in zip(before, before[1:])] + [
-                    (pair, 1) for pair in zip(after, after[1:])]:
+            for pair, sign in [(pair, -1) for pair in itertools.pairwise(before)] + [
+                    (pair, 1) for pair in itertools.pairwise(after)]:
                 counts[pair] += sign * often[n]
                 places[pair].add(n) if sign > 0 else places[pair].discard(n)
                 if counts[pair] <= 0:

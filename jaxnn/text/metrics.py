@@ -211,8 +211,8 @@ def _error_rate(who: str, hypotheses: Any, references: Any, parts: Callable[[str
     for name, texts in (("hypotheses", hypotheses), ("references", references)):
         is_texts = isinstance(texts, list | tuple) and all(isinstance(text, str) for text in texts)
         expect(is_texts, who, f"{name}, a list of texts", _kind(texts), "put a single text into a list")
-    expect(len(hypotheses) == len(references) and len(references) > 0, who, "as many hypotheses as references, at least "
-           "one", f"{len(hypotheses)} and {len(references)}")
+    expect(len(hypotheses) == len(references) and len(references) > 0, who,
+           "as many hypotheses as references, at least one", f"{len(hypotheses)} and {len(references)}")
     pairs = [(parts(a), parts(b)) for a, b in zip(hypotheses, references, strict=True)]
     total = sum(len(b) for _, b in pairs)
     expect(total > 0, who, f"references with {what}", "none in any of them", "the rate of nothing is undefined")

@@ -1,9 +1,10 @@
 """Vocabularies: a text as integers, and integers as a text.
 
     characters, words       every character, or every word between white space, is a token
-    special tokens          come first, in the order given: a filler, a start, an end ... They stand for themselves alone:
-                            a text that happens to contain "<end>" is not ended by it.
-    unknown                 the special token that stands for what is in no vocabulary; without one, such a text is refused
+    special tokens          come first, in the order given: a filler, a start, an end ... They stand for themselves
+                            alone: a text that happens to contain "<end>" is not ended by it.
+    unknown                 the special token that stands for what is not in the vocabulary; without one,
+                            such a text is refused
 
 All vocabularies have one interface: `encode`, `decode`, `id_of`, `size`, `save`; `load_vocabulary` reads each of them.
 """
@@ -209,7 +210,8 @@ def load_vocabulary(path: str | Path) -> Any:
         rest = {key: value for key, value in content.items() if key not in ("format", "kind")}
         return kinds[content["kind"]].from_saved(rest)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BadFile(f"{path} expects a vocabulary as `save` writes it; got {str(error)[:200]}; save it again") from None
+        raise BadFile(f"{path} expects a vocabulary as `save` writes it; got {str(error)[:200]}; save it "
+                      "again") from None
 
 
 def as_ids(who: str, ids: Any, size: int) -> np.ndarray:
@@ -224,7 +226,8 @@ def as_ids(who: str, ids: Any, size: int) -> np.ndarray:
     expect_integers(who, "ids", values)
     expect(values.ndim == 1, who, "ids of shape (n,)", str(values.shape), "decode one sequence at a time")
     expect(bool(values.min() >= 0 and values.max() < size), who, f"ids in 0 .. {size - 1}",
-           f"values from {values.min()} to {values.max()}", "cut the sequence at its length" if values.min() < 0 else "")
+           f"values from {values.min()} to {values.max()}",
+           "cut the sequence at its length" if values.min() < 0 else "")
     return values
 
 

@@ -35,7 +35,8 @@ def test_ordinals():
     pairs = human_dates(2000, 0, formats=["{ordinal} of {month} {yyyy}"])
     suffix = {int(re.match(r"\d+", text)[0]): re.match(r"\d+(..)", text)[1] for text in pairs.texts}
     assert {d for d, s in suffix.items() if s == "st"} == {1, 21, 31}
-    assert {d for d, s in suffix.items() if s == "nd"} == {2, 22} and {d for d, s in suffix.items() if s == "rd"} == {3, 23}
+    assert {d for d, s in suffix.items() if s == "nd"} == {2, 22}
+    assert {d for d, s in suffix.items() if s == "rd"} == {3, 23}
     assert [parse_date(text) for text in pairs.texts] == list(pairs.dates)
 
 

@@ -64,8 +64,8 @@ def test_a_wide_beam_finds_every_sequence(name):
     assert n == len(want) if options["end"] is None else n == min(260, len(want))
     for i, (tokens, (score, log_p)) in enumerate(want):
         np.testing.assert_allclose((beams.score[i], beams.log_p[i]), (score, log_p), rtol=1e-4)
-        if i == 0 or abs(score - want[i - 1][1][0]) > 1e-4 and (i + 1 == len(want)
-                                                              or abs(score - want[i + 1][1][0]) > 1e-4):
+        if i == 0 or (abs(score - want[i - 1][1][0]) > 1e-4 and (i + 1 == len(want)
+                                                              or abs(score - want[i + 1][1][0]) > 1e-4)):
             assert beams.tokens[i, : beams.length[i]].tolist() == list(tokens)
         assert bool(beams.ended[i]) == (options["end"] is not None and len(tokens) < 4)
     assert np.all(beams.tokens[n:] == -1) and np.all(beams.length[n:] == 0)

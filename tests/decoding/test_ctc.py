@@ -108,7 +108,7 @@ Z = jnp.zeros((4, 3))
 
 
 @pytest.mark.parametrize(("call", "words"), [
-    (lambda: ctc_greedy(Z[None]), "ctc_greedy expects logits of shape (T, n_classes); got (1, 4, 3); decode one sequence"),
+    (lambda: ctc_greedy(Z[None]), "expects logits of shape (T, n_classes); got (1, 4, 3); decode one sequence"),
     (lambda: ctc_greedy(Z, 5), "ctc_greedy expects n_steps in 0 .. 4; got 5"),
     (lambda: ctc_greedy(Z, blank=3), "ctc_greedy expects blank, a class in 0 .. 2; got 3"),
     (lambda: ctc_beam_search(Z, width=0), "ctc_beam_search expects width, a positive integer; got 0"),

@@ -38,7 +38,8 @@ def by_hand(start, max_length, end, allowed=None, penalty=1.0):
 
 BY_POSITION = np.stack([np.arange(6) % 2 == t % 2 for t in range(8)])
 CHOICES = {"plain": {}, "until the end": {"end": 3}, "penalty": {"repetition_penalty": 1.8},
-           "by position": {"allowed": BY_POSITION}, "all": {"end": 2, "repetition_penalty": 1.3, "allowed": BY_POSITION}}
+           "by position": {"allowed": BY_POSITION},
+           "all": {"end": 2, "repetition_penalty": 1.3, "allowed": BY_POSITION}}
 
 
 @pytest.mark.parametrize("name", CHOICES)
@@ -94,7 +95,8 @@ def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
 
 
 @pytest.mark.parametrize("options", [{}, {"temperature": 0.5}, {"temperature": 3.0, "top_k": 3}, {"top_p": 0.6},
-                                     {"top_k": 4, "top_p": 0.8, "temperature": 2.0}, {"top_k": 99, "top_p": 1.0}], ids=str)
+                                     {"top_k": 4, "top_p": 0.8, "temperature": 2.0}, {"top_k": 99, "top_p": 1.0}],
+                         ids=str)
 def test_sampling_counts(options):
     """20,000 tokens from one distribution, four standard deviations."""
     logits = jnp.array([0.3, 2.0, -1.0, 1.5, 1.5])
@@ -104,7 +106,8 @@ def test_sampling_counts(options):
     counts = np.bincount(found.tokens, minlength=5) / 20_000
     np.testing.assert_allclose(counts, p, atol=4 * np.sqrt(0.25 / 20_000))
     np.testing.assert_array_equal(counts[p == 0], 0)
-    np.testing.assert_allclose(found.log_p, np.sum(scipy.special.log_softmax(np.asarray(logits))[found.tokens]), rtol=1e-4)
+    want = scipy.special.log_softmax(np.asarray(logits))[found.tokens]
+    np.testing.assert_allclose(found.log_p, np.sum(want), rtol=1e-4)
 
 
 def test_nucleus_at_its_edges():
@@ -148,7 +151,7 @@ def step(carry, token):
      "logits of shape (n_tokens,) from the step; got float32[2, 3]; decode one sequence"),
     (lambda: greedy(lambda c, t: (c + 0.5, jnp.zeros(3)), 1, 0, max_length=3),
      "a step that returns a carry of the structure, shapes and dtypes"),
-    (lambda: greedy(step, (), 0, max_length=3, allowed=jnp.zeros(4, bool)), "at least one token that is allowed; got none"),
+    (lambda: greedy(step, (), 0, max_length=3, allowed=jnp.zeros(4, bool)), "one token that is allowed; got none"),
     (lambda: greedy(step, (), 0, max_length=2, allowed=np.array([[True] * 4, [False] * 4])), "got none at position 1"),
     (lambda: greedy(step, (), 0, max_length=3, allowed=jnp.ones(3, bool)), "allowed of shape (4,), or (3, 4)"),
     (lambda: greedy(step, (), 0, max_length=3, allowed=jnp.ones(4)), "allowed, an array of bool; got float32"),

@@ -114,7 +114,7 @@ def test_labels_that_do_not_fit():
     value, dz = jax.jit(jax.value_and_grad(ctc))(z[0], labels[0], jnp.array(2))
     assert np.isposinf(value)
     np.testing.assert_array_equal(dz, 0)
-    value = jax.jit(lambda l, w: losses.weighted(ctc)(z[0, :2], (l, w)))(labels[0], 0.0)
+    value = jax.jit(lambda label, w: losses.weighted(ctc)(z[0, :2], (label, w)))(labels[0], 0.0)
     assert value == 0
 
 
@@ -146,7 +146,7 @@ Z, L = jnp.zeros((4, 3)), jnp.array([1, 2])
 
 
 @pytest.mark.parametrize(("args", "options", "words"), [
-    ((Z, L + 1), {}, "ctc expects labels in 0 .. 2; got values from 2 to 3; pass n_labels for labels that fill a place"),
+    ((Z, L + 1), {}, "labels in 0 .. 2; got values from 2 to 3; pass n_labels for labels that fill a place"),
     ((Z, L - 1), {}, "ctc expects labels without the blank, 0; got some that are the blank"),
     ((Z, L.astype(jnp.float32)), {}, "ctc expects integer labels; got float32"),
     ((Z[None], L), {}, "ctc expects logits of shape (T, n_classes); got (1, 4, 3)"),

@@ -97,7 +97,7 @@ def test_masks_of_narrow_integers():
     (lambda: pad("abc"), "sequences, a list of them; got str"),
     (lambda: length_mask(jnp.array([3]), 2), "length_mask expects lengths in 0 .. 2; got values from 3 to 3"),
     (lambda: length_mask(jnp.array([1.0]), 2), "length_mask expects integer lengths; got float32"),
-    (lambda: bucketed([[1] * 5], [2, 4], 2), "bucketed expects sequences of at most 4 tokens; got one of 5; give a longer"),
+    (lambda: bucketed([[1] * 5], [2, 4], 2), "sequences of at most 4 tokens; got one of 5; give a longer"),
     (lambda: bucketed([[1]], [4, 2], 2), "lengths, increasing integers; got [4, 2]"),
     (lambda: bucketed([[1]], [], 2), "lengths, increasing integers; got []"),
     (lambda: bucketed([[1]], [2], 0), "batch_size, a positive integer; got 0"),
