@@ -89,7 +89,7 @@ def dense_softmax_cross_entropy(params: Any, x: Any, labels: Any, weights: Any =
     expect(is_number(smoothing, 0, 1), who, "smoothing in [0, 1]", repr(smoothing))
     expect_integers(who, "labels", labels)
     _check_labels(who, labels, (*x.shape[:-1], weight.shape[0]), ignore_label)
-    plan = _Plan(*weight.shape, min(chunk, weight.shape[0]), float(smoothing), ignore_label)
+    plan = _Plan(weight.shape[0], weight.shape[1], min(chunk, weight.shape[0]), float(smoothing), ignore_label)
     dtype = promoted(x, weight, bias, weights)[0].dtype
     ws, bs, rows, t, _ = plan.chunks(weight, bias, x, labels)
     # Labels that are no class, and are not to be ignored, are found in no chunk: their loss stays NaN.

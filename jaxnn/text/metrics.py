@@ -171,11 +171,11 @@ def edit_distance(a: Sequence, b: Sequence) -> int:
         expect(hasattr(x, "__len__") and hasattr(x, "__getitem__"), "edit_distance", f"{name}, text or a sequence",
                type(x).__name__)
     numbers: dict[Any, int] = {}
-    a, b = (np.array([numbers.setdefault(_token(token), len(numbers)) for token in x], int) for x in (a, b))
-    steps = np.arange(len(b) + 1)
+    rows, columns = (np.array([numbers.setdefault(_token(token), len(numbers)) for token in x], int) for x in (a, b))
+    steps = np.arange(len(columns) + 1)
     row = steps.copy()
-    for i, token in enumerate(a, 1):
-        above = np.minimum(row[1:] + 1, row[:-1] + (b != token))
+    for i, token in enumerate(rows, 1):
+        above = np.minimum(row[1:] + 1, row[:-1] + (columns != token))
         # An insertion comes from the left: the least of what stands there, one more for each step.
         row = np.minimum.accumulate(np.concatenate([[i], above]) - steps) + steps
     return int(row[-1])

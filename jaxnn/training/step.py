@@ -35,6 +35,7 @@ from jaxnn.training.functions import (
 )
 from jaxnn.training.mesh import Layout
 from jaxnn.training.precision import PRECISIONS, LossScaled, adjusted, cast_floats, scale_of
+from jaxnn.training.rows import ByRows, expect_by_rows_outermost
 from jaxnn.training.tracing import Traces, expect_kept, expect_same_tree, mixes_examples, path_of, stays_finite
 from jaxnn.training.train_state import TrainState, copied, expect_train_state
 
@@ -84,6 +85,10 @@ def make_step(layer: Callable, loss: Callable, optimizer: optax.GradientTransfor
     expect_optimizer(who, optimizer)
     expect(precision != "float16" or isinstance(optimizer, LossScaled), who,
            "an optimizer with a loss scale for float16", "one without", "use loss_scaled(optimizer)")
+    if isinstance(optimizer, ByRows):
+        from jaxnn.training.rows_step import RowsStep  # which is made of Step
+
+        return RowsStep(layer, loss, optimizer, gradients, precision, accumulate)
     return Step(layer, loss, optimizer, gradients, precision, accumulate)
 
 
@@ -210,6 +215,7 @@ class Step:
 
     def _step(self, layout: Any, before: TrainState, x: Any, labels: Any, n: Any) -> tuple[TrainState, StepInfo]:
         _expect_own_state(self.optimizer, before)
+        expect_by_rows_outermost("make_step", before.opt_state)
         whole = before if layout is None else before._replace(params=layout.gathered(before.params))
         frozen = frozen_in(before.opt_state, before.params)
         (cost, state), scaled = self._gradient(whole, frozen, x, labels, n)
