@@ -205,6 +205,7 @@ class Table:
                          "another use of it, whose gradient would be of all its rows; leave it out of `tables`")
 
     __jax_array__ = __array__ = __getitem__ = __matmul__ = __rmatmul__ = __add__ = __mul__ = __rmul__ = _refused
+    T = at = astype = reshape = transpose = sum = mean = property(_refused)
 
 
 def _expect_rate(who: str, rate: Any) -> None:

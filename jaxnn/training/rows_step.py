@@ -107,7 +107,8 @@ class RowsStep(Step):
         which: list[int] = []
         (_, _, shapes), _ = jax.eval_shape(lambda leaves: run(leaves, None, which), moving)
         expect(set(which) == set(range(len(tables))), "make_step", f"a layer that reads each of its {len(tables)} "
-               "tables by `embedding`", f"one that reads {len(set(which))} of them", "mark in `tables` only what is read so")
+               "tables by `embedding`", f"one that reads {len(set(which))} of them",
+               "mark in `tables` only what is read so")
         taps = [jnp.zeros(y.shape, jnp.promote_types(y.dtype, jnp.float32)) for y in shapes]
 
         def cost_of(leaves: Any, taps: Any) -> Any:
