@@ -16,7 +16,7 @@ from jaxnn.data.football import FootballField, load_football
 from jaxnn.data.hdf5 import BadFile, Field, read_hdf5
 from jaxnn.data.idx import ImageClasses, load_fashion_mnist, load_mnist, read_idx
 from jaxnn.data.images import CatPhotographs, load_cat, pixels_to_rows
-from jaxnn.data.lines import read_lines
+from jaxnn.data.lines import read_text_lines
 from jaxnn.data.planar import (
     blobs,
     gaussian_quantiles,
@@ -70,7 +70,7 @@ __all__ = [
     "planar_flower",
     "read_hdf5",
     "read_idx",
-    "read_lines",
+    "read_text_lines",
     "split",
     "standardize",
 ]

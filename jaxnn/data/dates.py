@@ -16,7 +16,7 @@ import numpy as np
 from jaxnn.checks import expect, is_integer
 from jaxnn.data.directory import find
 from jaxnn.data.hdf5 import BadFile
-from jaxnn.data.lines import read_lines
+from jaxnn.data.lines import read_text_lines
 
 __all__ = ["COURSE_FORMATS", "FORMATS", "DatePairs", "human_dates", "load_dates", "parse_date"]
 
@@ -121,7 +121,7 @@ def load_dates(directory: str | Path | None = None, *, contradictory: bool = Fal
                 "machine translation' (Deep Learning Specialization, course 5, week 3): text, tabulator, date",
                 instead="jaxnn.data.human_dates(10_000, seed=0)")
     pairs = []
-    for number, line in enumerate(read_lines(path), 1):
+    for number, line in enumerate(read_text_lines(path), 1):
         text, tabulator, date = line.partition("\t")
         is_date = bool(re.fullmatch(r"\d{4}-\d\d-\d\d", date)) and _is_day(date)
         if not (text and tabulator and is_date):

@@ -5,10 +5,10 @@ from pathlib import Path
 from jaxnn.checks import as_path
 from jaxnn.data.hdf5 import BadFile
 
-__all__ = ["read_lines"]
+__all__ = ["read_text_lines"]
 
 
-def read_lines(path: str | Path) -> list[str]:
+def read_text_lines(path: str | Path) -> list[str]:
     """The lines of a file in UTF-8, without their ends (LF, CR LF or CR) and without a byte-order mark in front.
 
     A last line without an end counts; lines that are empty stay.
@@ -17,7 +17,7 @@ def read_lines(path: str | Path) -> list[str]:
       FileNotFoundError: there is no such file.
       BadFile: the file is empty, or not UTF-8: the message names the line and the byte.
     """
-    path = as_path("read_lines", "path", path)
+    path = as_path("read_text_lines", "path", path)
     content = path.read_bytes()
     if not content:
         raise BadFile(f"{path} expects at least one line; got an empty file; get it again")

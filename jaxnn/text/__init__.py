@@ -3,10 +3,10 @@
     CharacterVocabulary WordVocabulary BytePairs HuggingFaceVocabulary   a text as integers, and back; load_vocabulary
     pad length_mask bucketed pack segment_mask                           sequences of unequal length as arrays
     bleu sentence_bleu chrf edit_distance word_error_rate character_error_rate perplexity bits_per_character
-    read_lines                                                           of a file in UTF-8
+    read_text_lines                                                           of a file in UTF-8
 """
 
-from jaxnn.data.lines import read_lines
+from jaxnn.data.lines import read_text_lines
 from jaxnn.text.batches import Bucketed, Packed, bucketed, length_mask, pack, pad, segment_mask
 from jaxnn.text.byte_pairs import BytePairs
 from jaxnn.text.hugging_face import HuggingFaceVocabulary
@@ -43,7 +43,7 @@ __all__ = [
     "pack",
     "pad",
     "perplexity",
-    "read_lines",
+    "read_text_lines",
     "segment_mask",
     "sentence_bleu",
     "word_error_rate",

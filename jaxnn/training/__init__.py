@@ -11,6 +11,7 @@ from jaxnn.training.loop import fit
 from jaxnn.training.mesh import make_mesh, shard
 from jaxnn.training.position import Best
 from jaxnn.training.precision import loss_scaled
+from jaxnn.training.rows import by_rows, row_adagrad, row_adam, row_sgd
 from jaxnn.training.step import Step, StepInfo, make_step
 from jaxnn.training.stopping import Interrupted
 from jaxnn.training.tracing import Retraced

@@ -16,7 +16,7 @@ from jaxnn.text import (
     WordVocabulary,
     load_vocabulary,
     pad,
-    read_lines,
+    read_text_lines,
 )
 from jaxnn.text.byte_pairs import WORDS
 from tests import course
@@ -157,13 +157,13 @@ def test_lines_of_a_file(tmp_path):
     for content, lines in ((b"one", ["one"]), (b"a\r\nb\rc\n", ["a", "b", "c"]), (b"\xef\xbb\xbfx\n\n", ["x", ""]),
                            ("a\u2028b\x0cc\n".encode(), ["a\u2028b\x0cc"]), (b"\n", [""])):
         path.write_bytes(content)
-        assert read_lines(path) == lines
+        assert read_text_lines(path) == lines
     path.write_bytes(b"")
     with pytest.raises(BadFile, match="expects at least one line; got an empty file"):
-        read_lines(path)
+        read_text_lines(path)
     path.write_bytes(b"good\nna\xefve\n")
     with pytest.raises(BadFile, match=re.escape(r"in UTF-8; got b'\xefve\n' at byte 7, line 2; convert it")):
-        read_lines(path)
+        read_text_lines(path)
 
 
 V = CharacterVocabulary.of(["abc"])
