@@ -207,3 +207,16 @@ def test_sentences_to_indices_of_the_course():
     assert all(vocabulary.id_of(word) == n for word, n in numbers.items())
     sentences = [vocabulary.encode(sentence.lower()) for sentence in case["inputs"]["sentences"]]
     np.testing.assert_array_equal(pad(sentences, 4)[0], case["expected"])
+
+
+@needs_cases
+def test_sentence_to_avg_of_the_course():
+    """The mean of the vectors of the words that have one; zeros where no word has."""
+    case = CASES["c5w2.sentence_to_avg"]
+    vectors = case["inputs"]["map"]
+    vocabulary = WordVocabulary(list(vectors), special=["<unk>"], unknown="<unk>")
+    table = np.array([[0, 0], *vectors.values()])
+    for sentence, want in zip(case["inputs"]["sentences"], case["expected"]):
+        ids = vocabulary.encode(sentence.lower())
+        known = ids[ids > 0]
+        np.testing.assert_allclose(table[known].sum(0) / max(len(known), 1), want, atol=1e-6)
