@@ -105,6 +105,17 @@ def test_a_beam_of_one_goes_on_past_an_end_that_costs_too_much():
     np.testing.assert_allclose(one.log_p[0], alone.log_p, rtol=1e-5)
 
 
+def test_a_long_sequence_may_still_win():
+    """The first end, -0.36, beats every sequence so far, -1.2 / 2; the mean of a longer one comes to -0.22 in the end."""
+    def step(n, token):
+        p_end = jnp.where(n == 0, 0.7, jnp.where(n == 5, 0.98, 0.02))
+        return n + 1, jnp.log(jnp.stack([p_end, 1 - p_end]))
+
+    beams = beam_search(step, 0, 1, width=1, max_length=6, end=0, length_penalty=1.0)
+    assert beams.tokens[0].tolist() == [1, 1, 1, 1, 1, -1] and beams.ended[0]
+    np.testing.assert_allclose(beams.score[0], (np.log(0.3) + 5 * np.log(0.98)) / 6, rtol=1e-5)
+
+
 def test_attention_follows_its_own_sequence():
     """Row t is what the step that read token t - 1 paid, in each beam; zeros behind the end."""
     beams = beam_search(markov, 0.0, 0, width=4, max_length=5, end=3)

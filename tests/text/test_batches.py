@@ -69,7 +69,7 @@ def test_packing():
 def test_attention_in_a_packed_row_is_that_of_each_alone():
     x = [RNG.standard_normal((n, 3)).astype(np.float32) for n in (4, 2, 3)]
     packed = pack([np.arange(len(a)) for a in x], 10)
-    row = np.zeros((10, 3), np.float32)
+    row = np.ones((10, 3), np.float32)
     for a, (_, first) in zip(x, packed.places):
         row[first: first + len(a)] = a
     mask = segment_mask(packed.segments[0])
