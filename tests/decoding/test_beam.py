@@ -106,7 +106,7 @@ def test_a_beam_of_one_goes_on_past_an_end_that_costs_too_much():
 
 
 def test_a_long_sequence_may_still_win():
-    """The first end, -0.36, beats every sequence so far, -1.2 / 2; the mean of a longer one comes to -0.22 in the end."""
+    """The first end, -0.36, beats what goes on, -1.2 / 2; the mean of a longer sequence is -0.22 in the end."""
     def step(n, token):
         p_end = jnp.where(n == 0, 0.7, jnp.where(n == 5, 0.98, 0.02))
         return n + 1, jnp.log(jnp.stack([p_end, 1 - p_end]))
