@@ -269,4 +269,9 @@ CASES = (
         "dense1: {weight: f32[3,4*s*s]*0.3, bias: f32[3]}} "
         "{batchnorm1: {mean: f32[4], variance: f32[4]>0}} f32[examples,2*s,2*s,c] none",
         {"examples": (3, 6, 12), "s": (2, 3, 5), "c": (1, 2, 3)}, {"train": True}),
+    # Losses of a sequence.
+    Case("dense_softmax_cross_entropy", ops.dense_softmax_cross_entropy, "weight",
+         f"{DENSE} f32[t,i] i32[t]<o", {"o": (7, 20, 60), "i": (3, 8, 32), "t": (2, 6, 24)},
+         {"chunk": 3, "smoothing": 0.1}),
+    Case("ctc", ops.ctc, "scan", "f32[3*s,4*c] i32[s]<3", {"s": (2, 5, 20), "c": (1, 2, 8)}, {"blank": 3}, shared=()),
 )

@@ -16,7 +16,7 @@ Ops, of one example; help(op) ends with its derivation
     rnn rnn_relu gru gru_reset_after lstm, made by over_time of a cell: rnn_cell rnn_relu_cell gru_cell
     gru_reset_after_cell lstm_cell
     flatten add concatenate scale_channels
-    binary_cross_entropy softmax_cross_entropy squared_error huber
+    binary_cross_entropy softmax_cross_entropy squared_error huber dense_softmax_cross_entropy ctc
 
 Layers, which make their own parameters
     Layer Dense Conv ConvTranspose MaxPool AveragePool BatchNorm LayerNorm GroupNorm Dropout Flatten Embedding
@@ -29,7 +29,8 @@ Gradients
     look_inside                         each op's cache and cotangent
     per_example clipped_gradient_sum    the gradients of single examples
 
-Modules beside: jaxnn.training, jaxnn.losses, jaxnn.data, jaxnn.metrics, jaxnn.gradients, jaxnn.inside, jaxnn.testing.
+Modules beside: jaxnn.training, jaxnn.losses, jaxnn.data, jaxnn.text, jaxnn.decoding, jaxnn.metrics,
+    jaxnn.gradients, jaxnn.inside, jaxnn.testing.
 """
 
 from jaxnn import initializers
@@ -79,7 +80,9 @@ from jaxnn.ops import (
     conv,
     conv_transpose,
     crelu,
+    ctc,
     dense,
+    dense_softmax_cross_entropy,
     dropout,
     elu,
     embedding,
@@ -178,7 +181,9 @@ __all__ = [
     "conv",
     "conv_transpose",
     "crelu",
+    "ctc",
     "dense",
+    "dense_softmax_cross_entropy",
     "dropout",
     "elu",
     "embedding",

@@ -9,6 +9,7 @@ from jaxnn.data.alpacas import Alpacas, load_alpacas
 from jaxnn.data.batches import Batches
 from jaxnn.data.checks import check_examples
 from jaxnn.data.cifar import load_cifar10, load_cifar100
+from jaxnn.data.dates import DatePairs, human_dates, load_dates, parse_date
 from jaxnn.data.directory import MissingData, data_directory, find
 from jaxnn.data.download import DownloadFailed, download
 from jaxnn.data.football import FootballField, load_football
@@ -16,6 +17,7 @@ from jaxnn.data.hdf5 import BadFile, Field, list_hdf5, read_hdf5
 from jaxnn.data.idx import ImageClasses, load_fashion_mnist, load_mnist, read_idx
 from jaxnn.data.image_folder import ImageFolder, load_image_folder, read_picture
 from jaxnn.data.images import CatPhotographs, load_cat, pixels_to_rows
+from jaxnn.data.lines import read_text_lines
 from jaxnn.data.olivetti import Faces, load_olivetti
 from jaxnn.data.planar import (
     blobs,
@@ -35,6 +37,7 @@ __all__ = [
     "Batches",
     "BreastCancer",
     "CatPhotographs",
+    "DatePairs",
     "Digits",
     "DownloadFailed",
     "Faces",
@@ -51,12 +54,14 @@ __all__ = [
     "download",
     "find",
     "gaussian_quantiles",
+    "human_dates",
     "list_hdf5",
     "load_alpacas",
     "load_breast_cancer",
     "load_cat",
     "load_cifar10",
     "load_cifar100",
+    "load_dates",
     "load_digits",
     "load_fashion_mnist",
     "load_football",
@@ -67,11 +72,13 @@ __all__ = [
     "load_usps",
     "noisy_circles",
     "noisy_moons",
+    "parse_date",
     "pixels_to_rows",
     "planar_flower",
     "read_hdf5",
     "read_idx",
     "read_picture",
+    "read_text_lines",
     "split",
     "standardize",
 ]

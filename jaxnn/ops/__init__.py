@@ -12,7 +12,9 @@ from jaxnn.ops.attention import attention
 from jaxnn.ops.average_pool import adaptive_average_pool, average_pool, global_average_pool, l2_pool
 from jaxnn.ops.cell import cell
 from jaxnn.ops.conv import conv, conv_transpose
+from jaxnn.ops.ctc import ctc
 from jaxnn.ops.dense import dense
+from jaxnn.ops.dense_loss import dense_softmax_cross_entropy
 from jaxnn.ops.dropout import dropout
 from jaxnn.ops.embedding import embedding
 from jaxnn.ops.loss import binary_cross_entropy, huber, softmax_cross_entropy, squared_error

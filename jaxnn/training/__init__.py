@@ -8,10 +8,12 @@ from jaxnn.training.freezing import freeze
 from jaxnn.training.history import Diverged, Failed, History, NotSaved, SaveFailed
 from jaxnn.training.inference import evaluate
 from jaxnn.training.log import read_lines
+from jaxnn.training.make_step import make_step
 from jaxnn.training.mesh import make_mesh, shard
 from jaxnn.training.position import Best
 from jaxnn.training.precision import loss_scaled
-from jaxnn.training.step import Step, StepInfo, make_step
+from jaxnn.training.rows import by_rows, row_adagrad, row_adam, row_sgd
+from jaxnn.training.step import Step, StepInfo
 from jaxnn.training.stopping import Interrupted
 from jaxnn.training.tracing import Retraced
 from jaxnn.training.train_state import TrainState, start, start_from

@@ -19,25 +19,23 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxnn.checks import expect, is_integer
+from jaxnn.checks import expect
 from jaxnn.training.freezing import frozen_in, moving_leaves, with_moving_leaves
 from jaxnn.training.functions import (
     batch_size,
-    expect_layer,
-    expect_loss,
-    expect_optimizer,
     losses_of,
     over_batch,
     plain,
     refuse_labels,
 )
-from jaxnn.training.precision import PRECISIONS, LossScaled, adjusted, cast_floats, scale_of
+from jaxnn.training.precision import PRECISIONS, adjusted, cast_floats, scale_of
 from jaxnn.training.programs import Programs
+from jaxnn.training.rows import expect_by_rows_outermost
 from jaxnn.training.step_arguments import expect_call, expect_counts, expect_own_state
 from jaxnn.training.tracing import Traces, expect_kept, expect_same_tree, mixes_examples, stays_finite
 from jaxnn.training.train_state import TrainState, copied
 
-__all__ = ["Step", "StepInfo", "make_step"]
+__all__ = ["Step", "StepInfo"]
 
 
 class StepInfo(NamedTuple):
@@ -51,43 +49,6 @@ class StepInfo(NamedTuple):
     cost: jax.Array
     gradient_norm: jax.Array
     applied: jax.Array
-
-
-def make_step(layer: Callable, loss: Callable, optimizer: optax.GradientTransformation, *,
-              gradients: str = "hand-derived", precision: str | None = None, accumulate: int = 1,
-              compiler_options: Mapping[str, Any] | None = None) -> "Step":
-    """step(train_state, x, labels) -> (train_state, info), jit-compiled; train_state is donated.
-
-    Args:
-      layer: (params, state, x, key, *, train) -> (y, state), of one example: a layer or any such function. x and
-        y are trees of arrays.
-      loss: (y, label) -> (), of one example, in nats: an op, or any function; `jaxnn.losses` makes losses with
-        weights, and over time, of others. label is a tree of arrays.
-      optimizer: an optax transformation; `freeze(...)` of one trains a part of the parameters, `loss_scaled(...)`
-        is for float16.
-      gradients: "hand-derived", or "autodiff" of the references of layer and loss.
-      precision: "bfloat16" or "float16" to compute in, with parameters, losses and updates as they are;
-        None computes as the parameters are.
-      accumulate: parts in which a batch is taken, one after another, to save memory. The gradient is that
-        of the whole batch; batch norm takes its statistics from each part.
-      compiler_options: for XLA; None takes what `jaxnn.compiler_options` chooses for this step, {} XLA's own.
-    The cost is the mean loss over the batch: every leaf of x and of labels is (B, ...); labels may be None.
-    Raises:
-      InputError: an argument is not as above.
-    """
-    who = "make_step"
-    expect_layer(who, layer)
-    expect_loss(who, loss)
-    expect(gradients in ("hand-derived", "autodiff"), who, "gradients 'hand-derived' or 'autodiff'", repr(gradients))
-    is_known = precision is None or (isinstance(precision, str) and precision in PRECISIONS)
-    expect(is_known, who, f"precision among {list(PRECISIONS)}", repr(precision))
-    expect(is_integer(accumulate, 1), who, "accumulate, a positive integer", repr(accumulate))
-    expect_optimizer(who, optimizer)
-    expect(precision != "float16" or isinstance(optimizer, LossScaled), who,
-           "an optimizer with a loss scale for float16", "one without", "use loss_scaled(optimizer)")
-    expect(compiler_options is None or isinstance(compiler_options, Mapping), who,
-           "compiler_options, a mapping from names to values, or None", repr(compiler_options))
-    return Step(layer, loss, optimizer, gradients, precision, accumulate, compiler_options)
 
 
 class Step:
@@ -206,6 +167,7 @@ class Step:
 
     def _step(self, layout: Any, before: TrainState, x: Any, labels: Any, n: Any) -> tuple[TrainState, StepInfo]:
         expect_own_state(self.optimizer, before)
+        expect_by_rows_outermost("make_step", before.opt_state)
         whole = before if layout is None else before._replace(params=layout.gathered(before.params))
         frozen = frozen_in(before.opt_state, before.params)
         (cost, state), scaled = self._gradient(whole, frozen, x, labels, n)

@@ -10,7 +10,8 @@ import numpy as np
 import optax
 
 from jaxnn.checks import expect, is_integer, is_number
-from jaxnn.training.step import Step, make_step
+from jaxnn.training.make_step import make_step
+from jaxnn.training.step import Step
 from jaxnn.training.tracing import expect_kept, path_of
 from jaxnn.training.train_state import TrainState, expect_train_state, start
 

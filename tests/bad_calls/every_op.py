@@ -36,8 +36,9 @@ ANY_SHAPE = {"flatten", "dropout", "add", "concatenate", "log_softmax", "softmax
 MAY_BE_INTEGERS = {("binary_cross_entropy", "labels"), ("squared_error", "targets"), ("huber", "targets"),
                    ("flatten", "x"), ("add", "x"), ("concatenate", "x")}
 # Sizes that have one letter in the catalogue, and need not agree.
-FREE = {"conv": "k", "conv_transpose": "k", "batch_norm": "s", "batch_norm_inference": "s", "concatenate": "n",
-        "scale_channels": "s", "pixel_shuffle": "s", "pixel_unshuffle": "s", "standardize_kernel": "k",
+FREE = {"ctc": "s", "conv": "k", "conv_transpose": "k", "batch_norm": "s", "batch_norm_inference": "s",
+        "concatenate": "n", "scale_channels": "s", "pixel_shuffle": "s", "pixel_unshuffle": "s",
+        "standardize_kernel": "k",
         **dict.fromkeys(("layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm"), "s")}
 # A picture with an axis more is a volume.
 ANY_RANK = ("batch_norm", "max_pool", "average_pool", "l2_pool", "adaptive_average_pool", "resize", "max_unpool")
@@ -199,6 +200,12 @@ KEYWORDS = {
     ("batch_norm", "momentum"): SCALE | {"minus one": -1.0, "two": 2.0, "infinity": np.inf},
     ("softmax_cross_entropy", "smoothing"): SCALE | {"minus one": -1.0, "two": 2.0},
     ("softmax_cross_entropy", "ignore_label"): {"text": "1", "a fraction": 0.5, "True": True, "a list": [1]},
+    ("ctc", "blank"): {"text": "0", "a fraction": 0.5, "True": True, "out of range": 4, "minus one": -1, "None": None,
+                       "a label": 0},
+    ("dense_softmax_cross_entropy", "chunk"): WHOLE | {"None": None},
+    ("dense_softmax_cross_entropy", "smoothing"): SCALE | {"minus one": -1.0, "two": 2.0},
+    ("dense_softmax_cross_entropy", "ignore_label"): {"text": "1", "a fraction": 0.5, "True": True, "a list": [1]},
+    ("dense_softmax_cross_entropy", "reduction"): REDUCTION, ("dense_softmax_cross_entropy", "axes"): AXES,
     ("softmax", "axis"): AXIS, ("log_softmax", "axis"): AXIS, ("concatenate", "axis"): AXIS,
     ("conv", "padding"): CROPPING,
     **{("conv", name): WHOLE | {"too many": (1, 1, 1), "None": None} for name in ("stride", "dilation")},

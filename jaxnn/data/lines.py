@@ -1,0 +1,32 @@
+"""Lines of a text file."""
+
+from pathlib import Path
+
+from jaxnn.checks import as_path
+from jaxnn.data.hdf5 import BadFile
+
+__all__ = ["read_text_lines"]
+
+
+def read_text_lines(path: str | Path) -> list[str]:
+    """The lines of a file in UTF-8, without their ends (LF, CR LF or CR) and without a byte-order mark in front.
+
+    A last line without an end counts; lines that are empty stay.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      BadFile: the file is empty, or not UTF-8: the message names the line and the byte.
+    """
+    path = as_path("read_text_lines", "path", path)
+    content = path.read_bytes()
+    if not content:
+        raise BadFile(f"{path} expects at least one line; got an empty file; get it again")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise BadFile(f"{path} expects text in UTF-8; got {content[error.start:error.start + 4]!r} at byte "
+                      f"{error.start}, line {line}; convert it: iconv -f latin1 -t utf-8") from None
+    # Not str.splitlines, which cuts at form feeds and at U+2028 too.
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return lines[:-1] if lines[-1] == "" else lines

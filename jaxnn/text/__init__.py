@@ -1,0 +1,50 @@
+"""Text: vocabularies, batches of unequal lengths, and how near a text is to its reference.
+
+    CharacterVocabulary WordVocabulary BytePairs HuggingFaceVocabulary   a text as integers, and back; load_vocabulary
+    pad length_mask bucketed pack segment_mask                           sequences of unequal length as arrays
+    bleu sentence_bleu chrf edit_distance word_error_rate character_error_rate perplexity bits_per_character
+    read_text_lines                                                           of a file in UTF-8
+"""
+
+from jaxnn.data.lines import read_text_lines
+from jaxnn.text.batches import Bucketed, Packed, bucketed, length_mask, pack, pad, segment_mask
+from jaxnn.text.byte_pairs import BytePairs
+from jaxnn.text.hugging_face import HuggingFaceVocabulary
+from jaxnn.text.metrics import (
+    BLEU,
+    bits_per_character,
+    bleu,
+    character_error_rate,
+    chrf,
+    edit_distance,
+    perplexity,
+    sentence_bleu,
+    word_error_rate,
+)
+from jaxnn.text.vocabulary import CharacterVocabulary, Vocabulary, WordVocabulary, load_vocabulary
+
+__all__ = [
+    "BLEU",
+    "Bucketed",
+    "BytePairs",
+    "CharacterVocabulary",
+    "HuggingFaceVocabulary",
+    "Packed",
+    "Vocabulary",
+    "WordVocabulary",
+    "bits_per_character",
+    "bleu",
+    "bucketed",
+    "character_error_rate",
+    "chrf",
+    "edit_distance",
+    "length_mask",
+    "load_vocabulary",
+    "pack",
+    "pad",
+    "perplexity",
+    "read_text_lines",
+    "segment_mask",
+    "sentence_bleu",
+    "word_error_rate",
+]
