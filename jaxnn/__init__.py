@@ -14,7 +14,8 @@ Ops, of one example; help(op) ends with its derivation
     batch_norm batch_norm_inference layer_norm group_norm instance_norm rms_norm local_response_norm
     standardize_kernel
     rnn rnn_relu gru gru_reset_after lstm, made by over_time of a cell: rnn_cell rnn_relu_cell gru_cell
-    gru_reset_after_cell lstm_cell
+    gru_reset_after_cell lstm_cell; lstm_peephole lstm_projected layer_norm_lstm and their cells; bidirectional stacked
+    length_mask
     flatten add concatenate
     binary_cross_entropy softmax_cross_entropy squared_error huber
 
@@ -69,6 +70,7 @@ from jaxnn.ops import (
     average_pool,
     batch_norm,
     batch_norm_inference,
+    bidirectional,
     binary_cross_entropy,
     cell,
     concatenate,
@@ -95,11 +97,18 @@ from jaxnn.ops import (
     instance_norm,
     l2_pool,
     layer_norm,
+    layer_norm_lstm,
+    layer_norm_lstm_cell,
     leaky_relu,
+    length_mask,
     local_response_norm,
     log_softmax,
     lstm,
     lstm_cell,
+    lstm_peephole,
+    lstm_peephole_cell,
+    lstm_projected,
+    lstm_projected_cell,
     max_pool,
     max_unpool,
     mish,
@@ -123,6 +132,7 @@ from jaxnn.ops import (
     softmax_cross_entropy,
     softplus,
     squared_error,
+    stacked,
     standardize_kernel,
     tanh,
 )
@@ -162,6 +172,7 @@ __all__ = [
     "average_pool",
     "batch_norm",
     "batch_norm_inference",
+    "bidirectional",
     "binary_cross_entropy",
     "by_autodiff",
     "cell",
@@ -193,12 +204,19 @@ __all__ = [
     "instance_norm",
     "l2_pool",
     "layer_norm",
+    "layer_norm_lstm",
+    "layer_norm_lstm_cell",
     "leaky_relu",
+    "length_mask",
     "local_response_norm",
     "log_softmax",
     "look_inside",
     "lstm",
     "lstm_cell",
+    "lstm_peephole",
+    "lstm_peephole_cell",
+    "lstm_projected",
+    "lstm_projected_cell",
     "max_pool",
     "max_unpool",
     "mish",
@@ -225,6 +243,7 @@ __all__ = [
     "softmax_cross_entropy",
     "softplus",
     "squared_error",
+    "stacked",
     "standardize_kernel",
     "summary",
     "tanh",
