@@ -43,6 +43,8 @@ EXPERIMENTS = {
     "convolution-step-by-step": "experiments.course4.step_by_step",
     "convnet": "experiments.course4.convnet",
     "transfer-learning": "experiments.course4.transfer",
+    "recurrent-by-hand": "experiments.course5.by_hand",
+    "dinosaurus": "experiments.course5.dinosaurus",
 }
 EXPECTED = (InputError, MissingData, BadFile, ModuleNotFoundError)  # errors whose message says it all
 
