@@ -174,8 +174,10 @@ def draw(out: Path, knobs: Knobs) -> None:
     figure, axes = figures.panels(4, 2, (5.2, 1.7), "An LSTM on one random sequence: each row of a panel is a unit")
     for axis, (name, columns) in zip(axes.flat, shown.items(), strict=True):
         values = np.concatenate(columns, axis=1)
-        limit = 1.0 if "gate" in name else float(np.abs(values).max()) or 1.0
-        image = axis.imshow(values, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+        limit, is_gate = float(np.abs(values).max()) or 1.0, "gate" in name
+        colours = {"cmap": "Greys", "vmin": 0, "vmax": 1} if is_gate else {
+            "cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
+        image = axis.imshow(values, aspect="auto", interpolation="nearest", **colours)
         axis.set_title(name, fontsize=9)
         axis.set(ylabel="unit", yticks=range(knobs.hidden))
         axis.set_xlabel("step", fontsize=8)

@@ -57,7 +57,8 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
         rows.append((kind, trials[0]["hidden"], f"{trials[0]['parameters']:,}", f"{np.mean(best):.3f}",
                      f"{min(best):.3f}-{max(best):.3f}", f"{trials[0]['new']:.0%}", " ".join(trials[0]["names"][:4])))
     say()
-    say(table(("network", "units", "parameters", "dev / nats per letter", "over trials", "new names", "invented"), rows))
+    head = ("network", "units", "parameters", "dev / nats per letter", "over trials", "new names", "invented")
+    say(table(head, rows))
     draw(out, measures["iterations"], measures["losses"], runs, knobs.data)
     return {**measures, "networks": {kind: {
         "units": trials[0]["hidden"], "parameters": trials[0]["parameters"],
@@ -108,7 +109,8 @@ def train(knobs: Knobs, kind: str, names: list[str], seed: int) -> dict[str, Any
     ids, lengths = as_arrays(names)
     known = np.concatenate([np.zeros_like(ids[:, :1]), ids[:, :-1]], axis=1)  # a newline, then the letters before
     weights = (np.arange(ids.shape[1]) < lengths[:, None]).astype(np.float32)
-    train_places, dev, _ = split(len(names), (0.9, 0.1, 0.0), seed=knobs.seed)
+    parts = split(len(names), (0.8, 0.1, 0.1), seed=knobs.seed)
+    train_places, dev = np.concatenate([parts.train, parts.test]), parts.dev  # nothing is chosen by a test set
     batches = Batches(known[train_places], (ids[train_places], weights[train_places]),
                       min(knobs.batch_size, len(train_places)), seed=seed)
     net, loss = network_of(knobs, kind), sum_over_time(weighted(softmax_cross_entropy))

@@ -56,8 +56,8 @@ def rnn_cell_backward(da_next: np.ndarray, cache: Any) -> Arrays:
 
 
 def rnn_backward(da: np.ndarray, caches: Any) -> Arrays:
-    """Backpropagation through time: a_t reaches the loss by itself, da_t, and by way of a_{t+1}; the weights are used at
-    each step, and their gradients are the sums over the steps."""
+    """Backpropagation through time: a_t reaches the loss by itself, da_t, and by way of a_{t+1}; the weights are used
+    at each step, and their gradients are the sums over the steps."""
     steps, x = caches
     dx, total, da_prev = np.zeros_like(x), {}, np.zeros_like(da[:, :, 0])
     for t in reversed(range(len(steps))):
@@ -97,7 +97,10 @@ def lstm_forward(x: np.ndarray, a0: np.ndarray,
 
 
 def lstm_cell_backward(da_next: np.ndarray, dc_next: np.ndarray, cache: Any) -> Arrays:
-    """The gradient of one step. With τ = tanh(c_next), the cell's whole cotangent is dc = dc_next + da_next ot (1 - τ²),
+    """The gradient of one step. With τ = tanh(c_next), the cell's whole cotangent is
+
+        dc = dc_next + da_next ot (1 - τ²)
+
     and before the gates' functions
 
         dzf = dc c_prev ft (1-ft)    dzi = dc cct it (1-it)    dzc = dc it (1-cct²)    dzo = da_next τ ot (1-ot)

@@ -19,8 +19,8 @@ ALPHABET = "\nabcdefghijklmnopqrstuvwxyz"
 NAMES = (
     "Abelisaurus Albertosaurus Allosaurus Amargasaurus Ankylosaurus Apatosaurus Archaeopteryx Baryonyx Brachiosaurus "
     "Camarasaurus Carcharodontosaurus Carnotaurus Centrosaurus Ceratosaurus Chasmosaurus Coelophysis Compsognathus "
-    "Corythosaurus Daspletosaurus Deinonychus Dilophosaurus Diplodocus Dryosaurus Edmontosaurus Eoraptor Euoplocephalus "
-    "Gallimimus Giganotosaurus Gorgosaurus Hadrosaurus Herrerasaurus Hypsilophodon Iguanodon Kentrosaurus "
+    "Corythosaurus Daspletosaurus Deinonychus Dilophosaurus Diplodocus Dryosaurus Edmontosaurus Eoraptor "
+    "Euoplocephalus Gallimimus Giganotosaurus Gorgosaurus Hadrosaurus Herrerasaurus Hypsilophodon Iguanodon Kentrosaurus "
     "Lambeosaurus Maiasaura Mamenchisaurus Massospondylus Megalosaurus Ornithomimus Oviraptor Pachycephalosaurus "
     "Parasaurolophus Plateosaurus Protoceratops Psittacosaurus Spinosaurus Stegosaurus Styracosaurus Tarbosaurus "
     "Triceratops Troodon Tyrannosaurus Velociraptor").lower().split()
@@ -29,7 +29,7 @@ NAMES = (
 class Names(NamedTuple):
     """Names as a language model reads them, padded to one length.
 
-    ids: (names, time) int32, the places in ALPHABET of each name's letters and of the newline at its end; 0 behind that.
+    ids: (names, time) int32, the places in ALPHABET of each name's letters and of the newline at its end; 0 behind.
     lengths: (names,), with the newline.
     """
 
@@ -44,8 +44,8 @@ def load_names(directory: Path | None = None) -> list[str]:
       MissingData: the file is not there.
       InputError: the file holds other symbols.
     """
-    path = find("c5/dinos.txt", directory, how_to_get="get dinos.txt from the assignment Character level language model "
-                "of course 5, week 1", instead="--data known")
+    path = find("c5/dinos.txt", directory, how_to_get="get dinos.txt from the assignment Character level language "
+                "model of course 5, week 1", instead="--data known")
     names = [line.strip() for line in path.read_text(encoding="utf-8").lower().splitlines()]
     others = sorted(set("".join(names)) - set(ALPHABET))
     if others or not all(names):

@@ -1,5 +1,5 @@
-"""Named networks: of computer vision, each as published, one architecture in a file, its parts by name; recurrent models
-of sequences.
+"""Named networks: of computer vision, each as published, one architecture in a file, its parts by name; and recurrent
+models of sequences.
 
     net = resnet50()
     params, state = net.init(jax.random.key(0), (224, 224, 3))

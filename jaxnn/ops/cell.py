@@ -66,8 +66,8 @@ class Cell:
     """A step and its backward pass, made by `cell`.
 
     step(params, state, z) -> (next state, kept): one step; z = W_x x_t + b.
-    backward(params, slopes, dstate) -> (d, dstate before): linear in dstate, the whole cotangent of the next state. d is
-      dz, or a tuple of what the products need, dz first.
+    backward(params, slopes, dstate) -> (d, dstate before): linear in dstate, the whole cotangent of the next state. d
+      is dz, or a tuple of what the products need, dz first.
     slopes(params, step): what backward reads of a step; the step itself by default.
     products(h, slopes, d), of all times: {name: (b, a)} for a weight whose gradient is Σ_t b_t a_tᵀ, {name: b} where it
       is Σ_t b_t; a list of pairs for blocks of rows, one under another.

@@ -1,7 +1,7 @@
 """LSTMs with more inside: peepholes, a projected hidden state, layer normalization.
 
-Each is a cell for `jaxnn.ops.over_time`, as `lstm_cell` is, whose letters are used here: z = W_x x_t + b from the input,
-h and c the state before, gates i f g o in that order, τ = tanh c_t. Their backward passes are that of
+Each is a cell for `jaxnn.ops.over_time`, as `lstm_cell` is, whose letters are used here: z = W_x x_t + b from the
+input, h and c the state before, gates i f g o in that order, τ = tanh c_t. Their backward passes are that of
 `lstm_cell_backward` with what is added. · is the product element by element.
 """
 

@@ -10,7 +10,7 @@ import pytest
 from jaxnn import compare_gradients, network
 from jaxnn.ops import bidirectional, gru_reset_after, length_mask, lstm, rnn, stacked
 from tests.compare import QUICKLY, assert_close, pulled_back
-from tests.ops.recurrent_networks import NETS, N_IN, N, assert_same, make, run
+from tests.ops.recurrent_networks import N_IN, NETS, N, assert_same, make, run
 
 LENGTHS, TIME = (6, 4, 1), 6
 
@@ -138,14 +138,16 @@ X = jnp.ones((3, N_IN))
 @pytest.mark.parametrize(("call", "words"), [
     (lambda: bidirectional(rnn)({"forward": 1}, X),
      "bidirectional expects params to be a dict of forward, reversed; got ['forward']"),
-    (lambda: bidirectional(rnn)((1, 2), X), "bidirectional expects params to be a dict of forward, reversed; got tuple"),
+    (lambda: bidirectional(rnn)((1, 2), X),
+     "bidirectional expects params to be a dict of forward, reversed; got tuple"),
     (lambda: bidirectional(rnn)(P, X, (1, 2, 3)),
      "bidirectional expects initial to be a pair, (forward, reversed), or None; got 3 of them"),
     (lambda: bidirectional(rnn)(P, X, jnp.ones(3)), "bidirectional expects initial to be a pair"),
     (lambda: stacked(), "stacked expects recurrent ops, at least one; got ()"),
     (lambda: stacked(rnn, 3), "stacked expects recurrent ops"),
     (lambda: stacked(rnn, rate=1.0), "stacked expects rate, the fraction dropped, in [0, 1); got 1.0"),
-    (lambda: stacked(rnn, rnn)({"layer1": 1}, X), "stacked expects params to be a dict of layer1, layer2; got ['layer1']"),
+    (lambda: stacked(rnn, rnn)({"layer1": 1}, X),
+     "stacked expects params to be a dict of layer1, layer2; got ['layer1']"),
     (lambda: stacked(rnn, rnn)({"layer1": 1, "layer2": 2}, X, (1,)),
      "stacked expects initial to be 2 states, one for each op, or None; got 1 of them"),
     (lambda: stacked(rnn, rnn, rate=0.5)({"layer1": 1, "layer2": 2}, X, None, None, 7), "stacked expects a PRNG key")])
