@@ -1,9 +1,9 @@
 """The course's language model of dinosaurs' names: one name at a time, clipped gradient descent, its seeds, in float64.
 
 The network is the course's: a_t = tanh(Waa a_{t-1} + Wax x_t + b), y_t = softmax(Wya a_t + by), where x_t is the
-letter before as a one-hot column and x_1 is zero. Three habits of the notebook shape its numbers: the state after a name is the
-first one of the next name; the cost of a name is a sum over its letters, in nats; and what is printed is a moving
-average that starts at 7 ln 27, as if names had seven letters.
+letter before as a one-hot column and x_1 is zero. Three habits of the notebook shape its numbers: the state after a
+name is the first one of the next name; the cost of a name is a sum over its letters, in nats; and what is printed is a
+moving average that starts at 7 ln 27, as if names had seven letters.
 """
 
 from collections.abc import Iterator

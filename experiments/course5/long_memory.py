@@ -75,7 +75,7 @@ def adding(length: int) -> Task:
     def head(make: Callable) -> Sequential:
         return Sequential(recurrent=make(return_sequence=False), head=Dense(1))
 
-    return Task(draw, lambda y, label: 2 * squared_error(y, label), head, (length, 2), 1 / 6)
+    return Task(draw, squared_error, head, (length, 2), 1 / 6)
 
 
 def copying(length: int) -> Task:

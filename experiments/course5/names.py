@@ -20,9 +20,10 @@ NAMES = (
     "Abelisaurus Albertosaurus Allosaurus Amargasaurus Ankylosaurus Apatosaurus Archaeopteryx Baryonyx Brachiosaurus "
     "Camarasaurus Carcharodontosaurus Carnotaurus Centrosaurus Ceratosaurus Chasmosaurus Coelophysis Compsognathus "
     "Corythosaurus Daspletosaurus Deinonychus Dilophosaurus Diplodocus Dryosaurus Edmontosaurus Eoraptor "
-    "Euoplocephalus Gallimimus Giganotosaurus Gorgosaurus Hadrosaurus Herrerasaurus Hypsilophodon Iguanodon Kentrosaurus "
-    "Lambeosaurus Maiasaura Mamenchisaurus Massospondylus Megalosaurus Ornithomimus Oviraptor Pachycephalosaurus "
-    "Parasaurolophus Plateosaurus Protoceratops Psittacosaurus Spinosaurus Stegosaurus Styracosaurus Tarbosaurus "
+    "Euoplocephalus Gallimimus Giganotosaurus Gorgosaurus Hadrosaurus Herrerasaurus Hypsilophodon Iguanodon "
+    "Kentrosaurus Lambeosaurus Maiasaura Mamenchisaurus Massospondylus Megalosaurus Ornithomimus Oviraptor "
+    "Pachycephalosaurus Parasaurolophus Plateosaurus Protoceratops Psittacosaurus "
+    "Spinosaurus Stegosaurus Styracosaurus Tarbosaurus "
     "Triceratops Troodon Tyrannosaurus Velociraptor").lower().split()
 
 

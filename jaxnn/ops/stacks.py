@@ -26,7 +26,7 @@ def bidirectional(op: Callable) -> Callable:
 
     The function that is returned takes params {"forward": ..., "reversed": ...}, each as the op's, and pairs as initial
     and last state, (forward, reversed). Its h is (time, 2 n_hidden). The last state of the reversed direction is that
-    at step 0. With a mask both directions leave out the same steps: the reversed one starts at the last step that counts.
+    at step 0. With a mask both directions leave out the same steps: the reversed one starts at the last that counts.
 
     Source: Schuster & Paliwal (1997).
     """
