@@ -14,8 +14,9 @@ Ops, of one example; help(op) ends with its derivation
     batch_norm batch_norm_inference layer_norm group_norm instance_norm rms_norm local_response_norm
     standardize_kernel
     rnn rnn_relu gru gru_reset_after lstm, made by over_time of a cell: rnn_cell rnn_relu_cell gru_cell
-    gru_reset_after_cell lstm_cell; lstm_peephole lstm_projected layer_norm_lstm and their cells; bidirectional stacked
-    length_mask
+    gru_reset_after_cell lstm_cell
+    lstm_peephole lstm_projected layer_norm_lstm, of lstm_peephole_cell lstm_projected_cell layer_norm_lstm_cell
+    bidirectional stacked, of such ops; length_mask, for padded sequences
     flatten add concatenate
     binary_cross_entropy softmax_cross_entropy squared_error huber
 
