@@ -88,15 +88,10 @@ def network_of(knobs: Knobs, kind: str) -> Sequential:
     def of(hidden: int) -> Sequential:
         return character_model(len(ALPHABET), CELLS[kind](hidden), knobs.embedding)
 
-    sizes = range(2, 1024)
-    at = int(np.searchsorted([_parameters(of(n)) for n in (sizes[0], sizes[-1])], knobs.parameters))
-    if at != 1:
-        return of(sizes[0] if at == 0 else sizes[-1])
-    low, high = sizes[0], sizes[-1]
-    while high - low > 1:  # between two sizes of which one has fewer and one has more
-        middle = (low + high) // 2
-        low, high = (middle, high) if _parameters(of(middle)) < knobs.parameters else (low, middle)
-    return of(min((low, high), key=lambda n: abs(_parameters(of(n)) - knobs.parameters)))
+    # Three sizes give the number of parameters for every other, a n² + b n + c.
+    square, linear, constant = np.polyfit((1, 2, 3), [_parameters(of(n)) for n in (1, 2, 3)], 2)
+    root = (-linear + np.sqrt(linear**2 + 4 * square * max(knobs.parameters - constant, 0))) / (2 * square)
+    return of(max(1, round(float(root))))
 
 
 def _parameters(net: Layer) -> int:
