@@ -59,7 +59,8 @@ def rnn_backward(da: np.ndarray, caches: Any) -> Arrays:
     """Backpropagation through time: a_t reaches the loss by itself, da_t, and by way of a_{t+1}; the weights are used
     at each step, and their gradients are the sums over the steps."""
     steps, x = caches
-    dx, total, da_prev = np.zeros_like(x), {}, np.zeros_like(da[:, :, 0])
+    total: Arrays = {}
+    dx, da_prev = np.zeros_like(x), np.zeros_like(da[:, :, 0])
     for t in reversed(range(len(steps))):
         found = rnn_cell_backward(da[:, :, t] + da_prev, steps[t])
         dx[:, :, t], da_prev = found.pop("dxt"), found.pop("da_prev")
@@ -124,7 +125,8 @@ def lstm_backward(da: np.ndarray, caches: Any) -> Arrays:
     The numbers that the notebooks of 2017 print for it are not the gradient: they drop both.
     """
     steps, x = caches
-    dx, total = np.zeros_like(x), {}
+    total: Arrays = {}
+    dx = np.zeros_like(x)
     da_prev = dc_prev = np.zeros_like(da[:, :, 0])
     for t in reversed(range(len(steps))):
         found = lstm_cell_backward(da[:, :, t] + da_prev, dc_prev, steps[t])
