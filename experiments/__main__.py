@@ -43,6 +43,9 @@ EXPERIMENTS = {
     "convolution-step-by-step": "experiments.course4.step_by_step",
     "convnet": "experiments.course4.convnet",
     "transfer-learning": "experiments.course4.transfer",
+    "recurrent-by-hand": "experiments.course5.by_hand",
+    "dinosaurus": "experiments.course5.dinosaurus",
+    "long-memory": "experiments.course5.long_memory",
 }
 EXPECTED = (InputError, MissingData, BadFile, ModuleNotFoundError)  # errors whose message says it all
 

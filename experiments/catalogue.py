@@ -242,6 +242,16 @@ CASES = (
     Case("gru", ops.gru, "scan", f"{RECURRENT.replace('G', '3')} f32[h]", STEPS, shared=("params",)),
     Case("gru_reset_after", ops.gru_reset_after, "scan",
          f"{RECURRENT.replace('G', '3').replace('}', ', bias_h: f32[h]*0.3}')} f32[h]", STEPS, shared=("params",)),
+    Case("lstm-in-segments", ops.lstm, "scan", LSTM, STEPS, {"segment": 3}),
+    Case("lstm_peephole", ops.lstm_peephole, "scan",
+         f"{LSTM.replace('}', ', weight_c: f32[3*h]*0.3}')} (f32[h], f32[h])", STEPS, shared=("params",)),
+    Case("lstm_projected", ops.lstm_projected, "scan",
+         "{weight_x: f32[4*h,i]*0.3, weight_h: f32[4*h,o]*0.3, bias: f32[4*h]*0.3, weight_p: f32[o,h]*0.3} f32[t,i] "
+         "(f32[o], f32[h])", STEPS | {"o": (2, 4, 8)}, shared=("params",)),
+    Case("layer_norm_lstm", ops.layer_norm_lstm, "scan",
+         "{weight_x: f32[4*h,i], weight_h: f32[4*h,h], scale_x: f32[4*h]*0.3, scale_h: f32[4*h]*0.3, "
+         "shift: f32[4*h]*0.3, scale_c: f32[h], shift_c: f32[h]*0.3} f32[t,i] (f32[h], f32[h])", STEPS,
+         shared=("params",)),
     Case("attention", ops.attention, "scan", QKV, HEADS, {"causal": True, "chunk": 4}, shared=()),
     Case("attention-full", ops.attention, "scan", QKV, HEADS, {"chunk": 5}, shared=()),
     Case("attention-masked", ops.attention, "scan", f"{QKV} bool[t,t]", HEADS, {"chunk": 4}, shared=()),

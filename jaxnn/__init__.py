@@ -15,6 +15,8 @@ Ops, of one example; help(op) ends with its derivation
     standardize_kernel
     rnn rnn_relu gru gru_reset_after lstm, made by over_time of a cell: rnn_cell rnn_relu_cell gru_cell
     gru_reset_after_cell lstm_cell
+    lstm_peephole lstm_projected layer_norm_lstm, of lstm_peephole_cell lstm_projected_cell layer_norm_lstm_cell
+    bidirectional stacked, of such ops; length_mask, for padded sequences
     flatten add concatenate scale_channels
     binary_cross_entropy softmax_cross_entropy squared_error huber dense_softmax_cross_entropy ctc
 
@@ -74,6 +76,7 @@ from jaxnn.ops import (
     average_pool,
     batch_norm,
     batch_norm_inference,
+    bidirectional,
     binary_cross_entropy,
     cell,
     concatenate,
@@ -102,11 +105,18 @@ from jaxnn.ops import (
     instance_norm,
     l2_pool,
     layer_norm,
+    layer_norm_lstm,
+    layer_norm_lstm_cell,
     leaky_relu,
+    length_mask,
     local_response_norm,
     log_softmax,
     lstm,
     lstm_cell,
+    lstm_peephole,
+    lstm_peephole_cell,
+    lstm_projected,
+    lstm_projected_cell,
     max_pool,
     max_unpool,
     mish,
@@ -131,6 +141,7 @@ from jaxnn.ops import (
     softmax_cross_entropy,
     softplus,
     squared_error,
+    stacked,
     standardize_kernel,
     tanh,
 )
@@ -171,6 +182,7 @@ __all__ = [
     "average_pool",
     "batch_norm",
     "batch_norm_inference",
+    "bidirectional",
     "binary_cross_entropy",
     "by_autodiff",
     "cell",
@@ -206,12 +218,19 @@ __all__ = [
     "instance_norm",
     "l2_pool",
     "layer_norm",
+    "layer_norm_lstm",
+    "layer_norm_lstm_cell",
     "leaky_relu",
+    "length_mask",
     "local_response_norm",
     "log_softmax",
     "look_inside",
     "lstm",
     "lstm_cell",
+    "lstm_peephole",
+    "lstm_peephole_cell",
+    "lstm_projected",
+    "lstm_projected_cell",
     "max_pool",
     "max_unpool",
     "mish",
@@ -239,6 +258,7 @@ __all__ = [
     "softmax_cross_entropy",
     "softplus",
     "squared_error",
+    "stacked",
     "standardize_kernel",
     "summary",
     "tanh",

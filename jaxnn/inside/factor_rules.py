@@ -18,6 +18,7 @@ from jaxnn.ops.conv import conv
 from jaxnn.ops.correlation import correlate_kernel
 from jaxnn.ops.dense import dense
 from jaxnn.ops.embedding import embedding
+from jaxnn.ops.lstm_variants import layer_norm_lstm, lstm_peephole, lstm_projected
 from jaxnn.ops.over_time import through_time
 from jaxnn.ops.recurrent import gru, gru_reset_after, lstm, rnn, rnn_relu
 
@@ -82,5 +83,5 @@ def _factor(factor: Any) -> Factor:
     return Outer(jnp.concatenate(rows), jnp.concatenate([a for _, a in pairs]))
 
 
-for _op in (rnn, rnn_relu, gru, gru_reset_after, lstm):
+for _op in (rnn, rnn_relu, gru, gru_reset_after, lstm, lstm_peephole, lstm_projected, layer_norm_lstm):
     factor_rule(_op)(recurrent_factors)

@@ -1,4 +1,5 @@
-"""Named networks of computer vision, each as published: one architecture in a file, its parts by name.
+"""Named networks: of computer vision, each as published, one architecture in a file, its parts by name; and recurrent
+models of sequences.
 
     net = resnet50()
     params, state = net.init(jax.random.key(0), (224, 224, 3))
@@ -23,6 +24,7 @@ from jaxnn.models.lenet import lenet5, lenet5_1998
 from jaxnn.models.mobilenet import mobilenet_v1, mobilenet_v1_keras, mobilenet_v2, mobilenet_v2_keras
 from jaxnn.models.published import KERAS, TIMM, TORCHVISION
 from jaxnn.models.resnet import resnet18, resnet34, resnet50, resnet50_course, resnet50_keras, resnet101, se_resnet50
+from jaxnn.models.sequences import character_model, sequence_classifier, tagger
 from jaxnn.models.squeezenet import squeezenet
 from jaxnn.models.unet import unet
 from jaxnn.models.vgg import vgg16, vgg19

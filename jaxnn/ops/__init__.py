@@ -18,6 +18,14 @@ from jaxnn.ops.dense_loss import dense_softmax_cross_entropy
 from jaxnn.ops.dropout import dropout
 from jaxnn.ops.embedding import embedding
 from jaxnn.ops.loss import binary_cross_entropy, huber, softmax_cross_entropy, squared_error
+from jaxnn.ops.lstm_variants import (
+    layer_norm_lstm,
+    layer_norm_lstm_cell,
+    lstm_peephole,
+    lstm_peephole_cell,
+    lstm_projected,
+    lstm_projected_cell,
+)
 from jaxnn.ops.normalization import batch_norm, batch_norm_inference
 from jaxnn.ops.norms import (
     group_norm,
@@ -27,7 +35,7 @@ from jaxnn.ops.norms import (
     rms_norm,
     standardize_kernel,
 )
-from jaxnn.ops.over_time import over_time
+from jaxnn.ops.over_time import length_mask, over_time
 from jaxnn.ops.pool import global_max_pool, max_pool, max_unpool, pool_switches
 from jaxnn.ops.rectifiers import crelu, hard_sigmoid, hard_swish, mish, prelu, relu6, selu
 from jaxnn.ops.recurrent import (
@@ -46,3 +54,4 @@ from jaxnn.ops.resize import pixel_shuffle, pixel_unshuffle, resize
 from jaxnn.ops.scale import scale_channels
 from jaxnn.ops.shape import add, concatenate, flatten
 from jaxnn.ops.softmax import log_softmax, softmax
+from jaxnn.ops.stacks import bidirectional, stacked

@@ -7,6 +7,11 @@ A cell (`jaxnn.ops.cell`) is a step and its backward pass; here it is run over a
 
     h, last = over_time(lstm_cell)(params, x)
 
+Backpropagation is truncated by a state that is given and not differentiated: a long text in pieces, each from the last
+state of the piece before,
+
+    h, last = lstm(params, piece, jax.lax.stop_gradient(last))
+
 Sizes: time, n_in, n_hidden.
 """
 
@@ -18,24 +23,26 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnn.checks import Entries, expect, expect_float, expect_shape
+from jaxnn.checks import Entries, expect, expect_float, expect_shape, is_integer, known
 from jaxnn.hand_derived import HandDerived, Static
 from jaxnn.ops.cell import Cell, Step
-from jaxnn.ops.dtypes import promoted, wide_over_batch
+from jaxnn.ops.dtypes import promoted, wide, wide_over_batch
 from jaxnn.ops.time_first import time_first
 
-__all__ = ["over_time", "through_time"]
+__all__ = ["length_mask", "over_time", "through_time"]
 
 _ARGUMENTS = """
 Args:
   params: {params}.
   x: (time, n_in), one sequence.
-  initial: {initial} before the first step, each (n_hidden,), {container}; None for zeros.
+  initial: {initial} before the first step, {container}; None for zeros.
   mask: (time,) of bool; where it is False the step is left out: the state stays as it was, h_t is that of the
-    state, and x_t has no gradient. None for all True.
+    state, and x_t has no gradient. None for all True. `length_mask` makes one of a length.
   reverse: go from the last step to the first; h stays aligned with x, and the last state is that at step 0.
+  segment: keep for the backward pass the states between segments of so many steps, and find the rest again, one segment
+    at a time: memory for √time steps and not for all, where it is √time. None keeps what each step leaves.
 Returns:
-  (h, last): h (time, n_hidden), and the state after the last step, {last}.
+  (h, last): h (time, {size}), and the state after the last step, {last}.
   All are computed and returned in the dtype to which those of params, x and initial promote (`jnp.promote_types`).
 Raises:
   InputError: a shape or dtype does not fit, or the sequence is empty.
@@ -50,15 +57,41 @@ Returns:
 """
 
 
+def length_mask(length: Any, time: int) -> Any:
+    """The mask of a sequence of `length` steps that is padded to `time`: (time,), True for the first `length`.
+
+    Args:
+      length: an integer in 0 .. time; under `jax.vmap` one for each example.
+      time: the steps of the array.
+    Raises:
+      InputError: a length is no integer, or is out of range, where its value is known: under `jit` it is not, and one
+        that is too long counts as `time`.
+
+    >>> length_mask(2, 3).tolist()
+    [True, True, False]
+    """
+    expect(is_integer(time, 0), "length_mask", "time, the number of steps", repr(time))
+    is_whole = is_integer(length) or jnp.issubdtype(getattr(length, "dtype", float), jnp.integer)
+    expect(is_whole, "length_mask", "length, an integer",
+           str(getattr(length, "dtype", None) or repr(length)))
+    expect_shape("length_mask", "length", length, (), "use jax.vmap for a batch")
+    values = known(length)
+    if values is not None and values.size:
+        expect(bool(values.min() >= 0 and values.max() <= time), "length_mask", f"length in 0 .. {time}",
+               str(values.tolist()), "cut the sequence, or pad it to more steps")
+    return jnp.arange(time) < length
+
+
 @functools.cache
 def over_time(cell: Cell) -> HandDerived:
-    """The op (params, x, initial=None, mask=None, *, reverse=False) -> (h of all times, last state).
+    """The op (params, x, initial=None, mask=None, *, reverse=False, segment=None) -> (h of all times, last state).
 
     It has the cell's name without "_cell". Its backward pass is `through_time`. The last hidden state, or one
     of the states alone, is read off its value.
     """
-    def forward(params: Any, x: Any, initial: Any = None, mask: Any = None, *, reverse: bool = False) -> Any:
-        return _run(cell, params, x, initial, mask, reverse)
+    def forward(params: Any, x: Any, initial: Any = None, mask: Any = None, *, reverse: bool = False,
+                segment: int | None = None) -> Any:
+        return _run(cell, params, x, initial, mask, reverse, segment)
 
     expect(isinstance(cell, Cell), "over_time", "a cell, made by @cell", repr(cell))
     forward.__name__ = forward.__qualname__ = cell.name
@@ -67,10 +100,13 @@ def over_time(cell: Cell) -> HandDerived:
     op = HandDerived(forward)
 
     def backward(cache: Any, dy: Any) -> Any:
-        factors, dx, dinitial = through_time(cache, dy)
-        states = jax.tree.leaves(cache.after)
-        dparams = {name: _summed(factor, states) for name, factor in factors.items()}
-        return cache.static.value.entries.fill(**dparams), dx, dinitial, None
+        plan = cache.static.value
+        if plan.segment is None:
+            factors, dx, dinitial = through_time(cache, dy)
+            dparams = _sums(factors, cache.record)
+        else:
+            dparams, dx, dinitial = _through_segments(cache, dy)
+        return plan.entries.fill(**dparams), dx, dinitial, None
 
     backward.__doc__ = _derivation(cell)
     op.defbackward(backward)
@@ -88,8 +124,9 @@ def _description(cell: Cell) -> str:
         shapes.append(f'"{name}": {written}' + " or None" * shape.endswith("?"))
     alone = len(cell.state) == 1
     arguments = _ARGUMENTS.format(
-        params="{" + ", ".join(shapes) + "}", initial=", ".join(f"{name}_0" for name in cell.state),
-        container="an array" if alone else "in a tuple, list or namedtuple",
+        params="{" + ", ".join(shapes) + "}",
+        initial=" and ".join(f"{name}_0 ({size},)" for name, size in cell.state.items()),
+        container="an array" if alone else "in a tuple, list or namedtuple", size=next(iter(cell.state.values())),
         last="h" if alone else f"({', '.join(cell.state)})")
     return f"{text}\n{arguments}{source_mark.strip()}{source}\n{mark}{example}"
 
@@ -104,59 +141,82 @@ def _derivation(cell: Cell) -> str:
 
 
 class _Cache(NamedTuple):
-    params: Any  # without the bias
+    params: Any
     x: Any
     mask: Any
-    initial: Any
-    after: Any  # the states of all times
-    kept: Any
+    start: Any  # the state before the first step; with segments, those before each
+    record: Any  # _Record; with segments, None
     static: Any  # Static(_Plan)
+
+
+class _Record(NamedTuple):
+    """What the steps leave for the backward pass, of all times."""
+
+    h: Any
+    slopes: Any
 
 
 class _Plan(NamedTuple):
     cell: Cell
     reverse: bool
+    segment: int | None
     entries: Entries  # of params
     initial_tree: Any  # without leaves: no initial state was given
 
 
-def _run(cell: Cell, params: Any, x: Any, initial: Any, mask: Any, reverse: bool) -> Any:
-    given, entries, n = cell.weights(params)
+def _run(cell: Cell, params: Any, x: Any, initial: Any, mask: Any, reverse: bool, segment: int | None) -> Any:
+    given, entries, sizes = cell.weights(params)
     expect_float(cell.name, "x", x)
     expect_shape(cell.name, "x", x, ("time", given["weight_x"].shape[1]))
     expect(x.shape[0] > 0, cell.name, "at least one time step", str(x.shape))
     expect(isinstance(reverse, bool), cell.name, "reverse to be True or False", repr(reverse))
+    expect(segment is None or is_integer(segment, 1), cell.name, "segment, a number of steps or None", repr(segment))
     if mask is not None:
         dtype = getattr(mask, "dtype", None)
         expect(dtype is not None and jnp.issubdtype(dtype, bool), cell.name, "mask, an array of bool",
                type(mask).__name__ if dtype is None else str(dtype), "True stands for a step that counts")
         expect_shape(cell.name, "mask", mask, (x.shape[0],))
-    states = None if initial is None else cell.states(initial, n)
+    states = None if initial is None else cell.states(initial, sizes)
 
     # One promotion rule for all that meet in the loop, where the dtype of the state must stay what it is.
     x, *others = promoted(x, *given.values(), *(states or []))
     given = dict(zip(given, others, strict=False))
     # zeros_like and not zeros: inside `shard_map` it varies over the mesh axes that x varies over.
-    start = cell.pack([jnp.zeros_like(x, shape=(n,))] * len(cell.state) if states is None else others[len(given):])
+    start = cell.pack([jnp.zeros_like(x, shape=(n,)) for n in sizes] if states is None else others[len(given):])
     if mask is not None:
         x = jnp.where(mask[:, None], x, 0)  # padding of inf or NaN would reach the weights as 0 times inf
     x = time_first(x)
+    plan = _Plan(cell, reverse, segment, entries, jax.tree.structure(initial))
+    if segment is None:
+        h, last, record = _steps(plan, given, x, mask, start)
+        return (h, last), _Cache(given, x, mask, start, record, Static(plan))
+
+    def of_segment(state: Any, at: Any) -> Any:
+        h, after, _ = _steps(plan, given, *at, state)
+        return after, (h, state)
+
+    last, (h, starts) = lax.scan(of_segment, start, _in_segments(plan, x, mask), reverse=reverse)
+    return (_joined(h, len(x)), last), _Cache(given, x, mask, starts, None, Static(plan))
+
+
+def _steps(plan: _Plan, params: Any, x: Any, mask: Any, start: Any) -> Any:
+    """(h, the last state, _Record) of all steps of x, in one loop."""
+    cell = plan.cell
     # The products with x need no earlier step: one matrix product for the whole sequence.
-    z = x @ given["weight_x"].T
-    bias = given.pop("bias", None)
-    z = z if bias is None else z + bias
+    z = x @ params["weight_x"].T
+    z = z + params["bias"] if "bias" in params else z
 
     def step(state: Any, at_t: Any) -> Any:
         z_t, counts = at_t
-        after, kept = cell.step(given, state, z_t)
+        after, kept = cell.step(params, state, z_t)
         cell.expect_state("step", state, after)
+        slopes = cell.slopes(params, Step(state, after, kept))
         if counts is not None:
             after = jax.tree.map(lambda new, old: jnp.where(counts, new, old), after, state)
-        return after, (after, kept)
+        return after, (cell.shown(after), slopes)
 
-    last, (after, kept) = lax.scan(step, start, (z, mask), reverse=reverse)
-    plan = _Plan(cell, reverse, entries, jax.tree.structure(initial))
-    return (cell.shown(after), last), _Cache(given, x, mask, start, after, kept, Static(plan))
+    last, (h, slopes) = lax.scan(step, start, (z, mask), reverse=plan.reverse)
+    return h, last, _Record(h, slopes)
 
 
 def through_time(cache: Any, dy: Any) -> Any:
@@ -172,8 +232,11 @@ def through_time(cache: Any, dy: Any) -> Any:
         dW_x = Σ_t dz_t x_tᵀ        db = Σ_t dz_t        dx_t = W_xᵀ dz_t
 
     and the recurrence in the same way, for most cells dW_h = Σ_t dz_t h_{t-1}ᵀ. The factors of these sums wait until
-    the loop has ended, so that each sum is one matrix product. The cell's slopes need no dy: they are found
-    before the loop. A step that is left out has s_t = s_{t-1}: dz_t = 0, and ds_t passes as it is.
+    the loop has ended, so that each sum is one matrix product. The cell's slopes need no dy: they are found in the
+    loop forward. A step that is left out has s_t = s_{t-1}: dz_t = 0, and ds_t passes as it is.
+
+    In segments, the steps of each are run forward again from the state before it, then backward; ds goes from one
+    segment to the one before, and the sums over time are those over the segments.
 
     Args:
       cache: of an op made by `over_time`.
@@ -181,57 +244,115 @@ def through_time(cache: Any, dy: Any) -> Any:
     Returns:
       (factors, dx, dinitial): {name: (b, a), b, or [(b, a), ...]} as `Cell` describes `products`; dinitial in the
       structure of the initial state, None if none was given.
-    Source: Rumelhart, Hinton & Williams (1986); Werbos (1990).
+    Source: Rumelhart, Hinton & Williams (1986); Werbos (1990); in segments, Chen et al. (2016).
     """
-    cell, reverse, entries, initial_tree = cache.static.value
-    params, (dh, dlast) = cache.params, dy
-    steps = Step(_states_before(cache), cache.after, cache.kept)
+    plan, (dh, dlast) = cache.static.value, dy
+    start, record = cache.start, cache.record
+    if record is None:
+        start = jax.tree.map(lambda a: a[-1 if plan.reverse else 0], start)
+        *_, record = _steps(plan, cache.params, cache.x, cache.mask, start)
     if dh is not None:
         dh = time_first(dh)
     if dlast is None:
-        dlast = jax.tree.map(jnp.zeros_like, cache.initial)
+        dlast = jax.tree.map(jnp.zeros_like, start)
+    # Without an initial state it is zero.
+    start = None if plan.initial_tree.num_leaves == 0 else start
+    factors, dx, dinitial = _steps_back(plan, cache.params, cache.x, cache.mask, start, record, dh, dlast)
+    return {name: factors[name] for name in plan.entries.names}, time_first(dx), _as_initial(plan, dinitial)
+
+
+def _steps_back(plan: _Plan, params: Any, x: Any, mask: Any, start: Any, record: _Record, dh: Any, dlast: Any) -> Any:
+    """(factors, dx, the cotangent of the state before), of all steps of x, in one loop."""
+    cell = plan.cell
 
     def step(dstate: Any, at_t: Any) -> Any:
         dh_t, slopes_t, counts = at_t
         if dh_t is not None:
             first, *others = jax.tree.leaves(dstate)
             dstate = cell.pack([first + dh_t, *others])
-        dz_t, dbefore = cell.backward(params, slopes_t, dstate)
+        d_t, dbefore = cell.backward(params, slopes_t, dstate)
         cell.expect_state("backward", dstate, dbefore)
         if counts is not None:
-            dz_t = jnp.where(counts, dz_t, 0)
+            d_t = jax.tree.map(lambda d: jnp.where(counts, d, 0), d_t)
             dbefore = jax.tree.map(lambda new, old: jnp.where(counts, new, old), dbefore, dstate)
-        return dbefore, dz_t
+        return dbefore, d_t
 
-    dinitial, dz = lax.scan(step, dlast, (dh, cell.slopes(params, steps), cache.mask), reverse=not reverse)
+    dstart, d = lax.scan(step, dlast, (dh, record.slopes, mask), reverse=not plan.reverse)
+    dz = d[0] if isinstance(d, tuple) else d
     expect_shape(cell.name, "dz of the cell's backward pass", dz, (dz.shape[0], params["weight_x"].shape[0]))
-    factors = {"weight_x": (dz, cache.x), "bias": dz} | cell.products(steps, dz)
-    of_recurrence = sorted(set(entries.names) - {"weight_x", "bias"})
+    h_before = _before(plan, record.h, None if start is None else cell.shown(start))
+    factors = {"weight_x": (dz, x), "bias": dz} | cell.products(h_before, record.slopes, d)
+    of_recurrence = sorted(set(plan.entries.names) - {"weight_x", "bias"})
     expect(set(of_recurrence) <= set(factors), cell.name, f"its products to hold {of_recurrence}",
            str(sorted(set(factors) - {"weight_x", "bias"})), f"give them by @{cell.__name__}.defproducts")
-    dinitial = initial_tree.unflatten(jax.tree.leaves(dinitial)[:initial_tree.num_leaves])
-    return {name: factors[name] for name in entries.names}, time_first(dz @ params["weight_x"]), dinitial
+    return factors, dz @ params["weight_x"], dstart
 
 
-def _states_before(cache: _Cache) -> Any:
-    """s_{t-1} of all times, from s_t and the initial state.
+def _through_segments(cache: _Cache, dy: Any) -> Any:
+    """(dparams by name, dx, dinitial), segment by segment from the last one. `jax.checkpoint` around the body keeps JAX
+    from saving what each segment leaves when it transposes this function."""
+    plan, params, (dh, dlast) = cache.static.value, cache.params, dy
+    if dlast is None:
+        dlast = jax.tree.map(lambda a: jnp.zeros_like(a[0]), cache.start)
+    dh = None if dh is None else time_first(dh)
+
+    def of_segment(carry: Any, at: Any) -> Any:
+        dstate, totals = carry
+        (x, mask), start, dh = at
+        *_, record = _steps(plan, params, x, mask, start)
+        factors, dx, dstate = _steps_back(plan, params, x, mask, start, record, dh, dstate)
+        sums = _sums({name: factors[name] for name in totals}, record)
+        return (dstate, {name: total + sums[name] for name, total in totals.items()}), dx
+
+    totals = {name: jnp.zeros_like(wide(params[name])) for name in plan.entries.names}
+    slices = _in_segments(plan, cache.x, cache.mask), cache.start, _in_segments(plan, dh)[0]
+    (dstate, totals), dx = lax.scan(jax.checkpoint(of_segment, prevent_cse=False), (dlast, totals), slices,
+                                    reverse=not plan.reverse)
+    dparams = {name: total.astype(params[name].dtype) for name, total in totals.items()}
+    return dparams, time_first(_joined(dx, len(cache.x))), _as_initial(plan, dstate)
+
+
+def _in_segments(plan: _Plan, x: Any, mask: Any = None) -> Any:
+    """(x, mask) as (segments, steps, ...). The last segment is filled up with steps that are left out."""
+    if x is None:
+        return None, None
+    time, steps = len(x), min(plan.segment or len(x), len(x))
+    more = -time % steps
+    if more and mask is None:
+        mask = jnp.full(time, True)
+
+    def split(a: Any) -> Any:
+        return jnp.pad(a, ((0, more), *((0, 0),) * (a.ndim - 1))).reshape(-1, steps, *a.shape[1:])
+
+    return split(x), None if mask is None else split(mask)
+
+
+def _joined(a: Any, time: int) -> Any:
+    """Segments as one sequence, without what the last one was filled up with."""
+    return a.reshape(-1, *a.shape[2:])[:time]
+
+
+def _as_initial(plan: _Plan, dstate: Any) -> Any:
+    return plan.initial_tree.unflatten(jax.tree.leaves(dstate)[:plan.initial_tree.num_leaves])
+
+
+def _before(plan: _Plan, h: Any, start: Any) -> Any:
+    """h_{t-1} of all times, from h_t and h before the first step, None for zeros.
 
     By padding: under `vmap` a concatenation would move the axis of the examples to the front.
     """
-    plan = cache.static.value
-    time = cache.x.shape[0]
-
     def padded(a: Any, before: int, after: int) -> Any:
         if plan.reverse:
             before, after = after, before
         return lax.pad(a, jnp.zeros((), a.dtype), ((before, after, 0), (0, 0, 0)))
 
-    def one(start: Any, after: Any) -> Any:
-        shifted = padded(after[1:] if plan.reverse else after[:-1], 1, 0)
-        # Without an initial state it is zero.
-        return shifted if plan.initial_tree.num_leaves == 0 else shifted + padded(time_first(start[None]), 0, time - 1)
+    shifted = padded(h[1:] if plan.reverse else h[:-1], 1, 0)
+    return shifted if start is None else shifted + padded(time_first(start[None]), 0, len(h) - 1)
 
-    return jax.tree.map(one, cache.initial, cache.after)
+
+def _sums(factors: dict[str, Any], record: _Record) -> dict[str, Any]:
+    states = jax.tree.leaves(record)
+    return {name: _summed(factor, states) for name, factor in factors.items()}
 
 
 def _summed(factor: Any, states: list[Any]) -> Any:

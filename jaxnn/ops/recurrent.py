@@ -36,9 +36,9 @@ def rnn_cell(params: Any, h: Any, z: Any) -> Any:
 
 
 @rnn_cell.defslopes
-def rnn_slopes(params: Any, steps: Any) -> Any:
+def rnn_slopes(params: Any, step: Any) -> Any:
     """tanh' = 1 - h_t²."""
-    return 1 - steps.after * steps.after
+    return 1 - step.after * step.after
 
 
 @rnn_cell.defbackward
@@ -65,9 +65,9 @@ def rnn_relu_cell(params: Any, h: Any, z: Any) -> Any:
 
 
 @rnn_relu_cell.defslopes
-def rnn_relu_slopes(params: Any, steps: Any) -> Any:
+def rnn_relu_slopes(params: Any, step: Any) -> Any:
     """relu' is 1 where h_t > 0, else 0, and 0 at the kink."""
-    return (steps.after > 0).astype(steps.after.dtype)
+    return (step.after > 0).astype(step.after.dtype)
 
 
 rnn_relu_cell.defbackward(rnn_cell_backward)
@@ -99,9 +99,9 @@ def gru_cell(params: Any, h: Any, z: Any) -> Any:
 
 
 @gru_cell.defslopes
-def gru_slopes(params: Any, steps: Any) -> Any:
+def gru_slopes(params: Any, step: Any) -> Any:
     """What multiplies dh_t or d(r h) in `gru_cell_backward`."""
-    h, (r, u, n) = steps.before, steps.kept
+    h, (r, u, n) = step.before, step.kept
     return r, u, h * r * (1 - r), (h - n) * u * (1 - u), (1 - u) * (1 - n * n)
 
 
@@ -122,10 +122,9 @@ def gru_cell_backward(params: Any, slopes: Any, dh: Any) -> Any:
 
 
 @gru_cell.defproducts
-def gru_products(steps: Any, dz: Any) -> Any:
+def gru_products(h: Any, slopes: Any, dz: Any) -> Any:
     """W_r and W_u multiply h, W_n multiplies r h."""
-    h, (r, _, _) = steps.before, steps.kept
-    n_hidden = h.shape[-1]
+    r, n_hidden = slopes[0], h.shape[-1]
     return {"weight_h": [(dz[:, :2 * n_hidden], h), (dz[:, 2 * n_hidden:], r * h)]}
 
 
@@ -158,9 +157,9 @@ def gru_reset_after_cell(params: Any, h: Any, z: Any) -> Any:
 
 
 @gru_reset_after_cell.defslopes
-def gru_reset_after_slopes(params: Any, steps: Any) -> Any:
+def gru_reset_after_slopes(params: Any, step: Any) -> Any:
     """What multiplies dh_t in `gru_reset_after_cell_backward`."""
-    h, (r, u, n, q) = steps.before, steps.kept
+    h, (r, u, n, q) = step.before, step.kept
     dz_n_from_dh = (1 - u) * (1 - n * n)
     return r, u, dz_n_from_dh * q * r * (1 - r), (h - n) * u * (1 - u), dz_n_from_dh
 
@@ -179,10 +178,9 @@ def gru_reset_after_cell_backward(params: Any, slopes: Any, dh: Any) -> Any:
 
 
 @gru_reset_after_cell.defproducts
-def gru_reset_after_products(steps: Any, dz: Any) -> Any:
+def gru_reset_after_products(h: Any, slopes: Any, dz: Any) -> Any:
     """All of W_h multiplies h, and the cotangents of the products are dz_r, dz_u and dq = dz_n r; b_h has dq."""
-    h, (r, _, _, _) = steps.before, steps.kept
-    n_hidden = h.shape[-1]
+    r, n_hidden = slopes[0], h.shape[-1]
     dq = dz[:, 2 * n_hidden:] * r
     return {"weight_h": (jnp.concatenate([dz[:, :2 * n_hidden], dq], -1), h), "bias_h": dq}
 
@@ -212,9 +210,9 @@ def lstm_cell(params: Any, state: Any, z: Any) -> Any:
 
 
 @lstm_cell.defslopes
-def lstm_slopes(params: Any, steps: Any) -> Any:
+def lstm_slopes(params: Any, step: Any) -> Any:
     """What multiplies dc and dh in `lstm_cell_backward`."""
-    (_, c_tm1), (_, c), (i, f, g, o) = steps
+    (_, c_tm1), (_, c), (i, f, g, o) = step
     tau = jnp.tanh(c)
     return (g * i * (1 - i), c_tm1 * f * (1 - f), i * (1 - g * g)), tau * o * (1 - o), o * (1 - tau * tau), f
 

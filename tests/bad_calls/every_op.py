@@ -240,7 +240,8 @@ KEYWORDS = {
     ("max_pool", "stride"): WHOLE | {"too many": (1, 1, 1)},
     ("max_pool", "padding"): PADDING | {"as large as the window": 2},
     ("attention", "causal"): CHOICE, ("attention", "chunk"): WHOLE | {"None": None},
-    **{(name, "reverse"): CHOICE for name in ("rnn", "rnn_relu", "gru", "gru_reset_after", "lstm")},
+    **{(name, option): values for option, values in (("reverse", CHOICE), ("segment", WHOLE)) for name in (
+        "rnn", "rnn_relu", "gru", "gru_reset_after", "lstm", "lstm_peephole", "lstm_projected", "layer_norm_lstm")},
     **{(name, "reduction"): REDUCTION for name in ("binary_cross_entropy", "squared_error", "huber")},
     **{(name, "axes"): AXES for name in ("binary_cross_entropy", "squared_error", "huber", "softmax_cross_entropy")},
 }

@@ -72,6 +72,12 @@ LAYERS = {
     "LSTM": (LSTM(3), (5, 2), {"weight_x": (12, 2), "weight_h": (12, 3), "bias": (12,)}, {}, (5, 3)),
     "LSTM, last state": (LSTM(3, return_sequence=False), (5, 2),
                          {"weight_x": (12, 2), "weight_h": (12, 3), "bias": (12,)}, {}, (3,)),
+    "RNN in both directions": (RNN(3, return_sequence=False, bidirectional=True), (5, 2),
+                               {way: {"weight_x": (3, 2), "weight_h": (3, 3), "bias": (3,)}
+                                for way in ("forward", "reversed")}, {}, (6,)),
+    "GRU of two layers": (GRU(3, use_bias=False, layers=2, dropout=0.5, same_mask=True), (5, 2),
+                          {"layer1": {"weight_x": (9, 2), "weight_h": (9, 3)},
+                           "layer2": {"weight_x": (9, 3), "weight_h": (9, 3)}}, {}, (5, 3)),
     "Sequential": (Sequential(Dense(3), ops.tanh, Dense(2)), (4,),
                    {"dense1": {"weight": (3, 4), "bias": (3,)}, "dense2": {"weight": (2, 3), "bias": (2,)}}, {}, (2,)),
     "Sequential with names": (Sequential(hidden=Dense(3), act=ops.tanh), (4,),

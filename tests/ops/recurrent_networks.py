@@ -40,9 +40,9 @@ def minimal_gated_unit_backward(params, step, dh):
 
 
 @minimal_gated_unit.defproducts
-def minimal_gated_unit_products(steps, dz):
+def minimal_gated_unit_products(h, step, dz):
     dz_f, dz_g = jnp.split(dz, 2, -1)
-    return {"weight_h": [(dz_f, steps.before), (dz_g, steps.kept[0] * steps.before)]}
+    return {"weight_h": [(dz_f, h), (dz_g, step.kept[0] * h)]}
 
 
 mgu = over_time(minimal_gated_unit)

@@ -13,7 +13,7 @@ import pytest
 
 from jaxnn import dense, network
 from jaxnn.linearity import equations
-from jaxnn.ops import cell, lstm, over_time, rnn
+from jaxnn.ops import cell, lstm, lstm_projected, over_time, rnn
 from tests.compare import assert_close, check_backward, pulled_back
 from tests.ops.recurrent_networks import (
     NETS,
@@ -110,7 +110,8 @@ def test_one_cell_is_one_op():
     assert over_time(minimal_gated_unit) is mgu
     assert (mgu.name, lstm.name) == ("minimal_gated_unit", "lstm")
     assert "c_t = f c + i g" in lstm.__doc__
-    assert "initial: h_0, c_0 before" in lstm.__doc__
+    assert "initial: h_0 (n_hidden,) and c_0 (n_hidden,) before" in lstm.__doc__
+    assert "h_0 (n_out,) and c_0 (n_hidden,)" in lstm_projected.__doc__
     assert '"weight_h": (n_hidden, n_hidden), "bias": (n_hidden,) or None' in rnn.__doc__
     # Equations, arguments, source, example, derivation.
     order = ["c_t = f c + i g", "Args:", "Raises:", "Source: Hochreiter", ">>> h, last", "ds_T = dlast",
@@ -123,7 +124,7 @@ def test_one_cell_is_one_op():
 def test_the_cell_in_the_documentation():
     text = inspect.cleandoc(sys.modules["jaxnn.ops.cell"].__doc__)
     source = text[text.index("    @cell("):text.index("    h, last =")]
-    found = {"cell": cell, "jnp": jnp}
+    found = {"cell": cell, "jax": jax, "jnp": jnp}
     exec(textwrap.dedent(source), found)
-    params, x, initial = make(NETS["rnn"], 3)
-    check_backward(over_time(found["leaky"]), params, x, initial, None, threshold=64)
+    params, x, initial = make(NETS["minimal gated unit"], 3)
+    check_backward(over_time(found["minimal_gated_unit"]), params, x, initial, None, threshold=64)

@@ -80,7 +80,7 @@ def broken(step=None, backward=None, products=None):
      r"broken expects its backward to return a state \(h\) of float32\[3\]; got float32\[1\]"),
     (broken(backward=lambda params, step, dh: (dh[:1], dh)),
      r"broken expects dz of the cell's backward pass of shape \(4, 3\); got \(4, 1\)"),
-    (broken(backward=lambda params, step, dh: (dh, dh), products=lambda steps, dz: {"weight": dz}),
+    (broken(backward=lambda params, step, dh: (dh, dh), products=lambda h, step, dz: {"weight": dz}),
      r"broken expects its products to hold \['weight_h'\]; got \['weight'\]; give them by @broken.defproducts"),
     (broken(backward=lambda params, step, dh: (dh + 1, dh)), "backward of 'broken' is not linear in dy"),
 ])

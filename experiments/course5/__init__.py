@@ -1,0 +1,1 @@
+"""Course 5 of the Deep Learning Specialization: sequence models."""

@@ -1,0 +1,179 @@
+"""Over how many steps can a recurrent network remember, and where does its gradient vanish?
+
+    python -m experiments run long-memory
+
+Two tasks of Hochreiter & Schmidhuber (1997) over growing lengths. Adding: of a sequence of numbers in [0, 1] two are
+marked; the answer is their sum. Copy: five symbols, then blanks, then the five again. The networks, of as many units: a
+simple recurrent network from independent random weights, the same from an orthogonal matrix, a GRU, an LSTM. The
+pictures show the costs over the lengths, and the look inside the backward pass that explains them: the size of the
+cotangent dz_t of each step when only the last step has a cost, before and after training.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.shared import figures
+from experiments.shared.knobs import Configuration, count, positive, random_seed
+from experiments.shared.run import progress, say, table
+from jaxnn import GRU, LSTM, RNN, Dense, Sequential, initializers, softmax_cross_entropy, squared_error
+from jaxnn.layers import over_examples
+from jaxnn.losses import mean_over_time
+from jaxnn.ops.over_time import through_time
+from jaxnn.training import fit, make_step, start
+
+SYMBOLS, COPIED = 8, 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Knobs(Configuration):
+    seed: int = random_seed(0, "of weights and sequences")
+    lengths: tuple[int, ...] = dataclasses.field(default=(20, 50, 100), metadata={
+        "reason": "steps of the adding task, and of the blanks of the copy task", "at_least": 2, "above": None,
+        "below": None, "choices": None})
+    hidden: int = count(48, "units; the tasks need few")
+    steps: int = count(1500, "of training; the gated ones are done before at the shorter lengths")
+    batch_size: int = count(64, "sequences, drawn anew at each step: nothing can be learnt by heart")
+    learning_rate: float = positive(0.003, "Adam's")
+    trials: int = count(1, "of each network, task and length")
+
+
+NETWORKS: dict[str, Callable[..., RNN]] = {
+    "RNN, random start": lambda n, **options: RNN(n, weight_h_init=initializers.xavier, **options),
+    "RNN, orthogonal start": lambda n, **options: RNN(n, **options),  # the layer's default
+    "GRU": lambda n, **options: GRU(n, **options),
+    "LSTM": lambda n, **options: LSTM(n, **options),
+}
+
+
+class Task(NamedTuple):
+    """A task of one length: draw(key, n) -> (x, labels), the loss of one, and the cost of knowing nothing."""
+
+    draw: Callable
+    loss: Callable
+    head: Callable  # the layer RNN with options -> the network
+    shape: tuple[int, int]
+    blind: float
+
+
+def adding(length: int) -> Task:
+    """x_t = (number, 1 where it is marked): one mark in each half. Always answering 1 costs 1/6, the variance."""
+    def draw(key: Any, n: int) -> Any:
+        values, first, second = jax.random.split(key, 3)
+        half = length // 2
+        numbers = jax.random.uniform(values, (n, length))
+        marks = (jax.nn.one_hot(jax.random.randint(first, (n,), 0, half), length)
+                 + jax.nn.one_hot(jax.random.randint(second, (n,), half, length), length))
+        return jnp.stack([numbers, marks], -1), jnp.sum(numbers * marks, 1, keepdims=True)
+
+    def head(make: Callable) -> Sequential:
+        return Sequential(recurrent=make(return_sequence=False), head=Dense(1))
+
+    return Task(draw, squared_error, head, (length, 2), 1 / 6)
+
+
+def copying(length: int) -> Task:
+    """Five of eight symbols, length blanks, a signal and blanks where the five are due. Guessing costs ln 8 nats."""
+    def draw(key: Any, n: int) -> Any:
+        symbols = jax.random.randint(key, (n, COPIED), 0, SYMBOLS)
+        blank = jnp.full((n, length + COPIED), SYMBOLS).at[:, length].set(SYMBOLS + 1)
+        return jax.nn.one_hot(jnp.concatenate([symbols, blank], 1), SYMBOLS + 2), symbols
+
+    def head(make: Callable) -> Sequential:
+        return Sequential(recurrent=make(), end=lambda h: h[-COPIED:], head=over_examples(Dense(SYMBOLS)))
+
+    return Task(draw, mean_over_time(softmax_cross_entropy), head, (length + 2 * COPIED, SYMBOLS + 2),
+                float(np.log(SYMBOLS)))
+
+
+TASKS = {"adding": (adding, "mean squared error"), "copy": (copying, "cost / nats per symbol")}
+
+
+def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
+    jobs = [(task, length, name) for task in TASKS for length in knobs.lengths for name in NETWORKS]
+    costs: dict[str, dict[str, list[list[float]]]] = {task: {name: [] for name in NETWORKS} for task in TASKS}
+    slopes: dict[str, Any] = {}
+    for task, length, name in progress(jobs, "networks"):
+        found = [train(knobs, TASKS[task][0](length), name, knobs.seed + trial) for trial in range(knobs.trials)]
+        costs[task][name].append([cost for cost, *_ in found])
+        say(f"{task} over {length} steps, {name}: {np.mean(costs[task][name][-1]):.4f}")
+        if task == "adding" and length == max(knobs.lengths):
+            slopes[name] = found[0][1:]
+    for task, (of_length, measure) in TASKS.items():
+        blind = of_length(knobs.lengths[0]).blind
+        say()
+        say(table((f"{task}: {measure}", *map(str, knobs.lengths)),
+                  [*((name, *(f"{np.mean(c):.4f}" for c in rows)) for name, rows in costs[task].items()),
+                   ("knowing nothing", *[f"{blind:.4f}"] * len(knobs.lengths))]))
+    draw_costs(out, knobs, costs)
+    draw_gradients(out, slopes)
+    reach = {name: {when: float(sizes[0] / sizes[-1]) for when, sizes in zip(("start", "trained"), pair, strict=True)}
+             for name, pair in slopes.items()}
+    return {"lengths": list(knobs.lengths), "costs_of_networks": costs, "first_step_over_last": reach}
+
+
+def train(knobs: Knobs, task: Task, name: str, seed: int) -> tuple[float, np.ndarray, np.ndarray]:
+    """(the cost of 1,000 new sequences, the sizes of dz_t before training and after)."""
+    net = task.head(lambda **options: NETWORKS[name](knobs.hidden, **options))
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(knobs.learning_rate))
+    train_state = start(net, optimizer, task.shape, jax.random.key(seed))
+    drawn = jax.jit(lambda step: task.draw(jax.random.fold_in(jax.random.key(seed + 1000), step), knobs.batch_size))
+    before = cotangents(net, train_state.params, drawn(0)[0])
+    train_state, _ = fit(train_state, make_step(net, task.loss, optimizer), lambda step: drawn(step), steps=knobs.steps,
+                         every=knobs.steps, progress=False)
+    x, labels = task.draw(jax.random.key(seed + 2000), 1000)
+
+    @jax.jit
+    def cost(params: Any) -> Any:
+        return jnp.mean(jax.vmap(lambda x, label: task.loss(net(params, {}, x)[0], label))(x, labels))
+
+    return float(cost(train_state.params)), before, cotangents(net, train_state.params, x[:knobs.batch_size])
+
+
+def cotangents(net: Any, params: Any, x: Any) -> np.ndarray:
+    """‖dz_t‖ for each step t, the root mean square over the sequences, where the cost is the sum of the last state
+    alone: what the backward loop hands to each step's weights, read from inside of that loop."""
+    op = net.parts["recurrent"].op
+
+    @jax.jit
+    def sizes(params: Any, x: Any) -> Any:
+        def one(x: Any) -> Any:
+            (h, last), cache = op.forward(params, x)
+            dlast = jax.tree.map(jnp.zeros_like, last)
+            factors, *_ = through_time(cache, (jnp.zeros_like(h).at[-1].set(1), dlast))
+            return jnp.sum(factors["bias"] ** 2, -1)  # db = Σ_t dz_t
+
+        return jnp.sqrt(jnp.mean(jax.vmap(one)(x), 0))
+
+    return np.asarray(sizes(params["recurrent"], x))
+
+
+def draw_costs(out: Path, knobs: Knobs, costs: Any) -> None:
+    figure, axes = figures.panels(1, len(TASKS), (5, 3.8), f"Costs after {knobs.steps} steps, by length")
+    for axis, (task, (of_length, measure)) in zip(axes.flat, TASKS.items(), strict=True):
+        lines = {name: (knobs.lengths, [max(float(np.mean(c)), 1e-5) for c in rows])
+                 for name, rows in costs[task].items()}
+        figures.curves(axis, lines, "steps to remember over", measure, log=True, legend=False)
+        for line in axis.lines:
+            line.set_marker("o")
+        axis.axhline(of_length(knobs.lengths[0]).blind, color="grey", linestyle="--", label="knowing nothing")
+        axis.set_title(task)
+    axes[0, -1].legend(fontsize=8)
+    figures.save(figure, out / "costs.png")
+
+
+def draw_gradients(out: Path, slopes: dict[str, Any]) -> None:
+    """The sizes of dz_t over the steps back from the last one, as parts of that at the last step."""
+    figure, axes = figures.panels(1, 2, (5, 3.8), "Adding: what reaches each step of the gradient of the last state")
+    for axis, n, title in zip(axes.flat, (0, 1), ("before training", "after training"), strict=True):
+        lines = {name: (np.arange(len(pair[n])), np.maximum(pair[n][::-1] / pair[n][-1], 1e-12))
+                 for name, pair in slopes.items()}
+        figures.curves(axis, lines, "steps back from the last", "‖dz_t‖ / ‖dz_T‖", log=True, legend=n == 0)
+        axis.set_title(title)
+    figures.save(figure, out / "gradients.png")
