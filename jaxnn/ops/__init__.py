@@ -26,6 +26,7 @@ from jaxnn.ops.lstm_variants import (
     lstm_projected,
     lstm_projected_cell,
 )
+from jaxnn.ops.masks import length_mask
 from jaxnn.ops.normalization import batch_norm, batch_norm_inference
 from jaxnn.ops.norms import (
     group_norm,
@@ -35,7 +36,7 @@ from jaxnn.ops.norms import (
     rms_norm,
     standardize_kernel,
 )
-from jaxnn.ops.over_time import length_mask, over_time
+from jaxnn.ops.over_time import over_time
 from jaxnn.ops.pool import global_max_pool, max_pool, max_unpool, pool_switches
 from jaxnn.ops.rectifiers import crelu, hard_sigmoid, hard_swish, mish, prelu, relu6, selu
 from jaxnn.ops.recurrent import (

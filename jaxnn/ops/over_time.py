@@ -23,13 +23,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnn.checks import Entries, expect, expect_float, expect_shape, is_integer, known
+from jaxnn.checks import Entries, expect, expect_float, expect_shape, is_integer
 from jaxnn.hand_derived import HandDerived, Static
 from jaxnn.ops.cell import Cell, Step
 from jaxnn.ops.dtypes import promoted, wide, wide_over_batch
 from jaxnn.ops.time_first import time_first
 
-__all__ = ["length_mask", "over_time", "through_time"]
+__all__ = ["over_time", "through_time"]
 
 _ARGUMENTS = """
 Args:
@@ -55,31 +55,6 @@ Args:
 Returns:
   (dparams, dx, dinitial, None): each in the structure of its argument, dinitial None if no initial state was given.
 """
-
-
-def length_mask(length: Any, time: int) -> Any:
-    """The mask of a sequence of `length` steps that is padded to `time`: (time,), True for the first `length`.
-
-    Args:
-      length: an integer in 0 .. time; under `jax.vmap` one for each example.
-      time: the steps of the array.
-    Raises:
-      InputError: a length is no integer, or is out of range, where its value is known: under `jit` it is not, and one
-        that is too long counts as `time`.
-
-    >>> length_mask(2, 3).tolist()
-    [True, True, False]
-    """
-    expect(is_integer(time, 0), "length_mask", "time, the number of steps", repr(time))
-    is_whole = is_integer(length) or jnp.issubdtype(getattr(length, "dtype", float), jnp.integer)
-    expect(is_whole, "length_mask", "length, an integer",
-           str(getattr(length, "dtype", None) or repr(length)))
-    expect_shape("length_mask", "length", length, (), "use jax.vmap for a batch")
-    values = known(length)
-    if values is not None and values.size:
-        expect(bool(values.min() >= 0 and values.max() <= time), "length_mask", f"length in 0 .. {time}",
-               str(values.tolist()), "cut the sequence, or pad it to more steps")
-    return jnp.arange(time) < length
 
 
 @functools.cache

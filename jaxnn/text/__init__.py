@@ -1,13 +1,13 @@
 """Text: vocabularies, batches of unequal lengths, and how near a text is to its reference.
 
     CharacterVocabulary WordVocabulary BytePairs HuggingFaceVocabulary   a text as integers, and back; load_vocabulary
-    pad length_mask bucketed pack segment_mask                           sequences of unequal length as arrays
+    pad bucketed pack segment_mask                                       sequences of unequal length as arrays
     bleu sentence_bleu chrf edit_distance word_error_rate character_error_rate perplexity bits_per_character
     read_text_lines                                                           of a file in UTF-8
 """
 
 from jaxnn.data.lines import read_text_lines
-from jaxnn.text.batches import Bucketed, Packed, bucketed, length_mask, pack, pad, segment_mask
+from jaxnn.text.batches import Bucketed, Packed, bucketed, pack, pad, segment_mask
 from jaxnn.text.byte_pairs import BytePairs
 from jaxnn.text.hugging_face import HuggingFaceVocabulary
 from jaxnn.text.metrics import (
@@ -38,7 +38,6 @@ __all__ = [
     "character_error_rate",
     "chrf",
     "edit_distance",
-    "length_mask",
     "load_vocabulary",
     "pack",
     "pad",

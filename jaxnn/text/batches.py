@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxnn.checks import expect, expect_integers, expect_shape, is_integer
 
-__all__ = ["Bucketed", "Packed", "bucketed", "length_mask", "pack", "pad", "segment_mask"]
+__all__ = ["Bucketed", "Packed", "bucketed", "pack", "pad", "segment_mask"]
 
 
 def pad(sequences: Sequence[Any], length: int | None = None, *, fill: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -44,29 +44,6 @@ def pad(sequences: Sequence[Any], length: int | None = None, *, fill: int = 0) -
     for row, a in zip(tokens, arrays, strict=True):
         row[: len(a)] = a
     return tokens, np.array([len(a) for a in arrays], np.int32)
-
-
-def length_mask(lengths: Any, length: int) -> jax.Array:
-    """(..., length) of bool, True where a step counts.
-
-    Args:
-      lengths: integers (...); one that is larger than `length` or negative is refused where it is known at the call.
-      length: of the array.
-
-    >>> length_mask(jnp.array([2, 0]), 3).tolist()
-    [[True, True, False], [False, False, False]]
-    """
-    who = "length_mask"
-    expect_integers(who, "lengths", lengths)
-    expect(is_integer(length, 0), who, "length, an integer >= 0", repr(length))
-    if not isinstance(lengths, jax.core.Tracer) and np.size(lengths):
-        values = np.asarray(lengths)
-        expect(bool(values.min() >= 0 and values.max() <= length), who, f"lengths in 0 .. {length}",
-               f"values from {values.min()} to {values.max()}")
-    lengths = jnp.asarray(lengths)
-    if jnp.iinfo(lengths.dtype).bits < 32:  # 200 places are more than an int8 holds
-        lengths = lengths.astype(jnp.int32)
-    return jnp.arange(length) < lengths[..., None]
 
 
 class Bucketed(NamedTuple):

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn.ops import attention
-from jaxnn.text import bucketed, length_mask, pack, pad, segment_mask
+from jaxnn.ops import attention, length_mask
+from jaxnn.text import bucketed, pack, pad, segment_mask
 
 RNG = np.random.default_rng(0)
 SEQUENCES = [RNG.integers(1, 50, n) for n in RNG.integers(0, 17, 60)]
