@@ -7,14 +7,17 @@ and the course's photographs are read from files you provide (`load_cat`). Nothi
 
 from jaxnn.data.alpacas import Alpacas, load_alpacas
 from jaxnn.data.batches import Batches
+from jaxnn.data.camvid import CamVid, load_camvid
 from jaxnn.data.checks import check_examples
 from jaxnn.data.cifar import load_cifar10, load_cifar100
 from jaxnn.data.directory import MissingData, data_directory, find
 from jaxnn.data.download import DownloadFailed, download
 from jaxnn.data.football import FootballField, load_football
+from jaxnn.data.happy import Faces, load_happy
 from jaxnn.data.hdf5 import BadFile, Field, read_hdf5
 from jaxnn.data.idx import ImageClasses, load_fashion_mnist, load_mnist, read_idx
 from jaxnn.data.images import CatPhotographs, load_cat, pixels_to_rows
+from jaxnn.data.npz import read_npz
 from jaxnn.data.planar import (
     blobs,
     gaussian_quantiles,
@@ -32,9 +35,11 @@ __all__ = [
     "BadFile",
     "Batches",
     "BreastCancer",
+    "CamVid",
     "CatPhotographs",
     "Digits",
     "DownloadFailed",
+    "Faces",
     "Field",
     "FootballField",
     "ImageClasses",
@@ -49,12 +54,14 @@ __all__ = [
     "gaussian_quantiles",
     "load_alpacas",
     "load_breast_cancer",
+    "load_camvid",
     "load_cat",
     "load_cifar10",
     "load_cifar100",
     "load_digits",
     "load_fashion_mnist",
     "load_football",
+    "load_happy",
     "load_mnist",
     "load_signs",
     "load_usps",
@@ -64,6 +71,7 @@ __all__ = [
     "planar_flower",
     "read_hdf5",
     "read_idx",
+    "read_npz",
     "split",
     "standardize",
 ]
