@@ -11,7 +11,7 @@ the training pictures. So beside the network stands the label of the nearest tra
 --data happy        the course's 600 and 150 pictures
 --data happy-test   its 150 test pictures alone, where train_happy.h5 is not at hand: in folds, each picture read by a
                     network that was trained without it. Once the folds are dealt at random, and once so that
-                    no picture is as similar to a training picture as --similar
+                    no picture is as near to a training picture as --similar
 --data digits       scikit-learn's digits: is this one with a loop (0, 6, 8, 9)? They need no file
 """
 
@@ -50,7 +50,7 @@ class Knobs(Configuration):
     batch_size: int = count(16, "the course's")
     learning_rate: float = positive(1e-3, "Adam's, the course's")
     folds: int = knob(5, "of the 150 pictures, each network being trained on the other four fifths", at_least=2)
-    similar: float = positive(16.0, "mean difference of two thumbnails, of 255, below which pictures are doubles")
+    similar: float = positive(16.0, "mean difference of two thumbnails, of 255, below which pictures are similar")
 
 
 class Pictures(NamedTuple):
@@ -100,7 +100,7 @@ def in_folds(knobs: Knobs, data_dir: Path | None) -> Pictures:
     random = np.random.RandomState(knobs.seed).permutation(n) % knobs.folds
     return Pictures(x, faces.y, faces.classes, {
         "folds at random": folds_of(random, knobs.folds),
-        "doubles in one fold": folds_of(dealt_by_group(groups(distances(x, x), knobs.similar), knobs.folds),
+        "similar ones in one fold": folds_of(dealt_by_group(groups(distances(x, x), knobs.similar), knobs.folds),
                                         knobs.folds)})
 
 
@@ -219,14 +219,14 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
         measures[way] = {
             "test_accuracy": float(right.mean()), "interval": [low, high], "test_pictures": len(right),
             "nearest_picture_accuracy": float(like.mean()), "most_frequent_class": float(max(y.mean(), 1 - y.mean())),
-            "test_pictures_with_a_double": int(double.sum()),
+            "test_pictures_with_a_similar_one": int(double.sum()),
             "test_accuracy_without_them": float(right[~double].mean()) if (~double).any() else None,
             "costs": series(np.mean([costs for _, costs in reading.curves], 0) if len(
                 {len(costs) for _, costs in reading.curves}) == 1 else reading.curves[0][1], "epoch")}
         rows.append((way, f"{percent(right.mean())} ({100 * low:.1f} to {100 * high:.1f})", percent(like.mean()),
                      f"{double.sum()} of {len(double)}",
                      percent(right[~double].mean()) if (~double).any() else "-"))
-    say(table(("", "network (95 % interval)", "nearest picture", "with a double", "without these"), rows))
+    say(table(("", "network (95 % interval)", "nearest picture", "similar in training", "without these"), rows))
     if x.shape[1] == 64:
         say(f"the course prints {THE_COURSES[0]} and {THE_COURSES[1]} for its 150 test pictures")
     draw(out, knobs, pictures, readings, measures)
@@ -254,20 +254,21 @@ def draw(out: Path, knobs: Knobs, pictures: Pictures, readings: dict[str, Readin
     labels = y[reading.test]
     losses = np.logaddexp(0, np.where(labels == 1, -reading.z, reading.z))
     worst = np.argsort(-losses)[:18]
-    figures.images(out / "most_wrong.png", f"{way}: the largest losses", shown[reading.test[worst]],
-                   [f"{classes[labels[i]]}, p = {1 / (1 + np.exp(reading.z[i] * (1 - 2 * labels[i]))):.2g}\n"
-                    f"{losses[i]:.2g} nats" for i in worst], (reading.z[worst] > 0) != labels[worst])
+    figures.images(out / "most_wrong.png", f"{way}: the largest losses; p: of the right class",
+                   shown[reading.test[worst]],
+                   [f"{classes[labels[i]]}, p = {np.exp(-losses[i]):.2g}\n{losses[i]:.2g} nats" for i in worst],
+                   (reading.z[worst] > 0) != labels[worst])
     doubles(out / "doubles.png", shown, y, classes, next(iter(readings.values())))
 
     train_state, n = reading.train_states[0], len(pictures.ways[way][0][1])
     params, state = train_state.params, train_state.state
     looking.filters(out / "filters.png", "kernels of the convolution", params["conv"]["kernel"])
-    # Of the first fold's pictures the surest that are right, in equal numbers of both classes.
+    # Of the first fold's pictures, right ones of both classes of which the network is not so sure that nothing changes.
     margin = np.where(labels[:n] == 1, 1, -1) * reading.z[:n]
-    chosen = [i for c in (0, 1) for i in np.argsort(-np.where(labels[:n] == c, margin, -np.inf))[:4]
+    chosen = [i for c in (0, 1) for i in np.argsort(np.where(labels[:n] == c, np.abs(margin - 2), np.inf))[:4]
               if labels[i] == c and margin[i] > 0]
     chosen = chosen or [int(margin.argmax())]
-    looking.attention(out / "attention.png", f"{way}: what the surest answers hang on", two_logits, params, state,
+    looking.attention(out / "attention.png", f"{way}: what right answers hang on", two_logits, params, state,
                       x[reading.test[chosen]], labels[chosen], classes)
 
 
@@ -280,9 +281,9 @@ def accuracies(path: Path, measures: dict[str, Any], *, is_happy: bool) -> None:
     for way, of_way in measures.items():
         n = of_way["test_pictures"]
         bars += [(f"{way}:\nthe network", of_way["test_accuracy"], of_way["interval"], "tab:blue"),
-                 ("the nearest\npicture's label", of_way["nearest_picture_accuracy"],
+                 (f"{way}: the\nnearest picture's label", of_way["nearest_picture_accuracy"],
                   wilson(round(n * of_way["nearest_picture_accuracy"]), n), "tab:orange")]
-    figure, ((axes,),) = figures.panels(1, 1, (1.7 * len(bars) + 1, 4), "test accuracy, with 95 % intervals")
+    figure, ((axes,),) = figures.panels(1, 1, (1.9 * len(bars) + 1, 4), "test accuracy, with 95 % intervals")
     for i, (_, value, (low, high), colour) in enumerate(bars):
         axes.bar(i, 100 * value, color=colour, width=0.6)
         axes.errorbar(i, 100 * value, [[100 * (value - low)], [100 * (high - value)]], color="black", capsize=4)
@@ -290,8 +291,8 @@ def accuracies(path: Path, measures: dict[str, Any], *, is_happy: bool) -> None:
     axes.axhline(100 * next(iter(measures.values()))["most_frequent_class"], color="black", linestyle=":",
                  label="the most frequent class")
     axes.set_xticks(range(len(bars)), [name for name, *_ in bars], fontsize=8)
-    axes.set(ylabel="right / %", ylim=(0, 105))
-    axes.legend(loc="lower right")
+    axes.set(ylabel="right / %", ylim=(0, 120), yticks=range(0, 101, 20))
+    axes.legend(loc="upper right", fontsize=8)
     figures.save(figure, path)
 
 
