@@ -46,7 +46,7 @@ Fold = tuple[np.ndarray, np.ndarray]  # the places of the training and of the te
 class Knobs(Configuration):
     data: str = knob("auto", "the first of the others whose files are found", choices=CHOICES)
     seed: int = random_seed(0, "of the folds, the initial weights and the batches")
-    epochs: int = count(30, "nothing is chosen by the test pictures: the cost of training has become small")
+    epochs: int = count(20, "nothing is chosen by the test pictures: by then the cost of training is small")
     batch_size: int = count(16, "the course's")
     learning_rate: float = positive(1e-3, "Adam's, the course's")
     folds: int = knob(5, "of the 150 pictures, each network being trained on the other four fifths", at_least=2)
@@ -197,8 +197,8 @@ def read(knobs: Knobs, pictures: Pictures, folds: list[Fold], step: Any, optimiz
         nearest.append(train[apart.argmin(1)])
         distance.append(apart.min(1))
         train_states.append(state)
-    return Reading(np.concatenate([test for _, test in folds]), *map(np.concatenate, (logits, nearest, distance)),
-                   curves, train_states)
+    return Reading(np.concatenate([test for _, test in folds]), np.concatenate(logits), np.concatenate(nearest),
+                   np.concatenate(distance), curves, train_states)
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:

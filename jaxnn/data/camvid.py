@@ -40,9 +40,8 @@ class CamVid(NamedTuple):
 def load_camvid(directory: str | Path | None = None, *, instead: str = "jaxnn.data.load_digits()") -> CamVid:
     """Reads c4/camvid_96x128.npz: CamVid with the eleven classes and the split of SegNet, at 96x128.
 
-    The parts are whole drives or stretches of them, so neighbouring pictures of one part are alike, and pictures of
-    two parts are not. The published pictures have 360x480 pixels; one number measured here is comparable with published
-    ones only in kind.
+    The pictures are frames of a few drives, so neighbours in one part are alike. The published ones have 360x480
+    pixels: what is measured at 96x128 is not to be compared with figures published for that size.
 
     Args:
       directory: the data directory, as in `data_directory`.
@@ -69,4 +68,5 @@ def load_camvid(directory: str | Path | None = None, *, instead: str = "jaxnn.da
         if missing := [name for c, name in enumerate(CAMVID_CLASSES) if not (labels == c).any()]:
             raise BadFile(f"{path}: array 'y_{part}' expects pixels of each class; got none of {', '.join(missing)}; "
                           "get the file again")
-    return CamVid(*(arrays[f"{name}_{part}"] for part in COUNTS for name in "xy"), classes=CAMVID_CLASSES, void=VOID)
+    return CamVid(**{f"{part}_{name}": arrays[f"{name}_{part}"] for part in COUNTS for name in "xy"},
+                  classes=CAMVID_CLASSES, void=VOID)

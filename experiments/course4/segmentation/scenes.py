@@ -58,15 +58,16 @@ def load(name: str, data_dir: Path | None, seed: int, size: tuple[int, int]) -> 
     """
     if name == "camvid":
         data = load_camvid(data_dir, instead="--data digits")
-        parts = [Part(x.astype(np.float32) / 255, y.astype(np.int32)) for x, y in (
-            (data.train_x, data.train_y), (data.val_x, data.val_y), (data.test_x, data.test_y))]
-        whole = parts[0].x.shape[1:3]
+        train, dev, test = (Part(x.astype(np.float32) / 255, y.astype(np.int32)) for x, y in (
+            (data.train_x, data.train_y), (data.val_x, data.val_y), (data.test_x, data.test_y)))
+        whole = train.x.shape[1:3]
         expect(all(n <= m for n, m in zip(size, whole, strict=True)), "--crop", f"at most {whole}", str(size))
-        return Scenes(*parts, data.classes, np.array(STREET_COLOURS, np.uint8), _street_changes(whole, size, data.void))
+        return Scenes(train, dev, test, data.classes, np.array(STREET_COLOURS, np.uint8),
+                      _street_changes(whole, size, data.void))
     digits = load_digits()
-    parts = [canvases(digits.x[places], digits.y[places], seed)
-             for places in split(len(digits.x), (0.8, 0.1, 0.1), seed=seed, labels=digits.y)]
-    return Scenes(*parts, ("paper", *map(str, range(10))), np.array(DIGIT_COLOURS, np.uint8),
+    train, dev, test = (canvases(digits.x[places], digits.y[places], seed)
+                        for places in split(len(digits.x), (0.8, 0.1, 0.1), seed=seed, labels=digits.y))
+    return Scenes(train, dev, test, ("paper", *map(str, range(10))), np.array(DIGIT_COLOURS, np.uint8),
                   lambda key, x, y: (x, y))
 
 
@@ -87,8 +88,8 @@ def canvases(digits: np.ndarray, labels: np.ndarray, seed: int) -> Part:
     void = 1 + 10
     for i, digit in enumerate(digits[:n * per_canvas]):
         canvas, cell = divmod(i, per_canvas)
-        corner = CELL * np.array(divmod(cell, CELLS[1])) + random.randint(CELL - pixels + 1, size=2)
-        place = (canvas, *(slice(c, c + pixels) for c in corner))
+        top, left = CELL * np.array(divmod(cell, CELLS[1])) + random.randint(CELL - pixels + 1, size=2)
+        place = canvas, slice(top, top + pixels), slice(left, left + pixels)
         x[place] = digit
         y[place] = np.select([digit >= INK, digit > PAPER], [1 + labels[i], void], 0)
     return Part(x[..., None], y)
