@@ -9,10 +9,18 @@ The course's happyModel: a convolution of 7x7 over a rim of three zeros, batch n
 the training pictures. So beside the network stands the label of the nearest training picture, which knows no face.
 
 --data happy        the course's 600 and 150 pictures
---data happy-test   its 150 test pictures alone, where train_happy.h5 is not at hand: in folds, each picture read by a
-                    network that was trained without it. Once the folds are dealt at random, and once so that
+--data happy-test   its 150 test pictures alone, where train_happy.h5 is not at hand: in five folds, each picture read
+                    by a network that was trained without it. Once the folds are dealt at random, and once so that
                     no picture is as near to a training picture as --similar
 --data digits       scikit-learn's digits: is this one with a loop (0, 6, 8, 9)? They need no file
+
+Result of seed 0, with 95 % intervals: --data happy-test takes 171 s of processor time, --data digits 12 s.
+                                  network                   nearest picture's label
+    folds at random               89.3 % (83.4 to 93.3)     91.3 %
+    similar ones in one fold      60.0 % (52.0 to 67.5)     52.7 %, and 56.0 % of the pictures are happy
+    digits                        97.5 % (95.3 to 98.7)     98.9 %
+So what it has learnt from 120 pictures is no smile: the maps show answers that hang on the garden behind the face.
+The 600 training pictures could not be had here, and --data happy has not been run.
 """
 
 import dataclasses
@@ -256,13 +264,12 @@ def draw(out: Path, knobs: Knobs, pictures: Pictures, readings: dict[str, Readin
     worst = np.argsort(-losses)[:18]
     figures.images(out / "most_wrong.png", f"{way}: the largest losses; p: of the right class",
                    shown[reading.test[worst]],
-                   [f"{classes[labels[i]]}, p = {np.exp(-losses[i]):.2g}\n{losses[i]:.2g} nats" for i in worst],
+                   [f"{classes[labels[i]]}, p = {np.exp(-losses[i]):.1g}\n{losses[i]:.2g} nats" for i in worst],
                    (reading.z[worst] > 0) != labels[worst])
     doubles(out / "doubles.png", shown, y, classes, next(iter(readings.values())))
 
     train_state, n = reading.train_states[0], len(pictures.ways[way][0][1])
     params, state = train_state.params, train_state.state
-    looking.filters(out / "filters.png", "kernels of the convolution", params["conv"]["kernel"])
     # Of the first fold's pictures, right ones of both classes of which the network is not so sure that nothing changes.
     margin = np.where(labels[:n] == 1, 1, -1) * reading.z[:n]
     chosen = [i for c in (0, 1) for i in np.argsort(np.where(labels[:n] == c, np.abs(margin - 2), np.inf))[:4]
@@ -287,7 +294,8 @@ def accuracies(path: Path, measures: dict[str, Any], *, is_happy: bool) -> None:
     for i, (_, value, (low, high), colour) in enumerate(bars):
         axes.bar(i, 100 * value, color=colour, width=0.6)
         axes.errorbar(i, 100 * value, [[100 * (value - low)], [100 * (high - value)]], color="black", capsize=4)
-        axes.text(i + 0.05, 100 * value + 0.5, f"{100 * value:.1f}", fontsize=9)
+        axes.text(i + 0.05, 100 * value + 0.5, f"{100 * value:.1f}", fontsize=9,
+                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.7})
     axes.axhline(100 * next(iter(measures.values()))["most_frequent_class"], color="black", linestyle=":",
                  label="the most frequent class")
     axes.set_xticks(range(len(bars)), [name for name, *_ in bars], fontsize=8)

@@ -31,7 +31,7 @@ TINY = {
                      {"dev_mean_iou", "test_mean_iou", "test_pixel_accuracy", "test_mean_iou_without_a_look"},
                      {"learning_curve", "iou_per_class", "confusion_matrix", "overlays"}),
     "happy-house": (["--data", "digits", "--epochs", "1"], {"test_accuracy"},
-                    {"learning_curve", "accuracy", "most_wrong", "doubles", "filters", "attention"}),
+                    {"learning_curve", "accuracy", "most_wrong", "doubles", "attention"}),
     "vectorization": (["--examples", "3", "--rounds", "1"], set(), {"times"}),
 }
 
