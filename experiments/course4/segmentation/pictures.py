@@ -40,6 +40,7 @@ def learning_curve(path: Path, name: str, history: Any, batches: Batches, withou
     figures.curves(axes[0, 1], {"dev": (epochs, ious), "the most frequent class at each place":
                                 (epochs, np.full(len(epochs), without_a_look))}, "epoch", "mean IoU")
     axes[0, 1].set_ylim(0, 1)
+    axes[0, 1].legend(loc="upper left")
     for line in (*axes[0, 0].lines, axes[0, 1].lines[0]):
         line.set_marker("o")
     figures.save(figure, path)
