@@ -19,8 +19,8 @@ Result of seed 0, mean IoU; without a look .081 for the digits and .170 for the 
     digits                          .924     .908    99.25 %         115 s
     camvid, --epochs 32             .515     .428    80.67 %         700 s
 The streets' training cost came to .66 nats only: 32 epochs are too few to fit them. Their 101 dev pictures are one
-short stretch of road, each nearly the same as the next, so the dev figure hangs on few things, and is no forecast of the
-test set's.
+short stretch of road, each nearly the same as the next, so the dev figure hangs on few things, and is no forecast of
+the test set's.
 """
 
 import dataclasses
