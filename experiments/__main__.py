@@ -43,6 +43,8 @@ EXPERIMENTS = {
     "convolution-step-by-step": "experiments.course4.step_by_step",
     "convnet": "experiments.course4.convnet",
     "transfer-learning": "experiments.course4.transfer",
+    "segmentation": "experiments.course4.segmentation.experiment",
+    "happy-house": "experiments.course4.happy_house",
     "recurrent-by-hand": "experiments.course5.by_hand",
     "dinosaurus": "experiments.course5.dinosaurus",
     "long-memory": "experiments.course5.long_memory",

@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxnn.checks import as_numpy, expect, is_integer
 
-__all__ = ["accuracy", "confusion_matrix"]
+__all__ = ["accuracy", "confusion_matrix", "intersection_over_union"]
 
 
 def accuracy(predictions: Any, labels: Any) -> float:
@@ -39,6 +39,37 @@ def confusion_matrix(predictions: Any, labels: Any, n_classes: int) -> np.ndarra
     counts = np.zeros((n_classes, n_classes), np.int64)
     np.add.at(counts, (labels, predictions), 1)
     return counts
+
+
+def intersection_over_union(counts: Any) -> np.ndarray:
+    """Of each class i, the examples of i predicted as i, over those that are of i or predicted as i: in [0, 1].
+
+        IoU_i = counts_ii / (Σ_j counts_ij + Σ_j counts_ji - counts_ii)
+
+    The examples are pixels, most often, and the counts those of all pixels of a set: means of the IoU of single
+    pictures are other numbers. A class without any example, true or predicted, has NaN.
+
+    Args:
+      counts: (n_classes, n_classes), as of `confusion_matrix`.
+    Returns:
+      (n_classes,) float64.
+    Raises:
+      InputError: counts are not whole numbers >= 0, or not of that shape.
+    Source: Everingham et al. (2015), The PASCAL visual object classes challenge, section 4.2.
+
+    >>> intersection_over_union([[3, 1], [0, 2]]).tolist()
+    [0.75, 0.6666666666666666]
+    """
+    counts = as_numpy("intersection_over_union", "counts", counts)
+    expect(counts.ndim == 2 and counts.shape[0] == counts.shape[1] >= 1, "intersection_over_union",
+           "counts of shape (n_classes, n_classes)", str(counts.shape), "take them from confusion_matrix")
+    is_count = counts.dtype.kind in "iu" and counts.min() >= 0
+    expect(is_count, "intersection_over_union", "counts, integers >= 0",
+           str(counts.dtype) + (f" from {counts.min()}" if counts.dtype.kind in "iu" else ""))
+    counts = counts.astype(np.float64)
+    both = np.diag(counts)
+    either = counts.sum(0) + counts.sum(1) - both
+    return np.where(either > 0, both / np.where(either > 0, either, 1), np.nan)
 
 
 def _classes(who: str, predictions: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -1,10 +1,10 @@
-"""Accuracy and confusion matrix, against scikit-learn and by their refusals."""
+"""Accuracy, confusion matrix and intersection over union, against scikit-learn and by their refusals."""
 
 import numpy as np
 import pytest
 
 from jaxnn.checks import InputError
-from jaxnn.metrics import accuracy, confusion_matrix
+from jaxnn.metrics import accuracy, confusion_matrix, intersection_over_union
 
 
 def test_against_scikit_learn():
@@ -49,3 +49,27 @@ def test_probabilities_are_no_classes():
         with pytest.raises(InputError, match=r"expects classes as labels, integers or text; got float64 such as"):
             metric([0, 1], [0.5, 0.0])
     assert accuracy([0.0, 1.0], [0, 1]) == 1.0
+
+
+def test_intersection_over_union():
+    """Against scikit-learn's Jaccard index; the course's squares, 1 of 7, as two classes of pixels."""
+    metrics = pytest.importorskip("sklearn.metrics")
+    predictions, labels = np.random.RandomState(0).randint(0, 4, (2, 300))
+    counts = confusion_matrix(predictions, labels, 5)
+    got = intersection_over_union(counts)
+    np.testing.assert_allclose(got[:4], metrics.jaccard_score(labels, predictions, average=None))
+    assert np.isnan(got[4])  # there is none of it, and none is called so
+    squares = np.zeros((2, 5, 5), int)
+    squares[0, 1:3, 2:4] = squares[1, 2:4, 1:3] = 1
+    assert intersection_over_union(confusion_matrix(squares[0].ravel(), squares[1].ravel(), 2))[1] == 1 / 7
+
+
+@pytest.mark.parametrize(("counts", "message"), [
+    (np.zeros((2, 3), int), r"counts of shape \(n_classes, n_classes\); got \(2, 3\); take them from confusion_matrix"),
+    (np.zeros(4, int), r"counts of shape"),
+    (np.eye(2) / 2, r"counts, integers >= 0; got float64"),
+    (np.array([[1, -1], [0, 1]]), r"counts, integers >= 0; got int64 from -1"),
+])
+def test_counts_that_are_none(counts, message):
+    with pytest.raises(InputError, match=message):
+        intersection_over_union(counts)

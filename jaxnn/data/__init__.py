@@ -7,17 +7,20 @@ and the course's photographs are read from files you provide (`load_cat`). Nothi
 
 from jaxnn.data.alpacas import Alpacas, load_alpacas
 from jaxnn.data.batches import Batches
+from jaxnn.data.camvid import CamVid, load_camvid
 from jaxnn.data.checks import check_examples
 from jaxnn.data.cifar import load_cifar10, load_cifar100
 from jaxnn.data.dates import DatePairs, human_dates, load_dates, parse_date
 from jaxnn.data.directory import MissingData, data_directory, find
 from jaxnn.data.download import DownloadFailed, download
 from jaxnn.data.football import FootballField, load_football
+from jaxnn.data.happy import HappyFaces, load_happy
 from jaxnn.data.hdf5 import BadFile, Field, list_hdf5, read_hdf5
 from jaxnn.data.idx import ImageClasses, load_fashion_mnist, load_mnist, read_idx
 from jaxnn.data.image_folder import ImageFolder, load_image_folder, read_picture
 from jaxnn.data.images import CatPhotographs, load_cat, pixels_to_rows
 from jaxnn.data.lines import read_text_lines
+from jaxnn.data.npz import read_npz
 from jaxnn.data.olivetti import Faces, load_olivetti
 from jaxnn.data.planar import (
     blobs,
@@ -36,6 +39,7 @@ __all__ = [
     "BadFile",
     "Batches",
     "BreastCancer",
+    "CamVid",
     "CatPhotographs",
     "DatePairs",
     "Digits",
@@ -43,6 +47,7 @@ __all__ = [
     "Faces",
     "Field",
     "FootballField",
+    "HappyFaces",
     "ImageClasses",
     "ImageFolder",
     "MissingData",
@@ -58,6 +63,7 @@ __all__ = [
     "list_hdf5",
     "load_alpacas",
     "load_breast_cancer",
+    "load_camvid",
     "load_cat",
     "load_cifar10",
     "load_cifar100",
@@ -65,6 +71,7 @@ __all__ = [
     "load_digits",
     "load_fashion_mnist",
     "load_football",
+    "load_happy",
     "load_image_folder",
     "load_mnist",
     "load_olivetti",
@@ -77,6 +84,7 @@ __all__ = [
     "planar_flower",
     "read_hdf5",
     "read_idx",
+    "read_npz",
     "read_picture",
     "read_text_lines",
     "split",

@@ -7,7 +7,7 @@ from jaxnn.data.hdf5 import BadFile
 
 __all__ = ["SHA256", "expect_published"]
 
-# Of train_signs.h5 no copy was at hand: it has no entry, and only its arrays are looked at.
+# Of train_signs.h5 and train_happy.h5 no copy was at hand: they have no entry, and only their arrays are looked at.
 SHA256 = {
     "train_catvnoncat.h5": "fbe56ab67c3ae28d564e3a644189117976d6b31af0a3ce9bb17dbf22908af242",
     "test_catvnoncat.h5": "6a9d39ce52fa85953c5834695b8534a30ed8cfd54971fb2f080b5a24d002b951",
@@ -16,6 +16,7 @@ SHA256 = {
     "signs_64x64_jpg.tar": "dc11bd83334a6a97460d0cc776ef5f33173bfea6f40f37fe44afa80af81f876c",
     "alpaca_160x160_jpg.tar": "2dac75b91e0d4c52d155f854db8be0c997a5d76a497b392a588f3c0e20d19979",
     "olivettifaces.mat": "b1988d02c72fe5b8ee82b5ef3bb7982eafc74f1e1ff0ae0ade35061ad0af534d",
+    "test_happy.h5": "5e23db2f28769de83214dce1411e651489d713f9e1ec5d1ca6a61b6222115add",
     "usps.h5": "734f88c541104a956d88be2c95d03b4a463ffd74ccc2ba9c80841fb98e3fcb36",
 }
 

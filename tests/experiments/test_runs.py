@@ -27,6 +27,11 @@ TINY = {
     "convnet": (["--epochs", "2", "--channels", "2", "3", "--hidden", "8"],
                 {"train_accuracy", "dev_accuracy", "test_accuracy"},
                 {"learning_curve", "confusion_matrix", "most_wrong", "filters", "activations", "attention"}),
+    "segmentation": (["--epochs", "1", "--width", "2", "--depth", "1"],
+                     {"dev_mean_iou", "test_mean_iou", "test_pixel_accuracy", "test_mean_iou_without_a_look"},
+                     {"learning_curve", "iou_per_class", "confusion_matrix", "overlays"}),
+    "happy-house": (["--data", "digits", "--epochs", "1"], {"test_accuracy"},
+                    {"learning_curve", "accuracy", "most_wrong", "doubles", "attention"}),
     "vectorization": (["--examples", "3", "--rounds", "1"], set(), {"times"}),
 }
 

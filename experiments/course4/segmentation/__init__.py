@@ -1,0 +1,1 @@
+"""Segmentation: the experiment, what is segmented, and its pictures."""
