@@ -30,7 +30,8 @@ class HappyFaces(NamedTuple):
     classes: tuple[str, str]
 
 
-def load_happy(part: str, directory: str | Path | None = None, *, instead: str = "jaxnn.data.load_digits()") -> HappyFaces:
+def load_happy(part: str, directory: str | Path | None = None, *,
+               instead: str = "jaxnn.data.load_digits()") -> HappyFaces:
     """Reads c4/train_happy.h5 or c4/test_happy.h5: the assignment's 600 training or 150 test pictures.
 
     Both have the same few people at the same door, so a test picture has near neighbours among the training pictures.
