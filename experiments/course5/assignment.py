@@ -71,7 +71,8 @@ def sample(params: Any, seed: int, most: int = 50) -> list[int]:
     (Wax, Waa, b), (Wya, by) = (
         tuple(np.asarray(params[part][key], np.float64) for key in keys)
         for part, keys in (("rnn", ("weight_x", "weight_h", "bias")), ("head", ("weight", "bias"))))
-    a, x, ids = np.zeros(len(b)), np.zeros(SYMBOLS), []
+    a, x = np.zeros(len(b)), np.zeros(SYMBOLS)
+    ids: list[int] = []
     while len(ids) < most and ids[-1:] != [0]:
         a = np.tanh(Wax @ x + Waa @ a + b)
         ids.append(int(np.random.RandomState(2 * len(ids) + seed).choice(SYMBOLS, p=softmax(Wya @ a + by))))

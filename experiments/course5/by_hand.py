@@ -84,9 +84,10 @@ def rnn_gradients(dparams: Any) -> loops.Arrays:
 
 
 def lstm_gradients(dparams: Any) -> loops.Arrays:
-    rows = jnp.concatenate([dparams["weight_h"], dparams["weight_x"]], axis=1)
-    return {**{f"dW{g}": block for g, block in zip(LSTM_GATES, jnp.split(rows, 4), strict=True)},
-            **{f"db{g}": block[:, None] for g, block in zip(LSTM_GATES, jnp.split(dparams["bias"], 4), strict=True)}}
+    bias = np.asarray(dparams["bias"])
+    rows = np.concatenate([dparams["weight_h"], dparams["weight_x"]], axis=1)
+    return {**{f"dW{g}": block for g, block in zip(LSTM_GATES, np.split(rows, 4), strict=True)},
+            **{f"db{g}": block[:, None] for g, block in zip(LSTM_GATES, np.split(bias, 4), strict=True)}}
 
 
 def compare(knobs: Knobs) -> list[tuple[str, float, float, float]]:

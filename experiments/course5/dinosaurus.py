@@ -135,7 +135,8 @@ def train(knobs: Knobs, kind: str, names: list[str], seed: int) -> dict[str, Any
     steps, values = history.curve("dev")
     invented = invent(net, best["params"], 50, ids.shape[1], seed)
     say(f"{kind}, seed {seed}: {min(values):.3f} nats per letter at best, {' '.join(invented[:3])}")
-    return {"hidden": net.parts["recurrent"].n_hidden, "parameters": _parameters(net), "dev": values.tolist(),
+    hidden = best["params"]["recurrent"]["weight_h"].shape[1]
+    return {"hidden": hidden, "parameters": _parameters(net), "dev": values.tolist(),
             "epochs": [batches.epoch(int(step)) for step in steps], "names": invented,
             "new": float(np.mean([name.lower() not in names for name in invented]))}
 

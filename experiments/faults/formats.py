@@ -182,7 +182,7 @@ def huge_keras(folder: Path, chance: random.Random) -> bytes:
 def hdf5(folder: Path) -> list[bytes]:
     import h5py
 
-    files = []
+    files: list[bytes] = []
     for options in ({}, {"chunks": (4, 3), "compression": "gzip", "shuffle": True}, {"chunks": (2, 2)}):
         with h5py.File(folder / "good", "w", libver=chance_of(len(files))) as file:
             file.create_dataset("x", data=np.arange(24, dtype=np.int32).reshape(6, 4), **options)
@@ -197,8 +197,9 @@ def chance_of(n: int) -> str:
 
 def npz(folder: Path) -> list[bytes]:
     out, packed = io.BytesIO(), io.BytesIO()
-    np.savez(out, **WEIGHTS)
-    np.savez_compressed(packed, **WEIGHTS)
+    arrays: dict[str, Any] = dict(WEIGHTS)
+    np.savez(out, **arrays)
+    np.savez_compressed(packed, **arrays)
     return [out.getvalue(), packed.getvalue()]
 
 

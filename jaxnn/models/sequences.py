@@ -72,7 +72,7 @@ def tagger(symbols: int, recurrent: RNN, tags: int, n_embedding: int = 64) -> "O
 class OfLength(Layer):
     """(ids, length) -> the head's value of the recurrent layer over the first `length` ids."""
 
-    embedding: Layer
+    embedding: Embedding
     recurrent: RNN
     head: Layer
     input_dtype = jnp.int32

@@ -167,7 +167,8 @@ def _run(cell: Cell, params: Any, x: Any, initial: Any, mask: Any, reverse: bool
         return (h, last), _Cache(given, x, mask, start, record, Static(plan))
 
     def of_segment(state: Any, at: Any) -> Any:
-        h, after, _ = _steps(plan, given, *at, state)
+        x_of, mask_of = at
+        h, after, _ = _steps(plan, given, x_of, mask_of, state)
         return after, (h, state)
 
     last, (h, starts) = lax.scan(of_segment, start, _in_segments(plan, x, mask), reverse=reverse)
