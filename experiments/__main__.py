@@ -42,6 +42,7 @@ EXPERIMENTS = {
     "bias-variance": "experiments.course2.bias_variance.experiment",
     "convolution-step-by-step": "experiments.course4.step_by_step",
     "convnet": "experiments.course4.convnet",
+    "signs-resnet": "experiments.course4.signs_resnet",
     "transfer-learning": "experiments.course4.transfer",
 }
 EXPECTED = (InputError, MissingData, BadFile, ModuleNotFoundError)  # errors whose message says it all

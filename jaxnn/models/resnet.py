@@ -75,22 +75,26 @@ def resnet50_course(classes: int = 6) -> Sequential:
     Keras' convolutions have biases, the stride is that of the first 1x1 convolution as in the paper, the picture is
     padded by 3 and the last stage is pooled by 2x2. Its batch norm has eps 1e-3 and keeps 0.99 of its statistics.
     """
-    def norm() -> BatchNorm:
-        return BatchNorm(momentum=0.99, eps=1e-3)
-
-    def block(widths: tuple[int, int, int], stride: int, shortcut: bool) -> Sequential:
-        a, b, c = widths
-        body = Sequential(
-            conv_a=Conv(a, (1, 1), stride=stride, padding="VALID"), norm_a=norm(), relu_a=relu,
-            conv_b=Conv(b, (3, 3)), norm_b=norm(), relu_b=relu, conv_c=Conv(c, (1, 1)), norm_c=norm())
-        way = Sequential(conv=Conv(c, (1, 1), stride=stride, padding="VALID"), norm=norm()) if shortcut else None
-        return Sequential(residual=Residual(body, way), relu=relu)
-
     stages = {}
     for stage, n in enumerate((3, 4, 6, 3), 2):
         width = 16 * 2**stage
         stages[f"stage{stage}"] = Sequential(**{
-            letter: block((width, width, 4 * width), 1 if stage == 2 or i else 2, i == 0)
+            letter: block_course((width, width, 4 * width), 1 if stage == 2 or i else 2, i == 0)
             for i, letter in enumerate("abcdef"[:n])})
-    return Sequential(conv1=Conv(64, (7, 7), stride=2, padding=3), norm1=norm(), relu1=relu, pool1=MaxPool(3, 2),
+    return Sequential(conv1=Conv(64, (7, 7), stride=2, padding=3), norm1=_norm_course(), relu1=relu, pool1=MaxPool(3, 2),
                       **stages, average=AveragePool(2), flatten=Flatten(), fc=Dense(classes))
+
+
+def block_course(widths: tuple[int, int, int], stride: int, shortcut: bool, window: int = 3) -> Sequential:
+    """The course's `convolutional_block` (with a shortcut) and `identity_block` (without)."""
+    a, b, c = widths
+    body = Sequential(
+        conv_a=Conv(a, (1, 1), stride=stride, padding="VALID"), norm_a=_norm_course(), relu_a=relu,
+        conv_b=Conv(b, (window, window)), norm_b=_norm_course(), relu_b=relu,
+        conv_c=Conv(c, (1, 1)), norm_c=_norm_course())
+    way = Sequential(conv=Conv(c, (1, 1), stride=stride, padding="VALID"), norm=_norm_course()) if shortcut else None
+    return Sequential(residual=Residual(body, way), relu=relu)
+
+
+def _norm_course() -> BatchNorm:
+    return BatchNorm(momentum=0.99, eps=1e-3)
