@@ -159,6 +159,7 @@ def draw(out: Path, knobs: Knobs, history: Any, batches: Any, pictures: Pictures
                    "dev error / %")
     figures.save(figure, out / "learning_curve.png")
     draw_mistakes(out, knobs.data, pictures, z)
+    read = z.argmax(axis=-1)
 
     params, state = train_state.params, train_state.state
     looking.filters(out / "filters.png", f"{knobs.data}: kernels of the first convolution", params["conv1"]["kernel"])
