@@ -43,6 +43,8 @@ EXPERIMENTS = {
     "convolution-step-by-step": "experiments.course4.step_by_step",
     "convnet": "experiments.course4.convnet",
     "signs-resnet": "experiments.course4.signs_resnet",
+    "degradation": "experiments.course4.signs_resnet_depth",
+    "architectures": "experiments.course4.architectures",
     "transfer-learning": "experiments.course4.transfer",
 }
 EXPECTED = (InputError, MissingData, BadFile, ModuleNotFoundError)  # errors whose message says it all

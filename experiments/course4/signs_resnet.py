@@ -56,8 +56,8 @@ class Knobs(Configuration):
 def small(channels: tuple[int, ...], blocks: int, classes: int, size: int) -> Sequential:
     """A convolution, stages of basic blocks, a dense layer: 2 + 2 · stages · blocks layers.
 
-    The CIFAR networks of He et al. (2016), section 4.2, with a projection where the shape changes. Pictures of 64 pixels
-    and more are first halved twice, as for ImageNet.
+    The CIFAR networks of He et al. (2016), section 4.2, with a projection where the shape changes. Pictures of 64
+    pixels and more are first halved twice, as for ImageNet.
     """
     stem: dict[str, Any] = {"conv1": Conv(channels[0], (3, 3), padding=1, use_bias=False)}
     if size >= 64:

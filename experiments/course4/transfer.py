@@ -23,8 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.course4.transfer_probe import choose_strength, fit_probe, folds_of
-from experiments.course4.transfer_probe import logits as probe_logits
+from experiments.course4.transfer_probe import choose_strength, fit_probe, folds_of, logits_of
 from experiments.shared import figures, intervals
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import percent, progress, say, table
@@ -177,7 +176,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
             chosen = of_each_class(order, y, max(len(order) // part, 2 * n_classes))
             strength = choose_strength(features[:, chosen], y[chosen], n_classes, knobs.seed)
             head = fit_probe(*rows(features, y, chosen), n_classes, strength)
-            read["linear probe"][i, test] = probe_logits(head, features[:, test]).mean(0).argmax(-1)
+            read["linear probe"][i, test] = logits_of(head, features[:, test]).mean(0).argmax(-1)
             params, epochs = fine_tuned(knobs, task, model, maps, features, chosen, strength)
             read["fine-tuned"][i, test] = np.mean([logits(model, params, m[test]) for m in maps], 0).argmax(-1)
             notes.append({"fold": k, "pictures": len(chosen), "strength": strength, "epochs": epochs})
