@@ -48,7 +48,7 @@ class Knobs(Configuration):
     folds: int = knob(5, "as many parts as the pictures are dealt to; each is the test set once", at_least=2)
     parts: tuple[int, ...] = knob((1, 4, 16), "the training set whole, a quarter and a sixteenth of it", at_least=1)
     epochs: int = count(10, "of fine-tuning at most; the best is chosen on a quarter of the training set")
-    scratch_epochs: int = count(30, "of training from scratch; 10 take minutes for the alpacas")
+    scratch_epochs: int = knob(30, "of training from scratch; 10 do for the alpacas, and 0 leaves it out", at_least=0)
     batch_size: int = count(16, "a sixteenth of the alpacas is 16 photographs")
     learning_rate: float = positive(1e-3, "Adam's, of the head and of training from scratch")
     slower: float = positive(0.2, "by this factor the features are learnt more slowly than the head")
@@ -98,7 +98,8 @@ def digits(knobs: Knobs) -> Task:
     model = Sequential(lower=lower, upper=upper, average=global_average_pool, head=Dense(5))
     old, new = np.flatnonzero(y < 5), np.flatnonzero(y >= 5)
     params, _ = model.init(jax.random.key(knobs.seed), x.shape[1:])
-    params, _ = train(model, params, Batches(x[old], y[old], 32, seed=knobs.seed), 30, optax.adam(2e-3), knobs.seed)
+    step = make_step(model, loss, optax.adam(2e-3))
+    params, _ = train(step, params, Batches(x[old], y[old], 32, seed=knobs.seed), 30, knobs.seed)
     say(f"the base reads the digits 0 to 4: {percent(accuracy(logits(model, params, x[old]).argmax(-1), y[old]))} of "
         f"{len(old)}, on which it was trained")
     return Task(lower, upper, lower, params["lower"] | params["upper"], (x[new],), y[new] - 5, tuple("56789"),
@@ -106,48 +107,54 @@ def digits(knobs: Knobs) -> Task:
 
 
 def logits(model: Any, params: Any, x: np.ndarray) -> np.ndarray:
-    return np.asarray(evaluate(model, params, {}, x, batch_size=min(len(x), 64)))
+    return np.asarray(evaluate(model, params, {}, x, batch_size=64))  # one program for every number of pictures
 
 
-def train(model: Any, params: Any, batches: Batches, epochs: float, optimizer: Any, seed: int, *,
+def train(step: Any, params: Any, batches: Batches, epochs: float, seed: int, *,
           metrics: Any = None) -> tuple[Any, Any]:
-    """(params after so many epochs, history); the metrics after each epoch."""
-    state = start_from(params, {}, optimizer, jax.random.key(seed))
+    """(params after so many epochs, history); the metrics, of which the dev cost is watched, after each epoch."""
+    state = start_from(params, {}, step.optimizer, jax.random.key(seed))
     watched = {"watch": "dev_cost"} if metrics else {}
-    state, history = fit(state, make_step(model, loss, optimizer), batches, steps=batches.steps(epochs),
-                         every=batches.steps(1), metrics=metrics, progress=False, **watched)
+    state, history = fit(state, step, batches, steps=batches.steps(epochs), every=batches.steps(1), metrics=metrics,
+                         progress=False, **watched)
     return state.params, history
 
 
-def fine_tuned(knobs: Knobs, task: Task, model: Any, maps: np.ndarray, features: np.ndarray, chosen: np.ndarray,
+def step_of_fine_tuning(knobs: Knobs, model: Any) -> Any:
+    """One step for all training sets: the features are learnt more slowly than the head."""
+    rate = {"upper": knobs.slower * knobs.learning_rate, "head": knobs.learning_rate}
+    return make_step(model, loss, optax.partition({name: optax.adam(r) for name, r in rate.items()},
+                                                  {name: name for name in rate}))
+
+
+def fine_tuned(knobs: Knobs, task: Task, step: Any, maps: np.ndarray, features: np.ndarray, chosen: np.ndarray,
                strength: float) -> tuple[Any, int]:
     """(params of upper part and head, epochs) after fine-tuning from the probe on.
 
     A fourth of the pictures decides for how many epochs, by its cost; then all of them are trained on for as long.
     """
-    n_classes = len(task.classes)
-    rate = {"upper": knobs.slower * knobs.learning_rate, "head": knobs.learning_rate}
-    optimizer = optax.partition({name: optax.adam(r) for name, r in rate.items()}, {name: name for name in rate})
-
-    def trained(places: np.ndarray, epochs: float, metrics: Any = None) -> tuple[Any, Any, Batches]:
-        head = jax.tree.map(jnp.float32, fit_probe(*rows(features, task.y, places), n_classes, strength))
+    def begin(places: np.ndarray) -> tuple[Any, Batches]:
+        head = fit_probe(*rows(features, task.y, places), len(task.classes), strength)
         x, y = rows(maps, task.y, places)
-        batches = Batches(x, y, min(knobs.batch_size, len(x)), seed=knobs.seed)
-        upper = {name: task.params[name] for name in task.upper.parts if name in task.params}
-        params = {"upper": upper, "head": head}
-        if not epochs:  # training does not improve on the probe
-            return params, None, batches
-        return *train(model, params, batches, epochs, optimizer, knobs.seed, metrics=metrics), batches
+        return ({"upper": upper_of(task), "head": jax.tree.map(jnp.float32, head)},
+                Batches(x, y, min(knobs.batch_size, len(x)), seed=knobs.seed))
 
     fold = folds_of(task.y[chosen], 4, knobs.seed)
     dev_x, dev_y = rows(maps, task.y, chosen[fold == 0])
 
     def metrics(params: Any, state: Any) -> dict[str, Any]:
-        return {"dev_cost": float(jnp.mean(jax.vmap(loss)(logits(model, params, dev_x), dev_y)))}
+        return {"dev_cost": float(jnp.mean(jax.vmap(loss)(logits(step.layer, params, dev_x), dev_y)))}
 
-    _, history, batches = trained(chosen[fold > 0], knobs.epochs, metrics)
+    params, batches = begin(chosen[fold > 0])
+    _, history = train(step, params, batches, knobs.epochs, knobs.seed, metrics=metrics)
     epochs = round(batches.epoch(history.best.step))
-    return trained(chosen, epochs)[0], epochs
+    params, batches = begin(chosen)
+    # 0 epochs: no training improves on the probe.
+    return train(step, params, batches, epochs, knobs.seed)[0] if epochs else params, epochs
+
+
+def upper_of(task: Task) -> dict[str, Any]:
+    return {name: task.params[name] for name in task.upper.parts if name in task.params}
 
 
 def rows(values: np.ndarray, y: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -160,10 +167,11 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     task = digits(knobs) if knobs.data == "digits" else alpacas(data_dir)
     n_classes, y = len(task.classes), task.y
     model = Sequential(upper=task.upper, average=global_average_pool, head=Dense(n_classes))
-    fixed = {"upper": {name: task.params[name] for name in task.upper.parts if name in task.params}}
+    step = step_of_fine_tuning(knobs, model)
     lower = {name: task.params[name] for name in task.lower.parts if name in task.params}
     maps = np.stack([logits(task.lower, lower, view) for view in task.views])
-    features = np.stack([logits(Sequential(upper=task.upper, average=global_average_pool), fixed, m) for m in maps])
+    features = np.stack([logits(Sequential(upper=task.upper, average=global_average_pool), {"upper": upper_of(task)}, m)
+                         for m in maps])
     say(f"{knobs.data}: {len(y)} pictures, {len(maps)} views of each; {features.shape[-1]} features of maps of "
         f"{' x '.join(map(str, maps.shape[2:]))}")
     fold = folds_of(y, knobs.folds, knobs.seed)
@@ -177,10 +185,10 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
             strength = choose_strength(features[:, chosen], y[chosen], n_classes, knobs.seed)
             head = fit_probe(*rows(features, y, chosen), n_classes, strength)
             read["linear probe"][i, test] = logits_of(head, features[:, test]).mean(0).argmax(-1)
-            params, epochs = fine_tuned(knobs, task, model, maps, features, chosen, strength)
+            params, epochs = fine_tuned(knobs, task, step, maps, features, chosen, strength)
             read["fine-tuned"][i, test] = np.mean([logits(model, params, m[test]) for m in maps], 0).argmax(-1)
             notes.append({"fold": k, "pictures": len(chosen), "strength": strength, "epochs": epochs})
-            if k == 0:
+            if k == 0 and knobs.scratch_epochs:
                 read["from scratch"][i, test] = from_scratch(knobs, task, chosen, test)
             say(f"fold {k + 1}, {len(chosen)} training pictures, strength {strength:g}, {epochs} epochs: " + ", ".join(
                 f"{way} {percent(accuracy(r[i, test], y[test]))}" for way, r in read.items() if r[i, test[0]] >= 0))
@@ -203,7 +211,7 @@ def from_scratch(knobs: Knobs, task: Task, chosen: np.ndarray, test: np.ndarray)
     # As many steps as epochs of the pictures, each a view of one by chance.
     epochs = knobs.scratch_epochs / len(task.views)
     optimizer = optax.adam(optax.cosine_decay_schedule(knobs.learning_rate, max(batches.steps(epochs), 1)))
-    params, _ = train(model, params, batches, epochs, optimizer, knobs.seed)
+    params, _ = train(make_step(model, loss, optimizer), params, batches, epochs, knobs.seed)
     return np.mean([logits(model, params, view[test]) for view in task.views], 0).argmax(-1)
 
 
@@ -211,16 +219,18 @@ def summarize(out: Path, knobs: Knobs, task: Task, fold: np.ndarray, read: dict[
               notes: list[dict[str, Any]]) -> dict[str, Any]:
     """Accuracies with their intervals, over all pictures that a way has read; the table and the pictures."""
     sizes = [note["pictures"] for note in notes if note["fold"] == 0]
-    accuracies: dict[str, list[float]] = {way: [] for way in WAYS}
-    ends: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
-    for way in WAYS:
+    ways = WAYS if knobs.scratch_epochs else WAYS[:2]
+    accuracies: dict[str, list[float]] = {way: [] for way in ways}
+    ends: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+    for way in ways:
         tested = fold == 0 if way == "from scratch" else fold >= 0
         for i in range(len(sizes)):
             right, n = int((read[way][i] == task.y)[tested].sum()), int(tested.sum())
             accuracies[way].append(right / n)
             ends[way].append(intervals.of_fraction(right, n))
-    say(table(("training pictures", *(f"{way}, {n} read" for way, n in zip(WAYS, tested_of(fold), strict=True))),
-              [(n, *(intervals.shown(accuracies[way][i], ends[way][i]) for way in WAYS)) for i, n in enumerate(sizes)]))
+    n_read = (len(fold), len(fold), int((fold == 0).sum()))
+    say(table(("training pictures", *(f"{way}, of {n}" for way, n in zip(ways, n_read, strict=False))),
+              [(n, *(intervals.shown(accuracies[way][i], ends[way][i]) for way in ways)) for i, n in enumerate(sizes)]))
     is_right = {way: read[way][0] == task.y for way in WAYS}
     better = int((is_right["fine-tuned"] & ~is_right["linear probe"]).sum())
     worse = int((is_right["linear probe"] & ~is_right["fine-tuned"]).sum())
@@ -230,15 +240,11 @@ def summarize(out: Path, knobs: Knobs, task: Task, fold: np.ndarray, read: dict[
             "mended_by_fine_tuning": better, "spoilt_by_fine_tuning": worse}
 
 
-def tested_of(fold: np.ndarray) -> tuple[int, int, int]:
-    return len(fold), len(fold), int((fold == 0).sum())
-
-
 def draw(out: Path, knobs: Knobs, task: Task, sizes: list[int], accuracies: dict[str, list[float]],
          ends: dict[str, list[tuple[float, float]]], read: np.ndarray) -> None:
     """Accuracy over the size of the training set; what fine-tuning on all of it makes of the pictures."""
     figure, ((axes,),) = figures.panels(1, 1, (6.4, 4.2), f"{knobs.data}: test accuracy, with its 95 % interval")
-    for i, way in enumerate(WAYS):
+    for i, way in enumerate(accuracies):
         values, (low, high) = 100 * np.array(accuracies[way]), 100 * np.array(ends[way]).T
         # Side by side, so that no interval hides another.
         at = np.array(sizes) * 1.04 ** (i - 1)
