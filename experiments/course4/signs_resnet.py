@@ -124,7 +124,8 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     read = z.argmax(axis=-1)
     measures = measured(knobs, pictures, read)
     draw(out, knobs, history, batches, pictures, z)
-    return {**measures, "parameters": parameters, "costs": series(*history.curve("cost")[::-1], "step")}
+    at, costs = history.curve("cost")
+    return {**measures, "parameters": parameters, "costs": series(costs, "step", at)}
 
 
 def measured(knobs: Knobs, pictures: convnet.Pictures, read: np.ndarray) -> dict[str, Any]:
