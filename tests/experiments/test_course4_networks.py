@@ -6,10 +6,19 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.course4 import architectures, architectures_small, signs_resnet, transfer, transfer_probe
+from experiments.course4 import (
+    architectures,
+    architectures_small,
+    signs_resnet,
+    signs_resnet_depth,
+    transfer,
+    transfer_probe,
+)
 from experiments.shared import intervals
-from jaxnn import Conv, Dense, Sequential, global_average_pool, relu
+from jaxnn import Conv, Dense, Flatten, MaxPool, Sequential, concatenate, global_average_pool, relu
 from jaxnn import softmax_cross_entropy as loss
+from jaxnn.checks import InputError
+from jaxnn.layers import Parallel, Residual
 from jaxnn.training import freeze, make_step, start_from
 
 
@@ -89,25 +98,53 @@ def test_two_of_each_class_at_least():
     assert len(chosen) == len(set(chosen)) == 6 and (y[chosen] == 1).sum() == 2
 
 
-@pytest.mark.parametrize("name", architectures_small.NETWORKS)
-def test_named_networks_at_32_pixels(name):
-    """The adapted network reads 32x32. Its parameters: those of torchvision's, computed by hand for the thinner ones."""
-    net = architectures_small.network_of(name, 6, 4)
-    z, params = jax.eval_shape(lambda x: initial(net, x), jnp.zeros((32, 32, 3)))
-    assert z.shape == (6,)
-    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == PARAMETERS[name]
+def size_of(net, shape):
+    """How many parameters; init refuses parts that do not fit together."""
+    params, _ = jax.eval_shape(lambda: net.init(jax.random.key(0), shape))
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def initial(net, x):
-    params, state = net.init(jax.random.key(0), x.shape)
-    return net(params, state, x, None, train=False)[0], params
+@pytest.mark.parametrize(("name", "size"), [
+    # torchvision's number, the first kernel of 7x7 taken off and one of 3x3 added.
+    ("ResNet-18", 11_689_512 - 40 * 3 * 64), ("GoogLeNet", 6_624_904 - 40 * 3 * 64),
+    ("SqueezeNet", 1_248_424 - 40 * 3 * 96),
+    ("MobileNet v1", 4_231_976)])
+def test_as_wide_as_published(name, size):
+    """With all channels only the first convolution differs from the published network."""
+    assert size_of(architectures_small.network_of(name, 1000, 1), (32, 32, 3)) == size
 
 
-def test_widths_of_the_published_networks():
-    """Without a change of the stem's size and without `thinner`, it is the published network."""
-    net = architectures_small.network_of("MobileNet v1", 1000, 1)
-    params, _ = jax.eval_shape(lambda: net.init(jax.random.key(0), (32, 32, 3)))
-    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 4_231_976
+@pytest.mark.parametrize("name", ["LeNet-5", "AlexNet", "VGG-16", "ResNet-18", "MobileNet v2"])
+def test_pictures_of_32_pixels_fit(name):
+    assert size_of(architectures_small.network_of(name, 6, 4), (32, 32, 3)) > 6
+
+
+def test_narrowed():
+    """Channels, groups and units are divided; the logits are as many as before."""
+    net = Sequential(
+        wide=Conv(8, (3, 3)), depthwise=Conv(8, (3, 3), groups=8), residual=Residual(Conv(8, (1, 1))),
+        two=Parallel(a=Conv(4, (1, 1)), b=Conv(12, (1, 1))), join=concatenate, flatten=Flatten(), fc=Dense(20),
+        head=Dense(6))
+    by_hand = Sequential(
+        wide=Conv(2, (3, 3)), depthwise=Conv(2, (3, 3), groups=2), residual=Residual(Conv(2, (1, 1))),
+        two=Parallel(a=Conv(1, (1, 1)), b=Conv(3, (1, 1))), join=concatenate, flatten=Flatten(), fc=Dense(5),
+        head=Dense(6))
+    assert architectures_small.narrowed(net, 4, last=6) == by_hand
+
+
+def test_replaced():
+    """At a path a part is replaced or left out; the others stay."""
+    net = Sequential(stem=Sequential(conv=Conv(3, (7, 7)), act=relu), pool=MaxPool(2), fc=Dense(6))
+    new = architectures_small.replaced(net, {"stem.conv": Conv(3, (3, 3)), "pool": None})
+    assert new == Sequential(stem=Sequential(conv=Conv(3, (3, 3)), act=relu), fc=Dense(6))
+
+
+def test_a_plain_network_is_a_residual_one_without_its_shortcuts():
+    residual, plain = (signs_resnet_depth.network_of(kind, 14, 4, 10) for kind in ("residual", "plain"))
+    # Two projections of 1x1, 4 to 8 and 8 to 16 channels, and their norms.
+    assert size_of(residual, (8, 8, 1)) - size_of(plain, (8, 8, 1)) == 4 * 8 + 8 * 16 + 2 * (8 + 16)
+    with pytest.raises(InputError, match="--depths expects 2 \\+ 6 n layers"):
+        signs_resnet_depth.network_of("plain", 16, 4, 10)
 
 
 def test_multiply_adds():
