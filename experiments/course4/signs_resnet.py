@@ -9,6 +9,11 @@ pictures are training pictures too: the accuracy is given with and without them.
 sheared, moved and lit by chance.
 `--network course` trains the course's ResNet-50 of 23.6 million parameters, which has 86.67 % after 20 epochs in the
 course's notebook, and 93 to 97.5 % after 10 in its newer edition.
+
+Result of seed 0 with `--data signs`: 1,367 steps of about 0.06 s of processor time each, and compiling.
+    train     972 of 972
+    dev       107 of 108    99.07 % (94.9 to 99.8)
+    test      119 of 120    99.17 % (95.4 to 99.9), 107 of the 108 test pictures that are no training pictures
 """
 
 import dataclasses

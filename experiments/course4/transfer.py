@@ -234,7 +234,7 @@ def summarize(out: Path, knobs: Knobs, task: Task, fold: np.ndarray, read: dict[
     is_right = {way: read[way][0] == task.y for way in WAYS}
     better = int((is_right["fine-tuned"] & ~is_right["linear probe"]).sum())
     worse = int((is_right["linear probe"] & ~is_right["fine-tuned"]).sum())
-    say(f"on the whole training set fine-tuning mends {better} pictures that the probe gets wrong, and spoils {worse}")
+    say(f"with {sizes[0]} training pictures fine-tuning mends {better} that the probe gets wrong, and spoils {worse}")
     draw(out, knobs, task, sizes, accuracies, ends, read["fine-tuned"][0])
     return {"sizes": sizes, "test_accuracy": accuracies, "test_interval": ends, "fits": notes,
             "mended_by_fine_tuning": better, "spoilt_by_fine_tuning": worse}
