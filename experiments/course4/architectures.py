@@ -135,7 +135,7 @@ def draw(out: Path, knobs: Knobs, rows: dict[str, dict[str, Any]], n_test: int) 
         axes.annotate(f"{name}\n{row['parameters']:,}", (at, accuracy), (8, 6), textcoords="offset points", fontsize=8)
     axes.set(xlabel=f"forward pass of {knobs.batch_size} pictures / ms of the {knobs.clock} clock",
              ylabel="test accuracy / %, with its 95 % interval", xscale="log")
-    axes.text(0.99, 0.01, "a disc grows with the parameters, whose number stands below the name", transform=axes.transAxes,
+    axes.text(0.99, 0.01, "discs grow with the parameters, which stand below the names", transform=axes.transAxes,
               ha="right", va="bottom", fontsize=8, color="grey")
     axes.margins(x=0.15)
     axes.grid(alpha=0.3, which="both")
