@@ -165,4 +165,4 @@ def draw(out: Path, knobs: Knobs, history: Any, batches: Any, pictures: convnet.
     figures.curves(axes[0, 1], {"dev": (curves["dev_error"][0], 100 * curves["dev_error"][1])}, "epoch",
                    "dev error / %")
     figures.save(figure, out / "learning_curve.png")
-    convnet.draw_mistakes(out, f"{knobs.data}, {knobs.network} residual network", pictures, z)
+    convnet.draw_mistakes(out, f"{knobs.data}, residual", pictures, z)
