@@ -158,15 +158,8 @@ def draw(out: Path, knobs: Knobs, history: Any, batches: Any, pictures: Pictures
     figures.curves(axes[0, 1], {"dev": (curves["dev_error"][0], 100 * curves["dev_error"][1])}, "epoch",
                    "dev error / %")
     figures.save(figure, out / "learning_curve.png")
+    draw_mistakes(out, knobs.data, pictures, z)
     read = z.argmax(axis=-1)
-    title = f"{knobs.data}: {len(test)} test pictures, {percent(accuracy(read[test], y[test]))} right"
-    figures.confusion(out / "confusion_matrix.png", title, confusion_matrix(read[test], y[test], len(classes)), classes)
-    losses = np.asarray(jax.vmap(loss)(z[test], y[test]))
-    worst = test[np.argsort(-losses)[:18]]
-    shown = x[..., 0] if x.shape[-1] == 1 else x
-    figures.images(out / "most_wrong.png", f"{knobs.data}: the test pictures with the largest loss", shown[worst],
-                   [f"{classes[y[i]]} read as {classes[read[i]]}\n{float(loss(z[i], int(y[i]))):.2g} nats"
-                    for i in worst], [read[i] != y[i] for i in worst])
 
     params, state = train_state.params, train_state.state
     looking.filters(out / "filters.png", f"{knobs.data}: kernels of the first convolution", params["conv1"]["kernel"])
@@ -179,3 +172,18 @@ def draw(out: Path, knobs: Knobs, history: Any, batches: Any, pictures: Pictures
     each = [int(test[i]) for i in of_class if i is not None]
     looking.attention(out / "attention.png", f"{knobs.data}: what each class hangs on", model, params, state, x[each],
                       y[each], classes)
+
+
+def draw_mistakes(out: Path, title: str, pictures: Pictures, z: np.ndarray) -> None:
+    """The confusions of the test set, and the test pictures with the largest loss. z: the logits of all pictures."""
+    x, y, _, _, test, classes = pictures
+    read = z.argmax(axis=-1)
+    figures.confusion(out / "confusion_matrix.png",
+                      f"{title}: {len(test)} test pictures, {percent(accuracy(read[test], y[test]))} right",
+                      confusion_matrix(read[test], y[test], len(classes)), classes)
+    losses = np.asarray(jax.vmap(loss)(z[test], y[test]))
+    worst = test[np.argsort(-losses)[:18]]
+    shown = x[..., 0] if x.shape[-1] == 1 else x
+    figures.images(out / "most_wrong.png", f"{title}: the test pictures with the largest loss", shown[worst],
+                   [f"{classes[y[i]]} read as {classes[read[i]]}\n{float(loss(z[i], int(y[i]))):.2g} nats"
+                    for i in worst], [read[i] != y[i] for i in worst])

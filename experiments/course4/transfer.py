@@ -4,24 +4,17 @@
     python -m experiments run transfer-learning --data alpacas
 
 Three ways to a classifier of new classes: a linear probe on the features of a trained network, fine-tuning the last
-part of that network with the rest frozen by a mask, and the same network from scratch. `--data alpacas`: SqueezeNet 1.0
-with its ImageNet weights, on the course's 327 photographs with and without an alpaca, of which 65 are the test set; the
-course's MobileNetV2 prints .754 after training its head and .9385 after fine-tuning. `--data digits` (the default,
-which needs no file): a small network trained on the digits 0 to 4, on the digits 5 to 9.
+part of that network from the probe on, and the same network from scratch. `--data alpacas`: SqueezeNet 1.0 with its
+ImageNet weights, on the course's 327 photographs with and without an alpaca; the course's MobileNetV2 prints .754 after
+training its head and .9385 after fine-tuning, on 65 of them. `--data digits` (the default, which needs no file): a
+small network trained on the digits 0 to 4, on the digits 5 to 9.
 
-Test accuracy of the linear probe, fine-tuned and from scratch, seed 0 (a minute for the digits, six for the alpacas):
-    digits                   448 pictures    94.42 %    96.88 %    98.88 %
-                             112             87.72 %    89.51 %    87.50 %
-                              28             80.13 %    80.80 %    32.59 %
-    alpacas                  262             89.23 %    87.69 %    64.62 %
-    --learning-rate 2e-4      65             80.00 %    69.23 %    63.08 %
-    --epochs 8                16             67.69 %    58.46 %    66.15 %
-On the alpacas fine-tuning does not improve on the probe in so few epochs.
+The photographs are few, so each is a test picture once: of five folds four are trained on, and the fifth is read. What
+is chosen, the probe's strength of decay and the epochs of fine-tuning, is chosen within the four. What is frozen is
+computed once, for each picture and for its mirror image. From scratch one fold is enough to see the distance.
 """
 
 import dataclasses
-import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,167 +23,243 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.shared import figures
-from experiments.shared.knobs import Configuration, knob
-from experiments.shared.run import percent, say, table
-from jaxnn import Conv, Dense, MaxPool, Sequential, global_average_pool, relu
+from experiments.course4.transfer_probe import choose_strength, fit_probe, folds_of, logits_of
+from experiments.shared import figures, intervals
+from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
+from experiments.shared.run import percent, progress, say, table
+from jaxnn import Conv, Dense, MaxPool, Sequential, global_average_pool, relu, resize
 from jaxnn import softmax_cross_entropy as loss
-from jaxnn.augmentation import flip
 from jaxnn.data import Batches, find, load_alpacas, load_digits
+from jaxnn.layers.layer import Function
 from jaxnn.metrics import accuracy
 from jaxnn.models import squeezenet
 from jaxnn.models.squeezenet import CAFFE_MEAN, read_imagenet
-from jaxnn.training import evaluate, fit, freeze, make_step, start_from
+from jaxnn.training import evaluate, fit, make_step, start_from
 
 DATA = ("digits", "alpacas")
 WAYS = ("linear probe", "fine-tuned", "from scratch")
+PIXELS = 227  # what SqueezeNet was trained on; photographs of 160 pixels are made as large
 
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
     data: str = knob("digits", f"new classes: {', '.join(DATA)}", choices=DATA)
-    seed: int = knob(0, "of the split, the initial weights and the batches", at_least=0)
+    seed: int = random_seed(0, "of the folds, the initial weights and the batches")
+    folds: int = knob(5, "as many parts as the pictures are dealt to; each is the test set once", at_least=2)
     parts: tuple[int, ...] = knob((1, 4, 16), "the training set whole, a quarter and a sixteenth of it", at_least=1)
-    epochs: int = knob(30, "of fine-tuning and of training from scratch; 8 do for the alpacas", at_least=1)
-    batch_size: int = knob(16, "a sixteenth of the alpacas is 16 photographs", at_least=1)
-    learning_rate: float = knob(1e-3, "Adam's; a large network is fine-tuned by less, 2e-4", above=0)
-    probe_steps: int = knob(300, "of the linear probe, on the whole training set at once", at_least=1)
+    epochs: int = count(10, "of fine-tuning at most; the best is chosen on a quarter of the training set")
+    scratch_epochs: int = knob(30, "of training from scratch; 10 do for the alpacas, and 0 leaves it out", at_least=0)
+    batch_size: int = count(16, "a sixteenth of the alpacas is 16 photographs")
+    learning_rate: float = positive(1e-3, "Adam's, of the head and of training from scratch")
+    slower: float = positive(0.2, "by this factor the features are learnt more slowly than the head")
 
 
 class Task(NamedTuple):
     """What is learnt, and from where."""
 
-    base: Sequential
-    """The network whose features are used."""
-    params: Any
-    """Of the base, learnt elsewhere."""
-    free: tuple[str, ...]
-    """The parts of the base that fine-tuning moves."""
-    x: np.ndarray
+    lower: Sequential
+    """The part of the trained network that stays as it is."""
+    upper: Sequential
+    """The part that fine-tuning moves."""
+    scratch: Sequential
+    """The lower part as it is trained from scratch, on pictures as they come."""
+    params: dict[str, Any]
+    """Of lower and upper, learnt elsewhere."""
+    views: tuple[np.ndarray, ...]
+    """The pictures, (n, height, width, channels), and where that keeps the class, their mirror images."""
     y: np.ndarray
-    train: np.ndarray
-    test: np.ndarray
     classes: tuple[str, ...]
-    augment: Callable | None
     shown: np.ndarray
     """The pictures as people look at them."""
 
 
-def alpacas(knobs: Knobs, data_dir: Path | None) -> Task:
+def alpacas(data_dir: Path | None) -> Task:
     photographs = load_alpacas(data_dir, instead="--data digits")
     weights = find("c4/squeezenet/squeezenet_1.0_imagenet.npz", data_dir, instead="--data digits",
                    how_to_get="decode the published weights of SqueezeNet 1.0 into an .npz with its prototxt's names")
     net, params = squeezenet(), read_imagenet(weights)
     names = [name for name in net.parts if name not in ("drop9", "conv10", "relu10", "pool10")]
-    base = Sequential(**{name: net.parts[name] for name in names})
-    order = np.random.default_rng(knobs.seed).permutation(len(photographs.y))
+    lower = Sequential(large=Function(to_227), **{name: net.parts[name] for name in names[:-1]})
+    upper = Sequential(**{name: net.parts[name] for name in names[-1:]})
     x = photographs.x[..., ::-1].astype(np.float32) - np.array(CAFFE_MEAN, np.float32)
+    scratch = Sequential(**{name: net.parts[name] for name in names[:-1]})
+    return Task(lower, upper, scratch, params, (x, x[:, :, ::-1]), photographs.y, photographs.classes, photographs.x)
 
-    @jax.jit
-    def flipped(key: Any, x: Any) -> Any:
-        return jax.vmap(lambda key, x: flip(key, x.shape[:2]).image(x))(jax.random.split(key, len(x)), x)
 
-    return Task(base, {name: params[name] for name in names if name in params}, ("fire8", "fire9"), x, photographs.y,
-                order[65:], order[:65], photographs.classes, lambda key, x, y: (flipped(key, x), y), photographs.x)
+def to_227(x: Any) -> Any:
+    return resize(x, size=(PIXELS, PIXELS))
 
 
 def digits(knobs: Knobs) -> Task:
     """The base is trained on the digits 0 to 4 first."""
     data = load_digits()
     x, y = data.x.astype(np.float32)[..., None], data.y
-    base = Sequential(conv1=Conv(16), relu1=relu, pool1=MaxPool(2), conv2=Conv(32), relu2=relu)
-    old, new = np.flatnonzero(y < 5), np.random.default_rng(knobs.seed).permutation(np.flatnonzero(y >= 5))
-    model = classifier(base, 5)
+    lower, upper = Sequential(conv1=Conv(16), relu1=relu, pool1=MaxPool(2)), Sequential(conv2=Conv(32), relu2=relu)
+    model = Sequential(lower=lower, upper=upper, average=global_average_pool, head=Dense(5))
+    old, new = np.flatnonzero(y < 5), np.flatnonzero(y >= 5)
     params, _ = model.init(jax.random.key(knobs.seed), x.shape[1:])
-    params = train(model, params, Batches(x[old], y[old], 32, seed=knobs.seed), 30, 2e-3, None, knobs.seed)
-    say(f"the base reads the digits 0 to 4: {percent(accuracy(predictions(model, params, x[old]), y[old]))} of "
+    step = make_step(model, loss, optax.adam(2e-3))
+    params, _ = train(step, params, Batches(x[old], y[old], 32, seed=knobs.seed), 30, knobs.seed)
+    say(f"the base reads the digits 0 to 4: {percent(accuracy(logits(model, params, x[old]).argmax(-1), y[old]))} of "
         f"{len(old)}, on which it was trained")
-    return Task(base, params["base"], ("conv2",), x, y - 5, new[len(new) // 2:], new[:len(new) // 2],
-                tuple("56789"), None, x[..., 0])
+    return Task(lower, upper, lower, params["lower"] | params["upper"], (x[new],), y[new] - 5, tuple("56789"),
+                x[new, ..., 0])
 
 
-def classifier(base: Sequential, classes: int) -> Sequential:
-    return Sequential(base=base, average=global_average_pool, head=Dense(classes))
+def logits(model: Any, params: Any, x: np.ndarray) -> np.ndarray:
+    return np.asarray(evaluate(model, params, {}, x, batch_size=64))  # one program for every number of pictures
 
 
-def predictions(model: Any, params: Any, x: np.ndarray) -> np.ndarray:
-    return np.asarray(evaluate(model, params, {}, x, batch_size=min(len(x), 64))).argmax(-1)
+def train(step: Any, params: Any, batches: Batches, epochs: float, seed: int, *,
+          metrics: Any = None) -> tuple[Any, Any]:
+    """(params after so many epochs, history); the metrics, of which the dev cost is watched, after each epoch."""
+    state = start_from(params, {}, step.optimizer, jax.random.key(seed))
+    watched = {"watch": "dev_cost"} if metrics else {}
+    state, history = fit(state, step, batches, steps=batches.steps(epochs), every=batches.steps(1), metrics=metrics,
+                         progress=False, **watched)
+    return state.params, history
 
 
-def train(model: Any, params: Any, batches: Batches, epochs: int, rate: float, frozen: Any, seed: int) -> Any:
-    """The parameters after so many epochs of Adam, its rate falling to zero as a cosine."""
-    steps = batches.steps(epochs)
-    optimizer: Any = optax.adam(optax.cosine_decay_schedule(rate, steps))
-    if frozen is not None:
-        optimizer = freeze(optimizer, frozen)
-    state = start_from(params, {}, optimizer, jax.random.key(seed))
-    state, _ = fit(state, make_step(model, loss, optimizer), batches, steps=steps, progress=False)
-    return state.params
+def step_of_fine_tuning(knobs: Knobs, model: Any) -> Any:
+    """One step for all training sets: the features are learnt more slowly than the head."""
+    rate = {"upper": knobs.slower * knobs.learning_rate, "head": knobs.learning_rate}
+    return make_step(model, loss, optax.partition({name: optax.adam(r) for name, r in rate.items()},
+                                                  {name: name for name in rate}))
 
 
-def probe(features: np.ndarray, y: np.ndarray, classes: int, steps: int) -> Any:
-    """The parameters of a linear layer on the features as they are, found on standardized ones.
+def fine_tuned(knobs: Knobs, task: Task, step: Any, maps: np.ndarray, features: np.ndarray, chosen: np.ndarray,
+               strength: float) -> tuple[Any, int]:
+    """(params of upper part and head, epochs) after fine-tuning from the probe on.
 
-    With x̂ = (x - μ) / σ, W x̂ + b = (W / σ) x + b - (W / σ) μ.
+    A fourth of the pictures decides for how many epochs, by its cost; then all of them are trained on for as long.
     """
-    mean, deviation = features.mean(0), features.std(0) + 1e-3
-    x = (features - mean) / deviation
-    head = Dense(classes)
-    optimizer = optax.adamw(0.01, weight_decay=0.1)
-    params, _ = head.init(jax.random.key(0), x.shape[1:])
-    state = start_from(params, {}, optimizer, jax.random.key(0))
-    batches = Batches(x, y, len(x), shuffle=False)
-    state, _ = fit(state, make_step(head, loss, optimizer), batches, steps=steps, progress=False)
-    weight = np.asarray(state.params["weight"]) / deviation
-    return {"weight": jnp.asarray(weight), "bias": jnp.asarray(np.asarray(state.params["bias"]) - weight @ mean)}
+    def begin(places: np.ndarray) -> tuple[Any, Batches]:
+        head = fit_probe(*rows(features, task.y, places), len(task.classes), strength)
+        x, y = rows(maps, task.y, places)
+        return ({"upper": upper_of(task), "head": jax.tree.map(jnp.float32, head)},
+                Batches(x, y, min(knobs.batch_size, len(x)), seed=knobs.seed))
+
+    fold = folds_of(task.y[chosen], 4, knobs.seed)
+    dev_x, dev_y = rows(maps, task.y, chosen[fold == 0])
+
+    def metrics(params: Any, state: Any) -> dict[str, Any]:
+        return {"dev_cost": float(jnp.mean(jax.vmap(loss)(logits(step.layer, params, dev_x), dev_y)))}
+
+    params, batches = begin(chosen[fold > 0])
+    _, history = train(step, params, batches, knobs.epochs, knobs.seed, metrics=metrics)
+    epochs = round(batches.epoch(history.best.step))
+    params, batches = begin(chosen)
+    # 0 epochs: no training improves on the probe.
+    return train(step, params, batches, epochs, knobs.seed)[0] if epochs else params, epochs
+
+
+def upper_of(task: Task) -> dict[str, Any]:
+    return {name: task.params[name] for name in task.upper.parts if name in task.params}
+
+
+def rows(values: np.ndarray, y: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every view of the pictures at these places as an example of its own, and their labels."""
+    chosen = values[:, places]
+    return chosen.reshape(-1, *values.shape[2:]), np.tile(y[places], len(values))
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
-    task = digits(knobs) if knobs.data == "digits" else alpacas(knobs, data_dir)
-    base, x, y, n_classes = task.base, task.x, task.y, len(task.classes)
-    model = classifier(base, n_classes)
-    feature = Sequential(base=base, average=global_average_pool)
-    features = np.asarray(evaluate(feature, {"base": task.params}, {}, x, batch_size=64))
-    frozen = {"base": {name: jax.tree.map(lambda _, name=name: name not in task.free, part)
-                       for name, part in task.params.items()}, "head": {"weight": False, "bias": False}}
-    start, _ = model.init(jax.random.key(knobs.seed), x.shape[1:])
-    results: dict[str, list[float]] = {way: [] for way in WAYS}
-    sizes: list[int] = []
-    best: dict[str, np.ndarray] = {}
-    for part in knobs.parts:
-        chosen = task.train[:max(len(task.train) // part, n_classes)]
-        sizes.append(len(chosen))
-        head = probe(features[chosen], y[chosen], n_classes, knobs.probe_steps)
-        batches = functools.partial(Batches, x[chosen], y[chosen], min(knobs.batch_size, len(chosen)), seed=knobs.seed,
-                                    augment=task.augment)
-        tuned = train(model, {"base": task.params, "head": head}, batches(), knobs.epochs, knobs.learning_rate, frozen,
-                      knobs.seed)
-        scratch = train(model, start, batches(), knobs.epochs, max(knobs.learning_rate, 1e-3), None, knobs.seed)
-        for way, params in zip(WAYS, ({"base": task.params, "head": head}, tuned, scratch), strict=True):
-            read = predictions(model, params, x[task.test])
-            results[way].append(accuracy(read, y[task.test]))
-            best.setdefault(way, read)
-        say(f"{len(chosen)} training pictures: " + ", ".join(
-            f"{way} {percent(values[-1])}" for way, values in results.items()) + f" of {len(task.test)} test pictures")
-    say(table(("training pictures", *WAYS), [(n, *(percent(results[way][i]) for way in WAYS))
-                                             for i, n in enumerate(sizes)]))
-    draw(out, knobs, task, sizes, results, best["fine-tuned"])
-    return {"sizes": sizes, "test_accuracy": results, "test_pictures": len(task.test)}
+    task = digits(knobs) if knobs.data == "digits" else alpacas(data_dir)
+    n_classes, y = len(task.classes), task.y
+    model = Sequential(upper=task.upper, average=global_average_pool, head=Dense(n_classes))
+    step = step_of_fine_tuning(knobs, model)
+    lower = {name: task.params[name] for name in task.lower.parts if name in task.params}
+    maps = np.stack([logits(task.lower, lower, view) for view in task.views])
+    features = np.stack([logits(Sequential(upper=task.upper, average=global_average_pool), {"upper": upper_of(task)}, m)
+                         for m in maps])
+    say(f"{knobs.data}: {len(y)} pictures, {len(maps)} views of each; {features.shape[-1]} features of maps of "
+        f"{' x '.join(map(str, maps.shape[2:]))}")
+    fold = folds_of(y, knobs.folds, knobs.seed)
+    read = {way: np.full((len(knobs.parts), len(y)), -1) for way in WAYS}
+    notes: list[dict[str, Any]] = []
+    for k in progress(range(knobs.folds), "fold"):
+        test = np.flatnonzero(fold == k)
+        order = np.random.default_rng((knobs.seed, k)).permutation(np.flatnonzero(fold != k))
+        for i, part in enumerate(knobs.parts):
+            chosen = of_each_class(order, y, max(len(order) // part, 2 * n_classes))
+            strength = choose_strength(features[:, chosen], y[chosen], n_classes, knobs.seed)
+            head = fit_probe(*rows(features, y, chosen), n_classes, strength)
+            read["linear probe"][i, test] = logits_of(head, features[:, test]).mean(0).argmax(-1)
+            params, epochs = fine_tuned(knobs, task, step, maps, features, chosen, strength)
+            read["fine-tuned"][i, test] = np.mean([logits(model, params, m[test]) for m in maps], 0).argmax(-1)
+            notes.append({"fold": k, "pictures": len(chosen), "strength": strength, "epochs": epochs})
+            if k == 0 and knobs.scratch_epochs:
+                read["from scratch"][i, test] = from_scratch(knobs, task, chosen, test)
+            say(f"fold {k + 1}, {len(chosen)} training pictures, strength {strength:g}, {epochs} epochs: " + ", ".join(
+                f"{way} {percent(accuracy(r[i, test], y[test]))}" for way, r in read.items() if r[i, test[0]] >= 0))
+    return summarize(out, knobs, task, fold, read, notes)
 
 
-def draw(out: Path, knobs: Knobs, task: Task, sizes: list[int], results: dict[str, list[float]],
-         read: np.ndarray) -> None:
-    """Accuracy over the size of the training set; what fine-tuning on all of it makes of the test pictures."""
-    figure, ((axes,),) = figures.panels(1, 1, (6, 4), f"{knobs.data}: {len(task.test)} test pictures")
-    figures.curves(axes, {way: (sizes, 100 * np.array(values)) for way, values in results.items()},
-                   "training pictures", "test accuracy / %")
-    for line in axes.lines:
-        line.set_marker("o")
-    axes.set_xscale("log", base=2)
+def of_each_class(order: np.ndarray, y: np.ndarray, n: int) -> np.ndarray:
+    """The first n of the pictures in this order, but two of each class at least."""
+    first = [place for label in np.unique(y) for place in order[y[order] == label][:2]]
+    others = [place for place in order if place not in first]
+    return np.array([*first, *others[:max(n - len(first), 0)]])
+
+
+def from_scratch(knobs: Knobs, task: Task, chosen: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """The classes that the whole network gives to the test pictures after training on the chosen ones alone."""
+    x, y = rows(np.stack(task.views), task.y, chosen)
+    model = Sequential(lower=task.scratch, upper=task.upper, average=global_average_pool, head=Dense(len(task.classes)))
+    params, _ = model.init(jax.random.key(knobs.seed), x.shape[1:])
+    batches = Batches(x, y, min(knobs.batch_size, len(x)), seed=knobs.seed)
+    # As many steps as epochs of the pictures, each a view of one by chance.
+    epochs = knobs.scratch_epochs / len(task.views)
+    optimizer = optax.adam(optax.cosine_decay_schedule(knobs.learning_rate, max(batches.steps(epochs), 1)))
+    params, _ = train(make_step(model, loss, optimizer), params, batches, epochs, knobs.seed)
+    return np.mean([logits(model, params, view[test]) for view in task.views], 0).argmax(-1)
+
+
+def summarize(out: Path, knobs: Knobs, task: Task, fold: np.ndarray, read: dict[str, np.ndarray],
+              notes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Accuracies with their intervals, over all pictures that a way has read; the table and the pictures."""
+    sizes = [note["pictures"] for note in notes if note["fold"] == 0]
+    ways = WAYS if knobs.scratch_epochs else WAYS[:2]
+    accuracies: dict[str, list[float]] = {way: [] for way in ways}
+    ends: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+    for way in ways:
+        tested = fold == 0 if way == "from scratch" else fold >= 0
+        for i in range(len(sizes)):
+            right, n = int((read[way][i] == task.y)[tested].sum()), int(tested.sum())
+            accuracies[way].append(right / n)
+            ends[way].append(intervals.of_fraction(right, n))
+    n_read = (len(fold), len(fold), int((fold == 0).sum()))
+    say(table(("training pictures", *(f"{way}, of {n}" for way, n in zip(ways, n_read, strict=False))),
+              [(n, *(intervals.shown(accuracies[way][i], ends[way][i]) for way in ways)) for i, n in enumerate(sizes)]))
+    is_right = {way: read[way][0] == task.y for way in WAYS}
+    better = int((is_right["fine-tuned"] & ~is_right["linear probe"]).sum())
+    worse = int((is_right["linear probe"] & ~is_right["fine-tuned"]).sum())
+    say(f"with {sizes[0]} training pictures fine-tuning mends {better} that the probe gets wrong, and spoils {worse}")
+    draw(out, knobs, task, sizes, accuracies, ends, read["fine-tuned"][0])
+    return {"sizes": sizes, "test_accuracy": accuracies, "test_interval": ends, "fits": notes,
+            "mended_by_fine_tuning": better, "spoilt_by_fine_tuning": worse}
+
+
+def draw(out: Path, knobs: Knobs, task: Task, sizes: list[int], accuracies: dict[str, list[float]],
+         ends: dict[str, list[tuple[float, float]]], read: np.ndarray) -> None:
+    """Accuracy over the size of the training set; what fine-tuning on all of it makes of the pictures."""
+    figure, ((axes,),) = figures.panels(1, 1, (6.4, 4.2), f"{knobs.data}: test accuracy, with its 95 % interval")
+    for i, way in enumerate(accuracies):
+        values, (low, high) = 100 * np.array(accuracies[way]), 100 * np.array(ends[way]).T
+        # Side by side, so that no interval hides another.
+        at = np.array(sizes) * 1.04 ** (i - 1)
+        axes.errorbar(at, values, (values - low, high - values), marker="o", capsize=3, linewidth=1.5, label=way)
+    most = 100 * np.bincount(task.y).max() / len(task.y)
+    axes.axhline(most, color="grey", linestyle=":", label="the most frequent class")
+    axes.set(xlabel="training pictures", ylabel="test accuracy / %", xscale="log")
     axes.set_xticks(sizes, [str(n) for n in sizes])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend()
     figures.save(figure, out / "accuracy.png")
-    wrong = read != task.y[task.test]
+    wrong = read != task.y
     order = np.argsort(~wrong, kind="stable")[:18]
-    captions = [f"{task.classes[task.y[task.test[i]]]}\nread as {task.classes[read[i]]}" for i in order]
-    title = f"{knobs.data}, fine-tuned: {int(wrong.sum())} of {len(wrong)} wrong, and others"
-    figures.images(out / "test_pictures.png", title, task.shown[task.test[order]], captions, wrong[order])
+    captions = [f"{task.classes[task.y[i]]}\nread as {task.classes[read[i]]}" for i in order]
+    title = f"{knobs.data}, fine-tuned: {int(wrong.sum())} of {len(wrong)} wrong" + (
+        ", and others" if wrong.sum() < len(order) else "")
+    figures.images(out / "test_pictures.png", title, task.shown[order], captions, wrong[order])

@@ -105,24 +105,29 @@ def resnet50_keras(classes: int = 1000) -> Sequential:
 
 
 def _keras_stages(eps: float, pool: MaxPool) -> dict[str, Any]:
-    def norm() -> BatchNorm:
-        return BatchNorm(momentum=0.99, eps=eps)
-
-    def block(widths: tuple[int, int, int], stride: int, shortcut: bool) -> Sequential:
-        a, b, c = widths
-        body = Sequential(
-            conv_a=Conv(a, (1, 1), stride=stride, padding="VALID"), norm_a=norm(), relu_a=relu,
-            conv_b=Conv(b, (3, 3)), norm_b=norm(), relu_b=relu, conv_c=Conv(c, (1, 1)), norm_c=norm())
-        way = Sequential(conv=Conv(c, (1, 1), stride=stride, padding="VALID"), norm=norm()) if shortcut else None
-        return Sequential(residual=Residual(body, way), relu=relu)
-
     stages = {}
     for stage, n in enumerate((3, 4, 6, 3), 2):
         width = 16 * 2**stage
         stages[f"stage{stage}"] = Sequential(**{
-            letter: block((width, width, 4 * width), 1 if stage == 2 or i else 2, i == 0)
+            letter: block_course((width, width, 4 * width), 1 if stage == 2 or i else 2, i == 0, eps=eps)
             for i, letter in enumerate("abcdef"[:n])})
-    return {"conv1": Conv(64, (7, 7), stride=2, padding=3), "norm1": norm(), "relu1": relu, "pool1": pool, **stages}
+    return {"conv1": Conv(64, (7, 7), stride=2, padding=3), "norm1": _keras_norm(eps), "relu1": relu, "pool1": pool, **stages}
+
+
+def block_course(widths: tuple[int, int, int], stride: int, shortcut: bool, window: int = 3,
+                 eps: float = 1e-3) -> Sequential:
+    """The course's `convolutional_block` (with a shortcut) and `identity_block` (without)."""
+    a, b, c = widths
+    body = Sequential(
+        conv_a=Conv(a, (1, 1), stride=stride, padding="VALID"), norm_a=_keras_norm(eps), relu_a=relu,
+        conv_b=Conv(b, (window, window)), norm_b=_keras_norm(eps), relu_b=relu,
+        conv_c=Conv(c, (1, 1)), norm_c=_keras_norm(eps))
+    way = Sequential(conv=Conv(c, (1, 1), stride=stride, padding="VALID"), norm=_keras_norm(eps)) if shortcut else None
+    return Sequential(residual=Residual(body, way), relu=relu)
+
+
+def _keras_norm(eps: float) -> BatchNorm:
+    return BatchNorm(momentum=0.99, eps=eps)
 
 
 def keras_names(*, course: bool = False) -> dict[str, str]:
