@@ -111,7 +111,8 @@ def _keras_stages(eps: float, pool: MaxPool) -> dict[str, Any]:
         stages[f"stage{stage}"] = Sequential(**{
             letter: block_course((width, width, 4 * width), 1 if stage == 2 or i else 2, i == 0, eps=eps)
             for i, letter in enumerate("abcdef"[:n])})
-    return {"conv1": Conv(64, (7, 7), stride=2, padding=3), "norm1": _keras_norm(eps), "relu1": relu, "pool1": pool, **stages}
+    return {"conv1": Conv(64, (7, 7), stride=2, padding=3), "norm1": _keras_norm(eps), "relu1": relu, "pool1": pool,
+            **stages}
 
 
 def block_course(widths: tuple[int, int, int], stride: int, shortcut: bool, window: int = 3,
