@@ -26,7 +26,7 @@ from experiments.course4.architectures_small import NETWORKS, network_of
 from experiments.shared import figures, intervals
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import progress, say, table
-from jaxnn import Sequential, resize
+from jaxnn import Sequential, resize, summary
 from jaxnn import softmax_cross_entropy as loss
 from jaxnn.data import Batches
 from jaxnn.training import evaluate, make_step, start
@@ -62,7 +62,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     say(table(head, [(name, intervals.shown(row["test_accuracy"], row["test_interval"]), f"{row['parameters']:,}",
                       f"{row['multiply_adds']:,}", f"{row['step_ms']:.1f}", f"{row['forward_ms']:.1f}", row["steps"],
                       f"{row['compile_seconds']:.1f}") for name, row in rows.items()]))
-    say(f"a step and a forward are of {knobs.batch_size} pictures; multiply-adds are of one, half of what XLA counts")
+    say(f"a step and a forward are of {knobs.batch_size} pictures; multiply-adds are of one")
     draw(out, knobs, rows, len(pictures.test))
     return {"networks": rows, "test_pictures": len(pictures.test)}
 
@@ -97,7 +97,7 @@ def measured(knobs: Knobs, name: str, pictures: convnet.Pictures) -> dict[str, A
         f"{intervals.shown(right / len(test), interval)}")
     return {"test_accuracy": right / len(test), "test_interval": interval, "steps": steps,
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-            "multiply_adds": multiply_adds(net, state.params, state.state, x.shape[1:]),
+            "multiply_adds": summary(net, x.shape[1:]).multiply_adds,
             "step_ms": 1e3 * float(np.median(times)), "compile_seconds": compile_seconds,
             "forward_ms": 1e3 * forward_seconds(net, state, x[test[:knobs.batch_size]], clock),
             "adapted": NETWORKS[name].adapted}
@@ -111,14 +111,6 @@ def forward_seconds(net: Sequential, state: Any, x: np.ndarray, clock: Any) -> f
         jax.block_until_ready(evaluate(net, state.params, state.state, x))
         times.append(clock() - begin)
     return float(np.median(times[1:]))
-
-
-def multiply_adds(net: Sequential, params: Any, state: Any, shape: tuple[int, ...]) -> int:
-    """Of one picture's forward pass: half of the floating-point operations that XLA counts before it optimizes."""
-    image = jax.ShapeDtypeStruct(shape, np.float32)
-    program = jax.jit(lambda p, s, x: net(p, s, x, None, train=False)[0]).lower(params, state, image)
-    costs: Any = program.cost_analysis()
-    return round(costs["flops"] / 2)
 
 
 def draw(out: Path, knobs: Knobs, rows: dict[str, dict[str, Any]], n_test: int) -> None:
