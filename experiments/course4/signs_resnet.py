@@ -75,7 +75,7 @@ def small(channels: tuple[int, ...], blocks: int, classes: int, size: int) -> Se
 
 def distort(knobs: Knobs, shape: tuple[int, ...]) -> Any:
     """Each picture of a batch turned, sheared, moved and lit by its own random amounts."""
-    size, is_coloured = shape[:2], shape[-1] == 3
+    size, is_coloured = (shape[0], shape[1]), shape[-1] == 3
 
     def of_one(key: Any, image: Any) -> Any:
         turned, leaning, moved, lit, faded = jax.random.split(key, 5)

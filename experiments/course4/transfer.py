@@ -114,9 +114,8 @@ def train(step: Any, params: Any, batches: Batches, epochs: float, seed: int, *,
           metrics: Any = None) -> tuple[Any, Any]:
     """(params after so many epochs, history); the metrics, of which the dev cost is watched, after each epoch."""
     state = start_from(params, {}, step.optimizer, jax.random.key(seed))
-    watched = {"watch": "dev_cost"} if metrics else {}
     state, history = fit(state, step, batches, steps=batches.steps(epochs), every=batches.steps(1), metrics=metrics,
-                         progress=False, **watched)
+                         watch="dev_cost" if metrics else None, progress=False)
     return state.params, history
 
 
