@@ -35,7 +35,7 @@ class HuggingFaceVocabulary:
           ModuleNotFoundError: tokenizers is not installed.
         """
         path = as_path(cls.__name__, "path", path)
-        package = import_extra("tokenizers", "HuggingFaceVocabulary.load")
+        package = import_extra("tokenizers", "HuggingFaceVocabulary.load", "text")
         content = path.read_bytes()
         try:
             return cls(package.Tokenizer.from_buffer(content))
