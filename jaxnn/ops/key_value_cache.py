@@ -76,6 +76,10 @@ def attend_last(q: Any, cache: KeyValueCache, slopes: Any = None, *, chunk: int 
     expect(is_integer(chunk, 1), who, "chunk, a positive integer", repr(chunk))
     capacity, time = cache.k.shape[0], q.shape[0]
     expect(0 < time <= capacity, who, f"between 1 and {capacity} queries, the capacity", str(time))
+    position = known(cache.position)
+    if position is not None:
+        expect(int(position.min()) >= time, who, "at most as many queries as there are places filled",
+               f"{time} and {position.min()}", "put their keys and values into the cache first, by with_next")
     sizes = [min(capacity, max(time, chunk))]
     while sizes[-1] < capacity:
         sizes.append(min(2 * sizes[-1], capacity))
