@@ -4,8 +4,8 @@ x is one sequence (time, n), or a mapping of it and of what surrounds it:
 
     {"x": (time, n), "memory": (T_k, m), "mask": (time, time), "length": ()}
 
-for self-attention x alone is needed; where there is a memory, as the encoder's output for a decoder, queries come from x
-and keys and values from the memory.
+for self-attention x alone is needed; where there is a memory, as the encoder's output for a decoder, queries come from
+x, and keys and values from the memory.
 """
 
 import dataclasses
@@ -57,8 +57,8 @@ def _expect_rates(layer: Layer, *names: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class MultiHeadAttention(Layer):
-    """x (time, n) -> (time, n_out): dense layers make queries, keys and values, `attention` mixes the values, and a dense
-    layer joins the heads. Params: {"q", "k", "v", "out"}, each of a dense layer.
+    """x (time, n) -> (time, n_out): dense layers make queries, keys and values, `attention` mixes the values, and a
+    dense layer joins the heads. Params: {"q", "k", "v", "out"}, each of a dense layer.
 
     x may be a mapping: {"x", "memory", "mask", "length"}, see the head of this file. mask: (time, T_k) of bool, True
     where a query may see a key. length: how many keys there are before the padding.
@@ -168,11 +168,11 @@ class TransformerBlock(Layer):
 
     Params: {"attention", "norm_attention", "cross", "norm_cross", "hidden", "output", "norm_output"}.
 
-    x may be a mapping: {"x", "memory", "mask", "length", "memory_mask", "memory_length"}, as for MultiHeadAttention; the
-    last two are of the attention to the memory.
+    x may be a mapping: {"x", "memory", "mask", "length", "memory_mask", "memory_length"}, as for MultiHeadAttention;
+    the last two are of the attention to the memory.
 
-    n_heads, d_head, n_kv_heads, causal, window, rotary, alibi, use_bias: of the attention. Rotations and slopes are of the
-      self-attention alone.
+    n_heads, d_head, n_kv_heads, causal, window, rotary, alibi, use_bias: of the attention. Rotations and slopes are of
+      the self-attention alone.
     n_hidden: units of the feed-forward network.
     cross: whether there is a memory.
     pre_norm: see above.

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxnn.checks import at, expect, expect_integers, expect_key, is_integer, is_number
 from jaxnn.layers import Dense, Dropout, Embedding, Layer, LayerNorm
 from jaxnn.layers.attention import TransformerBlock, dense_over_time, parts_of
-from jaxnn.layers.layer import expect_options, shape_of
+from jaxnn.layers.layer import shape_of
 from jaxnn.ops.activation import relu
 from jaxnn.ops.embedding import embedding
 from jaxnn.ops.positions import sinusoidal_positions

@@ -27,8 +27,8 @@ from jaxnn.ops.norms import (
     standardize_kernel,
 )
 from jaxnn.ops.over_time import over_time
-from jaxnn.ops.positions import alibi_slopes, rotary, sinusoidal_positions
 from jaxnn.ops.pool import global_max_pool, max_pool, max_unpool, pool_switches
+from jaxnn.ops.positions import alibi_slopes, rotary, sinusoidal_positions
 from jaxnn.ops.rectifiers import crelu, hard_sigmoid, hard_swish, mish, prelu, relu6, selu
 from jaxnn.ops.recurrent import (
     gru,

@@ -91,5 +91,5 @@ def test_errors(change, words):
     op, params, qkv = make("additive")
     with pytest.raises(ValueError, match="additive_attention expects .*" + re.escape(words)):
         op(params, *change(*qkv))
-    with pytest.raises(ValueError, match="multiplicative_attention expects params to be {'weight': .*; got keys"):
+    with pytest.raises(ValueError, match=r"multiplicative_attention expects params to be {'weight': .*; got keys"):
         multiplicative_attention(params, *qkv)

@@ -106,7 +106,10 @@ def test_all_choices_backward():
     check_backward(attention, *args, **static, threshold=256)
 
 
-@pytest.mark.parametrize(("h", "g", "masked", "causal"), [(4, 2, False, True), (4, 4, True, False), (6, 2, True, False)])
+GRID = [(4, 2, False, True), (4, 4, True, False), (6, 2, True, False)]
+
+
+@pytest.mark.parametrize(("h", "g", "masked", "causal"), GRID)
 def test_pytorchs_own_function(h, g, masked, causal, torch):
     """Grouped heads, masks, causal: `scaled_dot_product_attention` of (heads, time, d)."""
     q, k, v = RNG.standard_normal((5, h * 2)), RNG.standard_normal((5, g * 2)), RNG.standard_normal((5, g * 3))
@@ -203,7 +206,7 @@ REFUSED = [
     ((X, X[:3], X), {}, "v of shape (3, d_v); got (4, 4)"),
     ((X, X, X, jnp.ones(4, bool)), {}, "mask of shape (4, 4); got (4,); for padding, one number of keys, pass length"),
     ((X, X, X, jnp.ones((3, 4, 4), bool)), HEADS, "mask of shape (2, 4, 4); got (3, 4, 4)"),
-    ((X, X, X, jnp.zeros((4, 4))), {}, "float64; True stands for a key that the query may see; numbers to be added"),
+    ((X, X, X, jnp.zeros((4, 4))), {}, "float32; True stands for a key that the query may see; numbers to be added"),
     ((X, X, X, None, jnp.ones((4, 4), bool)), {}, "floating-point bias; got bool"),
     ((X, X, X, None, jnp.ones((4, 3))), {}, "bias of shape (4, 4); got (4, 3)"),
     ((X, X, X, None, None, jnp.ones(3)), HEADS, "slopes of shape (2,); got (3,)"),

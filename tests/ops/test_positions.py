@@ -60,7 +60,7 @@ def test_rotary_keeps_the_dtype_and_angles_wide():
 
 
 @pytest.mark.parametrize(("call", "words"), [
-    (lambda: rotary(jnp.ones((2, 3)), layout="halves"), "rotary expects x of 1 heads, each of an even width; got (2, 3)"),
+    (lambda: rotary(jnp.ones((2, 3)), layout="halves"), "x of 1 heads, each of an even width; got (2, 3)"),
     (lambda: rotary(jnp.ones((2, 6)), layout="halves", n_heads=2), "x of 2 heads, each of an even width"),
     (lambda: rotary(jnp.ones((2, 4)), layout="pairs"), "layout, 'halves' or 'interleaved'; got 'pairs'"),
     (lambda: rotary(jnp.ones((2, 4)), jnp.ones(2), layout="halves"), "integer positions; got float32"),
