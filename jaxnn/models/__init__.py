@@ -14,11 +14,13 @@ torchvision's names:
 from jaxnn.models.alexnet import alexnet, alexnet_two_towers
 from jaxnn.models.densenet import densenet121
 from jaxnn.models.googlenet import googlenet
+from jaxnn.models.gpt2 import from_gpt2, gpt2, to_gpt2
 from jaxnn.models.lenet import lenet5, lenet5_1998
 from jaxnn.models.mobilenet import mobilenet_v1, mobilenet_v2
 from jaxnn.models.published import TORCHVISION
 from jaxnn.models.resnet import resnet18, resnet34, resnet50, resnet50_course, resnet101
 from jaxnn.models.squeezenet import squeezenet
+from jaxnn.models.transformer import course_transformer, decoder, encoder, transformer
 from jaxnn.models.unet import unet
 from jaxnn.models.vgg import vgg16, vgg19
 from jaxnn.models.weights import (

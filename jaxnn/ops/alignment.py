@@ -4,8 +4,8 @@
     multiplicative    S_ij = q_i W k_j, or q_i · k_j without W
     P_ij = e^{S_ij} / Σ_l e^{S_il}        y_i = Σ_j P_ij v_j
 
-    i runs over queries, j over the keys that query i may see. For one query, a decoder's state, pass q[None]. `attention`
-    needs less memory and hands no weights back.
+    i runs over queries, j over the keys that query i may see. For one query, a decoder's state, pass q[None].
+    `attention` needs less memory and hands no weights back.
 """
 
 from typing import Any, NamedTuple
@@ -41,8 +41,8 @@ def additive_attention(params: Any, q: Any, k: Any, v: Any, mask: Any = None) ->
       q: queries (T_q, n_q).
       k: keys (T_k, n_k).
       v: values (T_k, n_v), often the keys once more.
-      mask: (T_q, T_k), or (T_k,) for all queries alike, of bool: True where query i may see key j; None for all. A query
-        that sees no key has y_i = 0, weights of 0 and no gradient.
+      mask: (T_q, T_k), or (T_k,) for all queries alike, of bool: True where query i may see key j; None for all. A
+        query that sees no key has y_i = 0, weights of 0 and no gradient.
     Returns:
       (y (T_q, n_v), P (T_q, T_k)).
     Raises:
