@@ -166,7 +166,7 @@ def from_gpt2(arrays: Mapping[str, Any], params: Any) -> Any:
       BadWeights: a name is missing or left over, or a shape or dtype does not fit; all of them are listed.
     """
     given = {name.removeprefix("transformer."): np.asarray(array) for name, array in arrays.items()
-             if not re.search(r"attn\.(masked_)?bias$", name)}
+             if not re.search(r"\.attn\.(masked_)?bias$", name)}
     expected = to_gpt2(jax.tree.map(lambda leaf: np.broadcast_to(np.float32(0), leaf.shape), params))
     head = given.pop("lm_head.weight", None)
     problems = []
