@@ -85,6 +85,9 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, bias: Any = None, slopes
     arguments = (q, k, v, mask, bias, slopes, length, start, key)
     plan = planned(attention.name, *arguments, n_heads=n_heads, n_kv_heads=n_kv_heads, causal=causal, window=window,
                    scale=scale, soft_cap=soft_cap, rate=rate, chunk=chunk)
+    # In int32: uint8 holds no place above 255.
+    length, start = (n if n is None else n.astype(jnp.int32) for n in (length, start))
+    arguments = (q, k, v, mask, bias, slopes, length, start, key)
     qs, ks, vs, around = _chunks(plan, arguments)
     wide = jnp.promote_types(qs.dtype, jnp.float32)
 

@@ -233,6 +233,17 @@ def test_errors(args, static, words):
         attention(*args, **static)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int64"])
+def test_lengths_and_starts_of_narrow_integers(dtype):
+    """300 keys are more than uint8 holds."""
+    x = jnp.asarray(RNG.standard_normal((300, 1)))
+
+    def f(length, start):
+        return attention(x[:100], x, x, None, None, None, length, start, causal=True)
+
+    np.testing.assert_array_equal(f(np.dtype(dtype).type(120), np.dtype(dtype).type(90)), f(120, 90))
+
+
 def test_lengths_of_a_batch_are_checked():
     with pytest.raises(ValueError, match=re.escape("length in 0 .. 4; got values from 2 to 7")):
         jax.vmap(lambda n: attention(X, X, X, None, None, None, n))(jnp.array([2, 7]))
