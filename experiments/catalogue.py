@@ -246,7 +246,7 @@ CASES = (
     Case("attention", ops.attention, "scan", QKV, HEADS, {"causal": True, "chunk": 4}, shared=()),
     Case("attention-full", ops.attention, "scan", QKV, HEADS, {"chunk": 5}, shared=()),
     Case("attention-masked", ops.attention, "scan", f"{QKV} bool[t,t]", HEADS, {"chunk": 4}, shared=()),
-    Case("attention-heads", ops.attention, "scan", "f32[t,4*d] f32[t,2*d] f32[t,2*v] bool[t,t] f32[4,t,t] f32[4]>0",
+    Case("attention-heads", ops.attention, "scan", "f32[t,4*d] f32[t,2*d] f32[t,2*v] bool[t,t] f32[t,t] f32[4]>0",
          HEADS, {"causal": True, "chunk": 4, "n_heads": 4, "n_kv_heads": 2, "window": (9, 0), "soft_cap": 2.0},
          shared=()),
     Case("attention-dropout", ops.attention, "scan", f"{QKV} none none none none none key", HEADS,

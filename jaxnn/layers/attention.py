@@ -214,11 +214,11 @@ class TransformerBlock(Layer):
         return max(self.rate_weights, self.rate_attention, self.rate_hidden, self.rate_output) > 0
 
     @property
-    def parts(self) -> dict[str, Layer]:
+    def parts(self) -> dict[str, Any]:
         """The layers with parameters, but the two dense layers of the feed-forward network."""
-        shared = {"n_heads": self.n_heads, "d_head": self.d_head, "n_kv_heads": self.n_kv_heads,
+        shared: dict[str, Any] = {"n_heads": self.n_heads, "d_head": self.d_head, "n_kv_heads": self.n_kv_heads,
                   "rate": self.rate_weights, "use_bias": self.use_bias, "weight_init": self.weight_init}
-        parts: dict[str, Layer] = {
+        parts: dict[str, Any] = {
             "attention": MultiHeadAttention(**shared, causal=self.causal, window=self.window, rotary=self.rotary,
                                             alibi=self.alibi),
             "norm_attention": LayerNorm(self.eps)}

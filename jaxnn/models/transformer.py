@@ -104,7 +104,7 @@ def encoder(n_rows: int, n_dim: int, n_layers: int, n_heads: int, n_hidden: int,
       rate: the fraction dropped of the input, and of each part's output.
       choices: of TransformerBlock: pre_norm, activation, eps, d_head ..., and rates of its own in place of `rate`.
     """
-    outputs = {"rate_attention": rate, "rate_output": rate}
+    outputs: dict[str, Any] = {"rate_attention": rate, "rate_output": rate}
     return Stack(n_rows, n_dim, n_layers, TransformerBlock(n_heads, n_hidden, **{**outputs, **choices}), rate)
 
 
@@ -148,7 +148,7 @@ class Transformer(Layer):
 
     def apply(self, params, state, x, key, *, train):
         given = self._parts_of(x)
-        keys = [None, None]
+        keys: Any = [None, None]
         if train and self.random:
             expect_key(self.name, key)
             keys = jax.random.split(key)
@@ -189,7 +189,7 @@ def course_transformer(source_rows: int, target_rows: int, n_dim: int, n_layers:
     The course ends with a softmax, of which these are the logits; and it masks the source by the padding of the target:
     pass that as "memory_mask" for its numbers.
     """
-    choices = {"d_head": n_dim, "eps": 1e-6, "pre_norm": False, "rate": rate, "rate_weights": rate,
+    choices: dict[str, Any] = {"d_head": n_dim, "eps": 1e-6, "pre_norm": False, "rate": rate, "rate_weights": rate,
                "rate_attention": 0.0}
     sizes = n_dim, n_layers, n_heads, n_hidden
     return Transformer(encoder(source_rows, *sizes, **choices), decoder(target_rows, *sizes, **choices))

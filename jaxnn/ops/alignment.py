@@ -112,7 +112,8 @@ def multiplicative_attention(params: Any, q: Any, k: Any, v: Any, mask: Any = No
     who = multiplicative_attention.name
     W, entries = weights(who, params, weight="n_q n_k?")
     sizes = (jnp.shape(q)[-1] if jnp.ndim(q) else 0,) * 2 if W is None else W.shape
-    q, k, v = _sequences(who, q, k, v, mask, *sizes)
+    q, k, v = _sequences(who, q, k, v, mask, *sizes, "" if W is not None else
+                         "without params['weight'] keys are as wide as queries")
     W_, q_, k_, v_ = promoted(W, q, k, v)
     a = wide(q_) if W is None else jnp.matmul(q_, W_, preferred_element_type=wide(q_).dtype)
     p = _weights(a @ wide(k_).T, mask)
@@ -140,14 +141,15 @@ def multiplicative_attention_backward(cache: Any, dy: Any) -> Any:
     return entries.fill(weight=jnp.einsum("im,in->mn", q, da)), da @ wide(W).T, dk, dv, None
 
 
-def _sequences(who: str, q: Any, k: Any, v: Any, mask: Any, n_q: int, n_k: int) -> tuple[Any, Any, Any]:
+def _sequences(who: str, q: Any, k: Any, v: Any, mask: Any, n_q: int, n_k: int,
+               advice_k: str = "") -> tuple[Any, Any, Any]:
     """q, k and v checked, with 0 for a key that no query sees and a query that sees none: NaN times a weight of 0 would
     be NaN."""
     for name, x in (("q", q), ("k", k), ("v", v)):
         expect_float(who, name, x)
     advice = "for one query pass q[None]" if jnp.ndim(q) == 1 else "for a batch use jax.vmap" if jnp.ndim(q) > 2 else ""
     expect_shape(who, "q", q, ("T_q", n_q) if n_q else ("T_q", "n_q"), advice)
-    expect_shape(who, "k", k, ("T_k", n_k))
+    expect_shape(who, "k", k, ("T_k", n_k), advice_k)
     expect_shape(who, "v", v, (k.shape[0], "n_v"))
     expect(min(*q.shape, *k.shape) > 0, who, "at least one query, key and dimension", f"q {q.shape}, k {k.shape}")
     expect_visible(who, mask, ((q.shape[0], k.shape[0]), (k.shape[0],)))

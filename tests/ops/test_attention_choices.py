@@ -175,7 +175,8 @@ def test_dropout_of_weights():
     assert_close((y, cotangents[:3]), (other[0], other[1][:3]), 256)
     again = dropped(16, q, k, v, jax.random.key(1))
     assert float(jnp.max(jnp.abs(again - y))) > 0.1
-    assert abs(float(jnp.corrcoef(y[:, 0], y[:, 1])[0, 1])) < 0.5  # the heads draw by themselves
+    uniform = dropped(16, 0 * q, k, v, key)
+    assert float(jnp.max(jnp.abs(uniform[:, 0] - uniform[:, 1]))) > 0.1  # the heads draw by themselves
 
 
 def test_dropout_backward():
