@@ -135,7 +135,8 @@ class MultiHeadAttention(Layer):
 
     def empty_cache(self, params: Any, capacity: int) -> KeyValueCache:
         """A cache for `next`, with room for `capacity` places."""
-        return empty_cache(capacity, *(params[name]["weight"].shape[0] for name in "kv"), params["k"]["weight"].dtype)
+        weight_k, weight_v = (params[name]["weight"] for name in "kv")
+        return empty_cache(capacity, weight_k.shape[0], weight_v.shape[0], weight_k.dtype)
 
     def next(self, params: Any, cache: KeyValueCache, x: Any) -> tuple[Any, KeyValueCache]:
         """(y, cache) of the next places, x (time, n), at inference: y is what causal attention over all places so far

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from jaxnn.checks import Entries, expect, expect_float, expect_shape, weights
 from jaxnn.hand_derived import hand_derived
-from jaxnn.ops.attention_plan import expect_visible
+from jaxnn.ops.attention_arguments import expect_visible
 from jaxnn.ops.dtypes import promoted, wide, wide_over_batch
 
 __all__ = ["AdditiveCache", "additive_attention", "multiplicative_attention"]
@@ -111,9 +111,12 @@ def multiplicative_attention(params: Any, q: Any, k: Any, v: Any, mask: Any = No
     """
     who = multiplicative_attention.name
     W, entries = weights(who, params, weight="n_q n_k?")
-    sizes = (jnp.shape(q)[-1] if jnp.ndim(q) else 0,) * 2 if W is None else W.shape
-    q, k, v = _sequences(who, q, k, v, mask, *sizes, "" if W is not None else
-                         "without params['weight'] keys are as wide as queries")
+    if W is None:
+        n_q = n_k = jnp.shape(q)[-1] if jnp.ndim(q) else 0
+        advice = "without params['weight'] keys are as wide as queries"
+    else:
+        (n_q, n_k), advice = W.shape, ""
+    q, k, v = _sequences(who, q, k, v, mask, n_q, n_k, advice)
     W_, q_, k_, v_ = promoted(W, q, k, v)
     a = wide(q_) if W is None else jnp.matmul(q_, W_, preferred_element_type=wide(q_).dtype)
     p = _weights(a @ wide(k_).T, mask)

@@ -1,5 +1,5 @@
-"""Scaled dot-product attention of one sequence, several heads at once, in chunks, so that memory grows with the length T
-of the sequence and not with T².
+"""Scaled dot-product attention of one sequence, several heads at once, in chunks, so that memory grows with the length
+T of the sequence and not with T².
 
     Z_ij = q_i · k_j · scale    S_ij = cap tanh(Z_ij / cap) - slope |p_i - j| + bias_ij    λ_i = log Σ_j e^{S_ij}
     P_ij = e^{S_ij - λ_i}       y_i = Σ_j P_ij m_ij v_j
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnn.hand_derived import Static, hand_derived
-from jaxnn.ops.attention_plan import planned
+from jaxnn.ops.attention_arguments import planned
 from jaxnn.ops.dtypes import promoted
 
 __all__ = ["AttentionCache", "attention"]
@@ -63,8 +63,8 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, bias: Any = None, slopes
       key: a PRNG key, with a positive rate only.
       n_heads, n_kv_heads: of q, and of k and v, n_heads by default; query head n reads head n n_kv_heads // n_heads.
       causal: a query sees the keys up to its own place.
-      window: (before, after): a query at place p sees the keys p - before .. p + after; None for no limit on a side, and
-        one number for both.
+      window: (before, after): a query at place p sees the keys p - before .. p + after; None for no limit on a side,
+        and one number for both.
       scale: in place of 1 / √d.
       soft_cap: a score s becomes soft_cap tanh(s / soft_cap), before slopes and bias are added.
       rate: the fraction of the weights P that is dropped; the others are scaled by 1 / (1 - rate).
@@ -185,8 +185,8 @@ def attention_backward(cache: Any, dy: Any) -> Any:
         dbias = dbias[:, :plan.n_queries, :plan.n_keys].reshape(bias.shape).astype(bias.dtype)
     if slopes is not None:
         dslopes = dslopes.reshape(slopes.shape).astype(slopes.dtype)
-    return (plan.of_queries(dq).astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype), None, dbias, dslopes, None, None,
-            None)
+    return (plan.of_queries(dq).astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype), None, dbias, dslopes, None,
+            None, None)
 
 
 def _chunks(plan: Any, arguments: tuple) -> tuple[Any, Any, Any, Any]:

@@ -52,7 +52,7 @@ def sinusoidal_positions(n_places: int, n_dim: int, *, base: float = 10000.0, la
 
 @hand_derived
 def rotary(x: Any, positions: Any = None, *, layout: str, n_heads: int = 1, base: float = 10000.0) -> Any:
-    """Queries or keys x, each pair of whose features is turned by the angle of its place: for the pair (a, b) at place t,
+    """Queries or keys x, whose features are turned pair by pair, by angles of their place: for a pair (a, b) at place t,
 
         (a', b') = (a cos tω - b sin tω, a sin tω + b cos tω)
 

@@ -117,7 +117,7 @@ def test_parameters_of_the_base_model():
 @pytest.mark.parametrize(("call", "words"), [
     (lambda: encoder(9, 4, 1, 3, 5).init(jax.random.key(0), (4,)), "x of a width that its 3 heads divide; got 4"),
     (lambda: encoder(0, 4, 1, 2, 5), "n_rows, a positive integer; got 0"),
-    (lambda: encoder(9, 4, 1, 2, 5).init(jax.random.key(0), (2, 4)), "tokens of shape (T,); got (2, 4); leave the batch"),
+    (lambda: encoder(9, 4, 1, 2, 5).init(jax.random.key(0), (2, 4)), "tokens of shape (T,); got (2, 4); leave"),
     (lambda: decoder(9, 4, 1, 2, 5).init(jax.random.key(0), (4,)), "a memory; got none with cross=True"),
     (lambda: NET.init(jax.random.key(0), (4,)), "a mapping {\"source\": ..., \"target\": ...}; got no target"),
     (lambda: NET({}, {}, {"src": X["source"]}), "x, an array or a mapping of 'source', 'target'"),
