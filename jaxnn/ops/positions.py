@@ -52,7 +52,7 @@ def sinusoidal_positions(n_places: int, n_dim: int, *, base: float = 10000.0, la
 
 @hand_derived
 def rotary(x: Any, positions: Any = None, *, layout: str, n_heads: int = 1, base: float = 10000.0) -> Any:
-    """Queries or keys x, whose features are turned pair by pair, by angles of their place: for a pair (a, b) at place t,
+    """Queries or keys x, whose features are turned pair by pair, by angles of their place: (a, b) at place t becomes
 
         (a', b') = (a cos tω - b sin tω, a sin tω + b cos tω)
 
@@ -69,8 +69,8 @@ def rotary(x: Any, positions: Any = None, *, layout: str, n_heads: int = 1, base
       InputError: d is odd, a shape does not fit, or the layout is not known.
     Source: Su et al. (2021), eq. 34.
 
-    >>> jnp.round(rotary(jnp.array([[1.0, 0.0]] * 2), layout="halves"), 2).tolist()
-    [[1.0, 0.0], [0.54, 0.84]]
+    >>> jnp.round(rotary(jnp.array([[1.0, 0.0]] * 2), base=100.0, layout="halves") * 100).tolist()
+    [[100.0, 0.0], [54.0, 84.0]]
     """
     who = rotary.name
     expect_float(who, "x", x)
