@@ -1,4 +1,4 @@
-"""Named networks of computer vision, each as published: one architecture in a file, its parts by name.
+"""Named networks of computer vision and language, each as published: one architecture in a file, its parts by name.
 
     net = resnet50()
     params, state = net.init(jax.random.key(0), (224, 224, 3))

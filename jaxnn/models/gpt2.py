@@ -99,7 +99,7 @@ class GPT2(Layer):
             expect_key(self.name, key)
             keys = list(jax.random.split(key, 1 + self.n_layers))
         expect(0 < x.shape[0] <= self.n_places, self.name, f"between 1 and {self.n_places} tokens", str(x.shape[0]))
-        h = embedding(params["tokens"], x) + params["places"]["table"][:x.shape[0]]
+        h = embedding(params["tokens"], x) + embedding(params["places"], jnp.arange(x.shape[0]))
         h, _ = Dropout(self.rate)({}, {}, h, keys[0], train=train)
         for n in range(self.n_layers):
             with at(f"block{n}"):

@@ -86,6 +86,7 @@ def test_decoding_token_by_token():
 
 
 def test_weights_through_a_file(tmp_path):
+    pytest.importorskip("safetensors")
     arrays = drawn()
     masks = {"h.0.attn.bias": np.ones((1, 1, 8, 8), np.float32), "h.1.attn.masked_bias": np.float32(-1e4)[None]}
     file = tmp_path / "model.safetensors"
