@@ -133,6 +133,8 @@ RECURRENT = "{weight_x: f32[G*h,i]*0.3, weight_h: f32[G*h,h]*0.3, bias: f32[G*h]
 LSTM = RECURRENT.replace("G", "4")
 STEPS = {"t": (4, 8, 24), "i": (2, 6, 16), "h": (3, 6, 16)}
 QKV = "f32[t,d] f32[t,d] f32[t,v]"
+ALIGNED = "f32[s,m] f32[t,n] f32[t,v] bool[s,t]"
+ALIGNED_SIZES = {"s": (2, 4, 16), "t": (3, 6, 24), "m": (4, 8, 32), "n": (2, 6, 24), "v": (3, 4, 16), "h": (5, 8, 32)}
 HEADS = {"t": (6, 16, 64), "d": (2, 4, 16), "v": (3, 4, 16)}
 
 
@@ -255,6 +257,18 @@ CASES = (
     Case("attention", ops.attention, "scan", QKV, HEADS, {"causal": True, "chunk": 4}, shared=()),
     Case("attention-full", ops.attention, "scan", QKV, HEADS, {"chunk": 5}, shared=()),
     Case("attention-masked", ops.attention, "scan", f"{QKV} bool[t,t]", HEADS, {"chunk": 4}, shared=()),
+    Case("attention-heads", ops.attention, "scan", "f32[t,4*d] f32[t,2*d] f32[t,2*v] bool[t,t] f32[t,t] f32[4]>0",
+         HEADS, {"causal": True, "chunk": 4, "n_heads": 4, "n_kv_heads": 2, "window": (9, 0), "soft_cap": 2.0},
+         shared=()),
+    Case("attention-dropout", ops.attention, "scan", f"{QKV} none none none none none key", HEADS,
+         {"chunk": 4, "rate": 0.3}, shared=()),
+    Case("additive_attention", ops.additive_attention, "weight",
+         f"{{weight_q: f32[h,m], weight_k: f32[h,n], bias: f32[h], score: f32[h]}} {ALIGNED}", ALIGNED_SIZES),
+    Case("multiplicative_attention", ops.multiplicative_attention, "weight", f"{{weight: f32[m,n]}} {ALIGNED}",
+         ALIGNED_SIZES),
+    Case("rotary", ops.rotary, "array", "f32[t,2*d]", HEADS, {"layout": "halves"}),
+    Case("rotary-interleaved", ops.rotary, "integers", "f32[t,4*d] i32[t]<50", HEADS,
+         {"layout": "interleaved", "n_heads": 2}, shared=()),
     # Networks: plain functions of ops.
     Case("mlp", network(mlp), "network", f"{{hidden: {HIDDEN}, head: {HEAD}}} f32[i]", NET),
     Case("residual-net", network(residual_net), "network",

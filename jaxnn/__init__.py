@@ -8,7 +8,9 @@ The abstraction
 Ops, of one example; help(op) ends with its derivation
     sigmoid tanh relu leaky_relu relu6 prelu crelu elu selu softplus gelu gelu_tanh silu mish hard_sigmoid hard_swish
     softmax log_softmax
-    dense conv conv_transpose embedding attention dropout
+    dense conv conv_transpose embedding dropout
+    attention additive_attention multiplicative_attention rotary; sinusoidal_positions alibi_slopes
+    KeyValueCache empty_cache with_next attend_last, for decoding place by place
     max_pool pool_switches max_unpool average_pool l2_pool adaptive_average_pool global_average_pool global_max_pool
     resize pixel_shuffle pixel_unshuffle
     batch_norm batch_norm_inference layer_norm group_norm instance_norm rms_norm local_response_norm
@@ -22,7 +24,7 @@ Ops, of one example; help(op) ends with its derivation
 
 Layers, which make their own parameters
     Layer Dense Conv ConvTranspose MaxPool AveragePool BatchNorm LayerNorm GroupNorm Dropout Flatten Embedding
-    RNN GRU LSTM SqueezeExcitation
+    RNN GRU LSTM MultiHeadAttention TransformerBlock SqueezeExcitation
     Sequential Parallel Residual over_examples at_inference; summary Summary; fold_batch_norm
     initializers (a module)
 
@@ -58,11 +60,13 @@ from jaxnn.layers import (
     Layer,
     LayerNorm,
     MaxPool,
+    MultiHeadAttention,
     Parallel,
     Residual,
     Sequential,
     SqueezeExcitation,
     Summary,
+    TransformerBlock,
     at_inference,
     fold_batch_norm,
     over_examples,
@@ -70,8 +74,12 @@ from jaxnn.layers import (
 )
 from jaxnn.network import Network, network
 from jaxnn.ops import (
+    KeyValueCache,
     adaptive_average_pool,
     add,
+    additive_attention,
+    alibi_slopes,
+    attend_last,
     attention,
     average_pool,
     batch_norm,
@@ -89,6 +97,7 @@ from jaxnn.ops import (
     dropout,
     elu,
     embedding,
+    empty_cache,
     flatten,
     gelu,
     gelu_tanh,
@@ -120,6 +129,7 @@ from jaxnn.ops import (
     max_pool,
     max_unpool,
     mish,
+    multiplicative_attention,
     over_time,
     pixel_shuffle,
     pixel_unshuffle,
@@ -133,10 +143,12 @@ from jaxnn.ops import (
     rnn_cell,
     rnn_relu,
     rnn_relu_cell,
+    rotary,
     scale_channels,
     selu,
     sigmoid,
     silu,
+    sinusoidal_positions,
     softmax,
     softmax_cross_entropy,
     softplus,
@@ -144,6 +156,7 @@ from jaxnn.ops import (
     stacked,
     standardize_kernel,
     tanh,
+    with_next,
 )
 
 __version__ = "0.1.0"
@@ -164,9 +177,11 @@ __all__ = [
     "GroupNorm",
     "HandDerived",
     "InputError",
+    "KeyValueCache",
     "Layer",
     "LayerNorm",
     "MaxPool",
+    "MultiHeadAttention",
     "Network",
     "Op",
     "Parallel",
@@ -175,9 +190,13 @@ __all__ = [
     "SqueezeExcitation",
     "Static",
     "Summary",
+    "TransformerBlock",
     "adaptive_average_pool",
     "add",
+    "additive_attention",
+    "alibi_slopes",
     "at_inference",
+    "attend_last",
     "attention",
     "average_pool",
     "batch_norm",
@@ -199,6 +218,7 @@ __all__ = [
     "dropout",
     "elu",
     "embedding",
+    "empty_cache",
     "flatten",
     "fold_batch_norm",
     "gelu",
@@ -234,6 +254,7 @@ __all__ = [
     "max_pool",
     "max_unpool",
     "mish",
+    "multiplicative_attention",
     "network",
     "over_examples",
     "over_time",
@@ -250,10 +271,12 @@ __all__ = [
     "rnn_cell",
     "rnn_relu",
     "rnn_relu_cell",
+    "rotary",
     "scale_channels",
     "selu",
     "sigmoid",
     "silu",
+    "sinusoidal_positions",
     "softmax",
     "softmax_cross_entropy",
     "softplus",
@@ -262,4 +285,5 @@ __all__ = [
     "standardize_kernel",
     "summary",
     "tanh",
+    "with_next",
 ]

@@ -1,5 +1,6 @@
 """Layers: ops with parameters of their own, and the containers that make networks of them."""
 
+from jaxnn.layers.attention import MultiHeadAttention, TransformerBlock
 from jaxnn.layers.basic import Dense, Dropout, Flatten, at_inference
 from jaxnn.layers.containers import Parallel, Residual, Sequential, over_examples
 from jaxnn.layers.conv import AveragePool, Conv, ConvTranspose, MaxPool

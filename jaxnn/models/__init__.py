@@ -1,5 +1,5 @@
-"""Named networks: of computer vision, each as published, one architecture in a file, its parts by name; and recurrent
-models of sequences.
+"""Named networks of computer vision and language, each as published, one architecture in a file, its parts by name; and
+recurrent models of sequences.
 
     net = resnet50()
     params, state = net.init(jax.random.key(0), (224, 224, 3))
@@ -19,6 +19,7 @@ and so with timm's (`TIMM`). Of Keras an HDF5 file is read:
 from jaxnn.models.alexnet import alexnet, alexnet_two_towers
 from jaxnn.models.densenet import densenet121
 from jaxnn.models.googlenet import googlenet
+from jaxnn.models.gpt2 import from_gpt2, gpt2, to_gpt2
 from jaxnn.models.keras import read_keras
 from jaxnn.models.lenet import lenet5, lenet5_1998
 from jaxnn.models.mobilenet import mobilenet_v1, mobilenet_v1_keras, mobilenet_v2, mobilenet_v2_keras
@@ -26,6 +27,7 @@ from jaxnn.models.published import KERAS, TIMM, TORCHVISION
 from jaxnn.models.resnet import resnet18, resnet34, resnet50, resnet50_course, resnet50_keras, resnet101, se_resnet50
 from jaxnn.models.sequences import character_model, sequence_classifier, tagger
 from jaxnn.models.squeezenet import squeezenet
+from jaxnn.models.transformer import course_transformer, decoder, encoder, transformer
 from jaxnn.models.unet import unet
 from jaxnn.models.vgg import vgg16, vgg19
 from jaxnn.models.weights import (

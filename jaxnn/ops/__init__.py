@@ -8,6 +8,7 @@ over many terms are kept in float32 at least.
 
 from jaxnn.ops import multiply_adds
 from jaxnn.ops.activation import elu, gelu, gelu_tanh, leaky_relu, relu, sigmoid, silu, softplus, tanh
+from jaxnn.ops.alignment import additive_attention, multiplicative_attention
 from jaxnn.ops.attention import attention
 from jaxnn.ops.average_pool import adaptive_average_pool, average_pool, global_average_pool, l2_pool
 from jaxnn.ops.cell import cell
@@ -17,6 +18,7 @@ from jaxnn.ops.dense import dense
 from jaxnn.ops.dense_loss import dense_softmax_cross_entropy
 from jaxnn.ops.dropout import dropout
 from jaxnn.ops.embedding import embedding
+from jaxnn.ops.key_value_cache import KeyValueCache, attend_last, empty_cache, with_next
 from jaxnn.ops.loss import binary_cross_entropy, huber, softmax_cross_entropy, squared_error
 from jaxnn.ops.lstm_variants import (
     layer_norm_lstm,
@@ -38,6 +40,7 @@ from jaxnn.ops.norms import (
 )
 from jaxnn.ops.over_time import over_time
 from jaxnn.ops.pool import global_max_pool, max_pool, max_unpool, pool_switches
+from jaxnn.ops.positions import alibi_slopes, rotary, sinusoidal_positions
 from jaxnn.ops.rectifiers import crelu, hard_sigmoid, hard_swish, mish, prelu, relu6, selu
 from jaxnn.ops.recurrent import (
     gru,

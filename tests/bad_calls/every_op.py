@@ -92,6 +92,8 @@ def ranks() -> Iterator[Row]:
         for argument, path, n in leaves_of(case):
             if case.name in ANY_SHAPE or argument == "key" or (case.name, argument) == ("embedding", "x"):
                 continue
+            if argument == "mask" and "attention" in case.name:
+                continue  # of one head, or of keys alone, it has an axis more or less
             leaf = jax.tree.leaves(case.args())[n]
             if not (case.name.startswith(("batch_norm", "adaptive", "resize")) and argument == "x"):
                 yield Row(f"{case.name}: an axis too many in {path}", call(case, with_leaf(case, n, lambda a: a[None])),
@@ -171,7 +173,7 @@ def signature() -> Iterator[Row]:
         yield Row(f"{case.name}: no argument", lambda case=case: case.op())
         yield Row(f"{case.name}: one argument too many", call(case, (*filled, jnp.ones(2))), case.op.name)
         yield Row(f"{case.name}: a keyword not known", call(case, args, colour=3), "colour")
-        if len(case.op.arguments) > 1 and case.op.arguments[1] not in ("initial", "mask"):
+        if len(case.op.arguments) > 1 and case.op.arguments[1] not in ("initial", "mask", "positions"):
             yield Row(f"{case.name}: the first argument alone", call(case, args[:1]))
 
 
@@ -242,6 +244,14 @@ KEYWORDS = {
     ("attention", "causal"): CHOICE, ("attention", "chunk"): WHOLE | {"None": None},
     **{(name, option): values for option, values in (("reverse", CHOICE), ("segment", WHOLE)) for name in (
         "rnn", "rnn_relu", "gru", "gru_reset_after", "lstm", "lstm_peephole", "lstm_projected", "layer_norm_lstm")},
+    ("attention", "n_heads"): WHOLE | {"None": None, "no divisor": 3}, ("attention", "n_kv_heads"): WHOLE | {"many": 2},
+    ("attention", "window"): WHOLE | {"a triple": (1, 1, 1), "one in a list": [1], "no limit": (None, None),
+                                      "far before": (-1, 0)},
+    **{("attention", name): {kind: x for kind, x in SCALE.items() if kind != "None"} | {"infinity": np.inf}
+       for name in ("scale", "soft_cap")},
+    ("attention", "rate"): SCALE | {"one": 1.0, "minus one": -0.5, "percent": 50},
+    ("rotary", "layout"): {"another word": "pairs", "None": None, "a number": 1, "a list": ["halves"]},
+    ("rotary", "n_heads"): WHOLE | {"None": None}, ("rotary", "base"): SCALE | {"one": 1.0, "infinity": np.inf},
     **{(name, "reduction"): REDUCTION for name in ("binary_cross_entropy", "squared_error", "huber")},
     **{(name, "axes"): AXES for name in ("binary_cross_entropy", "squared_error", "huber", "softmax_cross_entropy")},
 }

@@ -126,8 +126,8 @@ def test_bfloat16_is_summed_wide():
     (((4, 2), (4, 3), (4, 2)), {}, "attention expects k of shape (T_k, 2); got (4, 3)"),
     (((4, 2), (4, 2), (5, 2)), {}, "attention expects v of shape (4, d_v); got (5, 2)"),
     (((4,), (4, 2), (4, 2)), {}, "attention expects q of shape (T_q, d); got (4,)"),
-    (((3, 2), (4, 2), (4, 2)), {"causal": True},
-     "attention expects as many queries as keys when causal; got 3 and 4; pass causal=False"),
+    (((5, 2), (4, 2), (4, 2)), {"causal": True}, "attention expects at most as many queries as keys with causal, for "
+     "query i stands at place T_k - T_q + i; got 5 and 4"),
     (((0, 2), (0, 2), (0, 2)), {},
      "attention expects at least one query, key and dimension; got q (0, 2), k (0, 2)"),
     (((4, 2), (4, 2), (4, 2)), {"chunk": 0}, "attention expects chunk, a positive integer; got 0"),

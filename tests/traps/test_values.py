@@ -24,7 +24,8 @@ VARIANTS = {
     "small": lambda a: 1e-30 * a,
 }
 # Products of large numbers in the arguments would leave float32 or depend on their last bits: one of them is large.
-LARGE = {"attention": {"v"}, "attention-full": {"v"}, "attention-masked": {"v"}}
+LARGE = {name: {"v"} for name in ("attention", "attention-full", "attention-masked", "attention-heads",
+                                  "attention-dropout", "multiplicative_attention")}
 MOVED = {"x", "logits", "predictions", "targets", "q", "k", "v", "initial"}
 
 
