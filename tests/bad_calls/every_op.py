@@ -234,7 +234,7 @@ KEYWORDS = {
                                      "a huge number": 10**9},
     ("max_pool", "stride"): WHOLE | {"too many": (1, 1, 1)},
     ("max_pool", "padding"): PADDING | {"as large as the window": 2},
-    ("attention", "causal"): CHOICE, ("attention", "chunk"): WHOLE | {"None": None},
+    ("attention", "causal"): CHOICE, ("attention", "chunk"): WHOLE,
     ("attention", "n_heads"): WHOLE | {"None": None, "no divisor": 3}, ("attention", "n_kv_heads"): WHOLE | {"many": 2},
     ("attention", "window"): WHOLE | {"a triple": (1, 1, 1), "one in a list": [1], "no limit": (None, None),
                                       "far before": (-1, 0)},
