@@ -1,6 +1,6 @@
 """Multi-head attention with parameters of its own, and the block of a transformer.
 
-x is one sequence (time, n), or a mapping of it and of what surrounds it:
+x is one sequence (time, n), or a mapping of the sequence and its surroundings:
 
     {"x": (time, n), "memory": (T_k, m), "mask": (time, time), "length": ()}
 

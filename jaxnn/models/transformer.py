@@ -186,8 +186,8 @@ def course_transformer(source_rows: int, target_rows: int, n_dim: int, n_layers:
     """The course's (course 5 week 4): each head is as wide as the model, so that scores are scaled by 1 / √n_dim; norms
     stand behind, with eps 1e-6; dropped are the input, the attention's weights and the feed-forward network's output.
 
-    The course ends with a softmax, of which these are the logits; and it masks the source by the padding of the target:
-    pass that as "memory_mask" for its numbers.
+    The course ends with a softmax, of which these are the logits. The course masks the source by the padding of the
+    target: pass that as "memory_mask" for its numbers.
     """
     choices: dict[str, Any] = {"d_head": n_dim, "eps": 1e-6, "pre_norm": False, "rate": rate, "rate_weights": rate,
                "rate_attention": 0.0}

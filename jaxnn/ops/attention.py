@@ -41,7 +41,7 @@ class AttentionCache(NamedTuple):
 def attention(q: Any, k: Any, v: Any, mask: Any = None, bias: Any = None, slopes: Any = None, length: Any = None,
               start: Any = None, key: Any = None, *, n_heads: int = 1, n_kv_heads: int | None = None,
               causal: bool = False, window: Any = None, scale: float | None = None, soft_cap: float | None = None,
-              rate: float = 0.0, chunk: int = 256) -> Any:
+              rate: float = 0.0, chunk: int | None = None) -> Any:
     """y_i = Σ_j softmax_j(q_i · k_j / √d) v_j, for each head; a batch by `jax.vmap`.
 
     The heads stand side by side: head n is columns n d .. (n + 1) d - 1 of q, as a dense layer gives them.
@@ -68,8 +68,8 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, bias: Any = None, slopes
       scale: in place of 1 / √d.
       soft_cap: a score s becomes soft_cap tanh(s / soft_cap), before slopes and bias are added.
       rate: the fraction of the weights P that is dropped; the others are scaled by 1 / (1 - rate).
-      chunk: how many queries meet how many keys at a time. It changes memory and speed, and the result only by
-        rounding.
+      chunk: how many queries meet how many keys at a time; 256 by default, and 512 from 4,096 queries on. It changes
+        memory and speed, and the result only by rounding.
     Returns:
       (T_q, n_heads * d_v).
     Raises:
