@@ -33,10 +33,10 @@ def training_step(name: str) -> list[Side]:
     batch = over_examples(layer)
     train = name != "u-net"  # which has no batch norm, and at inference no dropout: the peers have none
     sides = [_jax_step("autodiff", network(batch).reference, layer, x, labels, train=train)]
-    for peer, step in (("Flax NNX", flax_networks.step_of(name, x, labels)),
-                       ("PyTorch", torch_networks.step_of(name, x, labels)),
-                       ("PyTorch, compiled", _that_runs(torch_networks.step_of(name, x, labels, compiled=True)))):
-        sides += [Side(peer, step)] if step else []
+    peers = [("Flax NNX", flax_networks.step_of(name, x, labels)), ("PyTorch", torch_networks.step_of(name, x, labels))]
+    if name in ("lenet-5", "resnet-18"):  # PyTorch takes minutes to compile the others
+        peers.append(("PyTorch, compiled", _that_runs(torch_networks.step_of(name, x, labels, compiled=True))))
+    sides += [Side(peer, step) for peer, step in peers if step]
     return [*sides, _jax_step("jaxnn", batch, layer, x, labels, train=train)]
 
 
