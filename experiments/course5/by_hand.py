@@ -83,11 +83,10 @@ def rnn_gradients(dparams: Any) -> loops.Arrays:
     return {"dWax": dparams["weight_x"], "dWaa": dparams["weight_h"], "dba": dparams["bias"][:, None]}
 
 
-def lstm_gradients(dparams: Any) -> loops.Arrays:
-    bias = np.asarray(dparams["bias"])
-    rows = np.concatenate([dparams["weight_h"], dparams["weight_x"]], axis=1)
-    return {**{f"dW{g}": block for g, block in zip(LSTM_GATES, np.split(rows, 4), strict=True)},
-            **{f"db{g}": block[:, None] for g, block in zip(LSTM_GATES, np.split(bias, 4), strict=True)}}
+def lstm_gradients(dparams: Any) -> dict[str, Any]:
+    rows = jnp.concatenate([dparams["weight_h"], dparams["weight_x"]], axis=1)
+    blocks = zip(LSTM_GATES, jnp.split(rows, 4), jnp.split(dparams["bias"], 4), strict=True)
+    return {name: block for g, dW, db in blocks for name, block in ((f"dW{g}", dW), (f"db{g}", db[:, None]))}
 
 
 def compare(knobs: Knobs) -> list[tuple[str, float, float, float]]:

@@ -191,7 +191,6 @@ COMPARISONS = [
         ("an unknown route", {"routes": "backwards"}, "routes"),
         ("no route", {"routes": ()}, "routes"),
         ("a number as routes", {"routes": 3}, "routes"),
-        ("None as routes", {"routes": None}, "routes"),
         ("an unknown condition", {"under": "pmap"}, "under"),
         ("True as under", {"under": True}, "under"),
         ("one unknown condition among two", {"under": ("jit", "pmap")}, "pmap"),

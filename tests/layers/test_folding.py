@@ -29,6 +29,8 @@ def filled(net, shape):
     shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), shape))
 
     def leaf(path, like):
+        if not like.shape:
+            return np.float32(1)
         if path[-1].key in ("variance", "scale"):
             return rng.uniform(0.5, 1.5, like.shape).astype(np.float32)
         # Of the terms of each sum, so that the gates of squeeze-and-excitation do not enlarge what is rounded.

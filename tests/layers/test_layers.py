@@ -26,9 +26,12 @@ from jaxnn.layers import (
     GroupNorm,
     LayerNorm,
     MaxPool,
+    MultiHeadAttention,
     Parallel,
     Residual,
     Sequential,
+    SqueezeExcitation,
+    TransformerBlock,
     at_inference,
     over_examples,
 )
@@ -41,6 +44,10 @@ def shapes(tree):
     return jax.tree.map(jnp.shape, tree)
 
 
+SQUARE = {"weight": (4, 4), "bias": (4,)}
+BLOCK = {"attention": dict.fromkeys(("q", "k", "v", "out"), SQUARE), "hidden": {"weight": (6, 4), "bias": (6,)},
+         "output": {"weight": (4, 6), "bias": (4,)},
+         **dict.fromkeys(("norm_attention", "norm_output"), {"scale": (4,), "bias": (4,)})}
 # layer, shape of x, shapes of params, of state, of y
 LAYERS = {
     "Dense": (Dense(3), (4,), {"weight": (3, 4), "bias": (3,)}, {}, (3,)),
@@ -100,6 +107,10 @@ LAYERS = {
     "at inference": (at_inference(Sequential(BatchNorm(), Dropout(0.5))), (6, 2),
                      {"batchnorm1": {"scale": (2,), "bias": (2,)}}, {"batchnorm1": {"mean": (2,), "variance": (2,)}},
                      (6, 2)),
+    "SqueezeExcitation": (SqueezeExcitation(2), (3, 3, 4), {
+        "squeeze": {"weight": (2, 4), "bias": (2,)}, "excite": {"weight": (4, 2), "bias": (4,)}}, {}, (3, 3, 4)),
+    "MultiHeadAttention": (MultiHeadAttention(2), (5, 4), dict.fromkeys(("q", "k", "v", "out"), SQUARE), {}, (5, 4)),
+    "TransformerBlock": (TransformerBlock(2, 6), (5, 4), BLOCK, {}, (5, 4)),
     "a small convolutional network": (
         over_examples(Sequential(Conv(3), BatchNorm(), ops.relu, MaxPool(), Flatten(), Dense(2))),
         (5, 4, 4, 1),

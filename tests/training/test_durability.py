@@ -367,8 +367,9 @@ def test_numpy_leaves_in_the_train_state(after_six):
 @pytest.mark.parametrize(("number", "shown"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_the_status_of_the_process(tmp_path, number, shown):
     program = textwrap.dedent(f"""
-        import os, sys
+        import os, signal, sys
         sys.path.insert(0, {str(ROOT)!r})
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
         from tests.training.test_durability import train, at_step
         train(batches=at_step(3, lambda: os.kill(os.getpid(), {int(number)})), directory=sys.argv[1])
     """)

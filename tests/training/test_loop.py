@@ -206,6 +206,15 @@ def test_a_damaged_best_is_looked_for_anew(tmp_path):
     assert history.best.step == 30
 
 
+@pytest.fixture
+def hangup_by_default():
+    """Under nohup SIGHUP is ignored, and stays so in training."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangup_by_default")
 def test_ctrl_c_sigterm_and_sighup_save_and_end_quietly(whole, tmp_path):
     for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)):
         def batches(s, number=number, sent=[]):  # noqa: B006

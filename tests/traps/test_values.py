@@ -25,7 +25,8 @@ VARIANTS = {
 }
 # Products of large numbers in the arguments would leave float32 or depend on their last bits: one of them is large.
 LARGE = {name: {"v"} for name in ("attention", "attention-full", "attention-masked", "attention-heads",
-                                  "attention-dropout", "multiplicative_attention")}
+                                  "attention-dropout", "multiplicative_attention")} | {
+    "dense_softmax_cross_entropy": set()}  # of a large x, one weight's last bit decides the logits
 MOVED = {"x", "logits", "predictions", "targets", "q", "k", "v", "initial"}
 
 
