@@ -47,7 +47,7 @@ def shapes(tree):
 SQUARE = {"weight": (4, 4), "bias": (4,)}
 BLOCK = {"attention": dict.fromkeys(("q", "k", "v", "out"), SQUARE), "hidden": {"weight": (6, 4), "bias": (6,)},
          "output": {"weight": (4, 6), "bias": (4,)},
-         **dict.fromkeys(("norm_attention", "norm_output"), {"scale": (4,), "bias": (4,)})}
+         **{name: {"scale": (4,), "bias": (4,)} for name in ("norm_attention", "norm_output")}}
 # layer, shape of x, shapes of params, of state, of y
 LAYERS = {
     "Dense": (Dense(3), (4,), {"weight": (3, 4), "bias": (3,)}, {}, (3,)),
