@@ -6,6 +6,7 @@ round runs every side, and a side is its median over the rounds. What takes micr
 
 import math
 import statistics
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -50,7 +51,10 @@ def measure(case: Case, rounds: int) -> list[Row]:
     """One row for each side, after a round that is not counted."""
     sides = case.sides()
     n = calls_in_a_round(sides)
-    times = [[s / n for s in seconds] for seconds in take_turns([_repeated(side.call, n) for side in sides], rounds)]
+    # PyTorch's threads spin for some milliseconds after a call, and would slow the next side down.
+    pause = 0.05 if "torch" in sys.modules else 0
+    calls = [_repeated(side.call, n) for side in sides]
+    times = [[s / n for s in seconds] for seconds in take_turns(calls, rounds, pause)]
     medians = [1e3 * statistics.median(seconds) for seconds in times]
     # Each round has its own ratio: what slows a whole round down slows both sides.
     ratios = [statistics.median(b / a for a, b in zip(times[0], seconds, strict=True)) for seconds in times]

@@ -19,11 +19,12 @@ from jaxnn.gradients.report import Cost
 __all__ = ["gradient_costs", "kept", "take_turns", "temporaries"]
 
 
-def take_turns(programs: Sequence[Callable[[], Any]], rounds: int) -> list[list[float]]:
-    """Seconds of each program in each round, after a round that is not counted."""
+def take_turns(programs: Sequence[Callable[[], Any]], rounds: int, pause: float = 0) -> list[list[float]]:
+    """Seconds of each program in each round, after a round that is not counted; pause: seconds before each."""
     times: list[list[float]] = [[] for _ in programs]
     for turn in range(rounds + 1):
         for program, seconds in zip(programs, times, strict=True):
+            time.sleep(pause)
             begin = time.perf_counter()
             jax.block_until_ready(program())
             if turn > 0:

@@ -149,7 +149,7 @@ def test_a_short_program_is_run_many_times_in_a_round(monkeypatch):
 def test_a_ratio_is_the_median_of_the_rounds_ratios_to_the_first_side(monkeypatch):
     """And not the ratio of the medians, 5 to 2: a round that is slow for both sides does not move the ratio."""
     monkeypatch.setattr(measure, "calls_in_a_round", lambda sides: 1)
-    monkeypatch.setattr(measure, "take_turns", lambda programs, rounds: [[0.001, 0.002, 0.01], [0.005, 0.002, 0.02]])
+    monkeypatch.setattr(measure, "take_turns", lambda *_: [[0.001, 0.002, 0.01], [0.005, 0.002, 0.02]])
     first, second = measure.measure(Case("name", "what", lambda: [Side("a", list), Side("b", list)]), 3)
     assert (first.milliseconds, first.ratio) == (2.0, 1.0)
     assert second.milliseconds == 5.0 and second.ratio == pytest.approx(2.0)
