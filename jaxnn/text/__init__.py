@@ -10,6 +10,7 @@ from jaxnn.data.lines import read_text_lines
 from jaxnn.text.batches import Bucketed, Packed, bucketed, pack, pad, segment_mask
 from jaxnn.text.byte_pairs import BytePairs
 from jaxnn.text.hugging_face import HuggingFaceVocabulary
+from jaxnn.text.load import load_vocabulary
 from jaxnn.text.metrics import (
     BLEU,
     bits_per_character,
@@ -21,7 +22,7 @@ from jaxnn.text.metrics import (
     sentence_bleu,
     word_error_rate,
 )
-from jaxnn.text.vocabulary import CharacterVocabulary, Vocabulary, WordVocabulary, load_vocabulary
+from jaxnn.text.vocabulary import CharacterVocabulary, Vocabulary, WordVocabulary
 
 __all__ = [
     "BLEU",

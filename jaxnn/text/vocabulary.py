@@ -18,10 +18,8 @@ from typing import Any
 import numpy as np
 
 from jaxnn.checks import InputError, as_path, expect, expect_integers, is_integer
-from jaxnn.data.hdf5 import BadFile
 
-__all__ = ["CharacterVocabulary", "Vocabulary", "WordVocabulary", "as_ids", "expect_text", "expect_texts",
-           "load_vocabulary"]
+__all__ = ["CharacterVocabulary", "Vocabulary", "WordVocabulary", "as_ids", "expect_text", "expect_texts"]
 
 FORMAT = "jaxnn vocabulary 1"
 
@@ -192,28 +190,6 @@ class WordVocabulary(Vocabulary):
         return " ".join(parts)
 
 
-def load_vocabulary(path: str | Path) -> Any:
-    """A vocabulary as it was saved: of characters, words or byte pairs.
-
-    Raises:
-      FileNotFoundError: there is no such file.
-      BadFile: the file is not one that `save` writes.
-    """
-    from jaxnn.text.byte_pairs import BytePairs  # it is made of this module
-
-    path = as_path("load_vocabulary", "path", path)
-    content = read_json(path)
-    kinds = {kind.kind: kind for kind in (CharacterVocabulary, WordVocabulary, BytePairs)}
-    try:
-        if content["format"] != FORMAT:
-            raise KeyError("format")
-        rest = {key: value for key, value in content.items() if key not in ("format", "kind")}
-        return kinds[content["kind"]].from_saved(rest)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BadFile(f"{path} expects a vocabulary as `save` writes it; got {str(error)[:200]}; save it "
-                      "again") from None
-
-
 def as_ids(who: str, ids: Any, size: int) -> np.ndarray:
     """Integers (n,) in 0 .. size - 1.
 
@@ -251,10 +227,3 @@ def write_json(who: str, path: str | Path, content: Any) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(content, indent=1), encoding="ascii")
     part.replace(path)
-
-
-def read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes().decode("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise BadFile(f"{path} expects JSON in UTF-8; got {str(error)[:200]}; save the vocabulary again") from None
