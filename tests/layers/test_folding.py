@@ -41,16 +41,18 @@ def filled(net, shape):
 
 
 def compared(net, shape, *, keep=False, batch=None):
-    """The folded network, after its values have been compared: to 2e-5 of the largest, through all the layers."""
+    """The folded network, after its values have been compared, in float64: fifty layers enlarge what float32 rounds."""
     params, state = filled(net, shape)
-    x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
     folded = fold_batch_norm(net, params, state, keep=keep)
+    with jax.enable_x64(True):
+        x = np.random.default_rng(1).standard_normal(shape)
+        wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (params, state))
 
-    def value(net, params, state):
-        return jax.jit(lambda p, s: net(p, s, x)[0], compiler_options=QUICKLY)(params, state)
+        def value(net, params, state):
+            return jax.jit(lambda p, s: net(p, s, x)[0], compiler_options=QUICKLY)(params, state)
 
-    expected, found = value(net, params, state), value(*folded)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+        expected, found = value(net, *wide), value(*fold_batch_norm(net, *wide, keep=keep))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11 * np.abs(expected).max())
     made = jax.eval_shape(lambda: folded.net.init(jax.random.key(0), shape))
     assert jax.tree.map(jnp.shape, folded[1:]) == jax.tree.map(jnp.shape, made), "its own init makes such params"
     return folded
