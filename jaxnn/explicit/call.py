@@ -63,9 +63,6 @@ class Call:
 
     def forward(self, *leaves: Any) -> tuple[list[Any], list[Any]]:
         """(the value's leaves, the cache's arrays), each with the axes of its levels in front, the outermost first."""
-        return self._traced[0](*leaves) if _are_traced(leaves) else self._forward(*leaves)
-
-    def _forward(self, *leaves: Any) -> tuple[list[Any], list[Any]]:
         def one(*leaves: Any) -> tuple[list[Any], list[Any]]:
             y, cache = self.op.forward(*jax.tree.unflatten(self.tree, leaves), **dict(self.static))
             return list(map(jnp.asarray, jax.tree.leaves(y))), split_arrays(self.op.name, cache)[0]
@@ -74,9 +71,10 @@ class Call:
         return each(*leaves)
 
     @functools.cached_property
-    def _traced(self) -> tuple[Callable, Callable]:
-        """The two passes, traced once for all places in a network at which the op has these shapes."""
-        return jax.jit(self._forward, inline=True), jax.jit(self._backward, inline=True)
+    def _backward_traced(self) -> Callable:
+        """The backward pass, traced once for all places in a network at which the op has these shapes. The forward pass is
+        not: through a `jax.jit`, what its cache keeps of its arguments would not be known as the same arrays."""
+        return jax.jit(self._backward, inline=True)
 
     def lifted(self, *leaves: Any) -> list[Any]:
         """The value's leaves, differentiated by the op's rule as JAX applies it."""
@@ -94,7 +92,7 @@ class Call:
         smooth = [i for i, aval in enumerate(self.y_avals) if is_inexact(aval)]
         dys = [dy[i].astype(self.y_avals[i].dtype) for i in smooth]
         args = list(cache), dys
-        return self._traced[1](*args) if _are_traced(args) else self._backward(*args)
+        return self._backward_traced(*args) if _are_traced(args) else self._backward(*args)
 
     def _backward(self, cache: list[Any], dys: list[Any]) -> list[Any]:
         if not self.levels:
