@@ -72,8 +72,8 @@ class Call:
 
     @functools.cached_property
     def _backward_traced(self) -> Callable:
-        """The backward pass, traced once for all places in a network at which the op has these shapes. The forward pass is
-        not: through a `jax.jit`, what its cache keeps of its arguments would not be known as the same arrays."""
+        """The backward pass, traced once for all places in a network at which the op has these shapes. The forward
+        pass is not: through a `jax.jit`, what its cache keeps of its arguments would not be the same arrays."""
         return jax.jit(self._backward, inline=True)
 
     def lifted(self, *leaves: Any) -> list[Any]:
