@@ -34,8 +34,6 @@ def spec(axis):
 @pytest.mark.parametrize("case", rows())
 def test_data_parallel(case, mesh, request):
     """Sharded jit, and shard_map, both ways, give the gradient that one device gives."""
-    if case.name == "layer_norm_lstm":
-        pytest.xfail("fails, and the reason is not known yet")
     if case.name == "batch_norm":
         request.applymarker(pytest.mark.xfail(raises=AssertionError, strict=True, reason="JAX itself (0.10 to 0.12) "
                                               "fails an assertion for pmean over a vmap axis in shard_map"))
