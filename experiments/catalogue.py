@@ -252,8 +252,8 @@ CASES = (
          "(f32[o], f32[h])", STEPS | {"o": (2, 4, 8)}, shared=("params",)),
     Case("layer_norm_lstm", ops.layer_norm_lstm, "scan",
          "{weight_x: f32[4*h,i], weight_h: f32[4*h,h], scale_x: f32[4*h]*0.3, scale_h: f32[4*h]*0.3, "
-         "shift: f32[4*h]*0.3, scale_c: f32[h], shift_c: f32[h]*0.3} f32[t,i] (f32[h], f32[h])", STEPS,
-         shared=("params",)),
+         "shift: f32[4*h]*0.3, scale_c: f32[h], shift_c: f32[h]*0.3} f32[t,i] (f32[h], f32[h])",
+         STEPS | {"h": (6, 8, 16)}, shared=("params",)),  # of three numbers the variance may nearly vanish
     Case("attention", ops.attention, "scan", QKV, HEADS, {"causal": True, "chunk": 4}, shared=()),
     Case("attention-full", ops.attention, "scan", QKV, HEADS, {"chunk": 5}, shared=()),
     Case("attention-masked", ops.attention, "scan", f"{QKV} bool[t,t]", HEADS, {"chunk": 4}, shared=()),

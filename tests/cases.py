@@ -154,4 +154,4 @@ def rows():
     one_of_each = ONE_OF_EACH.values()
     return [pytest.param(case, id=case.name, marks=[] if case.name in one_of_each else [pytest.mark.exhaustive])
             for case in CASES if case.name in one_of_each
-            or case.kind != "network" and case.name not in ("attention-heads", "attention-dropout")]
+            or (case.kind != "network" and case.name not in ("attention-heads", "attention-dropout"))]
