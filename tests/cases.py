@@ -145,13 +145,9 @@ def find(name):
     return next(case for case in CASES if case.name == name)
 
 
-def rows():
-    """Parameters for pytest: one op of each kind, and as `exhaustive` all others; networks are made of these.
-
-    `attention` is here once: with heads, biases and slopes its third derivatives alone take 10 GB to compile. Its other
-    cases are compared by `test_every_backward_pass` and in tests/ops/test_attention*.py.
-    """
+def rows(*left_out):
+    """Parameters for pytest: one op of each kind, and as `exhaustive` all others, but for those left out by name;
+    networks are made of these."""
     one_of_each = ONE_OF_EACH.values()
     return [pytest.param(case, id=case.name, marks=[] if case.name in one_of_each else [pytest.mark.exhaustive])
-            for case in CASES if case.name in one_of_each
-            or (case.kind != "network" and case.name not in ("attention-heads", "attention-dropout"))]
+            for case in CASES if case.name in one_of_each or case.kind != "network" and case.name not in left_out]

@@ -184,9 +184,13 @@ def row(name, columns):
     return jax.jit(program, compiler_options=QUICKLY)(smooth_args.smooth, smooth_args.rough)
 
 
+# The third derivatives of these take 10 and 17 GB to compile. Other attention and LSTMs are lifted in the same way.
+TOO_LARGE = ("attention-heads", "layer_norm_lstm")
+
+
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("column", COLUMNS)
-@pytest.mark.parametrize("case", rows())
+@pytest.mark.parametrize("case", rows(*TOO_LARGE))
 def test_equals_the_reference(case, column):
     name, columns = case.name, COLUMNS
     if case.kind == "reverse only":
