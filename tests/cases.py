@@ -150,4 +150,4 @@ def rows(*left_out):
     networks are made of these."""
     one_of_each = ONE_OF_EACH.values()
     return [pytest.param(case, id=case.name, marks=[] if case.name in one_of_each else [pytest.mark.exhaustive])
-            for case in CASES if case.name in one_of_each or case.kind != "network" and case.name not in left_out]
+            for case in CASES if case.name in one_of_each or (case.kind != "network" and case.name not in left_out)]
