@@ -9,9 +9,8 @@ parameters. A step whose cost, gradient, update, optimiser state or running stat
 nothing but the number of the step, and `info.applied` is False.
 """
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -63,6 +62,7 @@ class Step:
         self._update = optax.with_extra_args_support(optimizer).update
         self._programs = Programs(compiler_options)
         self._compiled_gradient = jax.jit(self._whole_gradient)
+        self._counts: dict[int, jax.Array] = {}
         self.batch_size: int | None = None  # the largest so far
         self._at_hand: tuple[Any, Any] | None = None  # (labels, n) of the call that is running
         self._mixes: bool | None = None  # whether examples depend on each other; found when a batch is not full
@@ -124,35 +124,42 @@ class Step:
         expect_call(train_state, x, labels)
         n = batch_size(x, labels)
         try:
-            with self._looking_at(labels, n):
-                cost, grads = self._compiled_gradient(train_state, x, labels, n)
+            self._at_hand = labels, n
+            cost, grads = self._compiled_gradient(train_state, x, labels, n)
         except Exception as error:
             expect_kept("cost_and_gradient", "a train state", train_state, error)
             raise
+        finally:
+            self._at_hand = None
         return cost, jax.tree.map(lambda g: g / scale_of(train_state.opt_state), grads)
 
     def _run(self, kind: str, train_state: TrainState, x: Any, labels: Any, n: Any) -> tuple[TrainState, StepInfo]:
         out: tuple[TrainState, StepInfo]
-        with self._looking_at(labels, n):
-            try:
-                program = self._program(kind, train_state, x, labels, n)
-                out = program(train_state, x, labels, n)
-            except Exception as error:  # looked into only then: a step is short, and its train state has many leaves
-                expect_kept("step", "a train state", train_state, error)
-                if "same buffer twice" not in str(error):
-                    raise
-                # One array stands at two places, in a train state that `start` has not made. Each gets its own.
-                out = program(jax.tree.map(copied, train_state), x, labels, n)
-        return out
-
-    @contextlib.contextmanager
-    def _looking_at(self, labels: Any, n: Any) -> Iterator[None]:
-        """While the step is traced inside, the loss looks at the values of these labels, which the program cannot."""
+        count = self._count(n)
+        # While the step is traced, the loss looks at the values of these labels, which the program cannot.
         self._at_hand = labels, n
         try:
-            yield
+            program = self._program(kind, train_state, x, labels, count)
+            out = program(train_state, x, labels, count)
+        except Exception as error:  # looked into only then: a step is short, and its train state has many leaves
+            expect_kept("step", "a train state", train_state, error)
+            if "same buffer twice" not in str(error):
+                raise
+            # One array stands at two places, in a train state that `start` has not made. Each gets its own.
+            out = program(jax.tree.map(copied, train_state), x, labels, count)
         finally:
             self._at_hand = None
+        return out
+
+    def _count(self, n: Any) -> Any:
+        """n as an array, made once: the same number comes at almost every step, and its way to the device takes longer
+        than the rest of what Python does for a step."""
+        if type(n) is not int:
+            return n
+        if n not in self._counts:
+            with jax.ensure_compile_time_eval():
+                self._counts[n] = jnp.asarray(n)
+        return self._counts[n]
 
     def _program(self, kind: str, train_state: TrainState, *batch: Any) -> Any:
         return self._programs.of(self._one if kind == "one" else self._many, train_state, *batch)
