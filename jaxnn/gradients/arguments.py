@@ -160,7 +160,7 @@ class _Reader:
         if jnp.issubdtype(dtype, jnp.integer):
             return self.integers(word, dtype, shape)
         if dtype == jnp.bool_:
-            return jnp.asarray(self.draw().integers(2, size=shape), dtype)
+            return _on_device(self.draw().integers(2, size=shape), dtype)
         return self.floats(word, dtype, shape)
 
     def size(self, expected: str, example: str) -> int:
@@ -189,7 +189,7 @@ class _Reader:
         bound = self.size("a bound", example)
         if not 1 <= bound <= most:
             self.refuse(f"a bound in 1 .. {most}, what {word.text} can hold", example, token)
-        return jnp.asarray(self.draw().integers(bound, size=shape, dtype=np.uint64), dtype)
+        return _on_device(self.draw().integers(bound, size=shape, dtype=np.uint64), dtype)
 
     def floats(self, word: _Token, dtype: Any, shape: list[int]) -> Any:
         is_complex = jnp.issubdtype(dtype, jnp.complexfloating)
@@ -206,18 +206,24 @@ class _Reader:
         if suffix.text in (">", "/sum"):
             eps = float(jnp.finfo(dtype).eps)
             x = np.clip(rng.uniform(size=shape), eps, 1 - eps)  # in (0, 1) after rounding, too
-            return jnp.asarray(x if suffix.text == ">" else x / np.sum(x, -1, keepdims=bool(shape)), dtype)
+            return _on_device(x if suffix.text == ">" else x / np.sum(x, -1, keepdims=bool(shape)), dtype)
         # Complex: standard normal as jax.random.normal has it, E|z|² = 1.
         x = rng.standard_normal((2, *shape)) / 2**0.5 if is_complex else rng.standard_normal(shape)
         if suffix.text == "*":
             if self.token.kind != "number":
                 self.refuse("a factor after '*'", f"{word.text}[8]*0.5")
             x = x * float(self.step().text)
-        return jnp.asarray(x[0] + 1j * x[1] if is_complex else x, dtype)
+        return _on_device(x[0] + 1j * x[1] if is_complex else x, dtype)
 
     def draw(self) -> np.random.Generator:
         self.leaves += 1
         return np.random.default_rng([*self.entropy, self.leaves])
+
+
+def _on_device(values: Any, dtype: Any) -> jax.Array:
+    """The values as an array of JAX. `jnp.asarray` would compile a program for each shape."""
+    array: jax.Array = jax.device_put(np.asarray(values).astype(dtype))
+    return array
 
 
 def _entropy(seed: Any) -> list[int]:
