@@ -61,8 +61,9 @@ def _kind(args: Any) -> Any:
     """What a program is compiled for."""
     leaves, tree = jax.tree.flatten(args)
     config: Any = jax.config
+    # The type of an array is at hand; a tree may have hundreds, and be asked for thousands of times.
     return config.jax_enable_x64, config.jax_default_matmul_precision, tree, tuple(
-        (np.shape(x), jax.numpy.result_type(x), bool(getattr(x, "weak_type", False)), _place(x)) for x in leaves)
+        (jax.typeof(x), _place(x)) for x in leaves)
 
 
 def _place(x: Any) -> Any:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from jaxnn.gradients.leaf import Leaf
 from jaxnn.gradients.reasons.arrangement import another_leaf, rearranged
 from jaxnn.gradients.reasons.averages import averaged
 from jaxnn.gradients.reasons.elements import coarse, first_only, not_finite, nothing, place, some_elements
-from jaxnn.gradients.reasons.evidence import Evidence
+from jaxnn.gradients.reasons.evidence import Budget, Evidence
 from jaxnn.gradients.reasons.inputs import at_another_argument, at_another_cotangent, unused_argument
 from jaxnn.gradients.reasons.loops import Loop, inside_a_loop
 from jaxnn.gradients.reasons.products import lacks_a_factor, lacks_a_term
@@ -27,20 +28,23 @@ HYPOTHESES = (wrong_shape, not_finite, nothing, sign_or_size, another_leaf, rear
               averaged, coarse, at_another_cotangent, at_another_argument, inside_a_loop, lacks_a_factor, lacks_a_term,
               unused_argument, first_only, place)
 
+MOST_RUNS = 200  # of a large reference, to find reasons
+
 
 def diagnose_all(candidate: Candidate, leaves: Sequence[Leaf]) -> Iterator[Finding]:
     """The reason for each leaf that is wrong by a route that yields all of it."""
     loops: dict[str, Loop] = {}
+    budget = Budget(MOST_RUNS if candidate.problem.is_large else math.inf)
     for i, path in enumerate(candidate.problem.paths):
         wrong = [leaf.route for leaf in leaves if leaf.path == path and not leaf.ok and leaf.route in PASSES
                  and leaf.judge == "reference"]
         if wrong:
             route = wrong[0]
             if route != "float64" and route not in loops:
-                loops[route] = Loop(candidate.problem, functools.partial(_pull_back, candidate, route))
+                loops[route] = Loop(candidate.problem, functools.partial(_pull_back, candidate, route), budget)
             yield diagnose(Evidence(candidate.problem, i, candidate.gradient(route)[i],
                                     numbers_of(candidate.f, candidate.problem.static), route == "float64",
-                                    loops.get(route)))
+                                    loops.get(route), budget))
 
 
 def _pull_back(candidate: Candidate, route: str, moving: list[Any], dy: list[Any]) -> list[Any]:
@@ -52,7 +56,10 @@ def _pull_back(candidate: Candidate, route: str, moving: list[Any], dy: list[Any
 def diagnose(evidence: Evidence) -> Finding:
     """The first hypothesis that explains the whole leaf; failing that, where the leaf differs."""
     reasons = itertools.chain.from_iterable(hypothesis(evidence) for hypothesis in HYPOTHESES)
-    return Finding(evidence.path, *next(reasons))
+    kind, words = next(reasons)
+    if kind == "unexplained" and not evidence.budget.left:
+        words += f", though not all were tried: each takes a run of a large function, and {MOST_RUNS} were made"
+    return Finding(evidence.path, kind, words)
 
 
 def numbers_of(f: Any, static: dict[str, Any]) -> dict[str, float]:

@@ -14,12 +14,26 @@ from jaxnn.gradients.leaf import THRESHOLD, as_wide, difference, largest
 from jaxnn.gradients.problem import Problem
 from jaxnn.gradients.programs import precision
 
-__all__ = ["Evidence", "Reason", "axes_of", "output_name", "shifted"]
+__all__ = ["Budget", "Evidence", "Reason", "axes_of", "output_name", "shifted"]
 
 
 class Reason(NamedTuple):
     kind: str
     words: str
+
+
+class Budget:
+    """How often the reference, or f, may be asked anew to find reasons: a large function takes long each time, and
+    has many arguments that could be another's."""
+
+    def __init__(self, runs: float):
+        self.left = runs
+
+    def take(self, runs: int = 1) -> bool:
+        """Whether there are so many runs left, which count as made."""
+        is_left = self.left >= runs
+        self.left = self.left - runs if is_left else 0
+        return is_left
 
 
 class Evidence:
@@ -28,11 +42,12 @@ class Evidence:
     numbers: those that f was made with, by name.
     loop: f's gradient by the steps of a loop, a `loops.Loop`; None where f cannot be asked again.
     in_float64: whether f's value, and what is asked of the reference, is in float64.
+    budget: of the runs that the search for all reasons may take.
     """
 
     def __init__(self, problem: Problem, i: int, value: Any, numbers: dict[str, float], in_float64: bool = False,
-                 loop: Any = None):
-        self.loop = loop
+                 loop: Any = None, budget: Budget | None = None):
+        self.loop, self.budget = loop, budget or Budget(math.inf)
         self.problem, self.i, self.numbers, self.in_float64 = problem, i, numbers, in_float64
         self.leaf = (problem.gradient64 or problem.gradient)[i] if in_float64 else problem.gradient[i]
         self.path, self.value, self.reference = self.leaf.path, as_wide(value), self.leaf.value
@@ -60,12 +75,15 @@ class Evidence:
         return difference(self.value, self.reference) > self.leaf.limit * self.leaf.unit
 
     def reference_at(self, moving: list[Any] | None = None, dy: list[Any] | None = None) -> np.ndarray | None:
-        """The reference's leaf at other arguments, or for another cotangent; None where the reference fails there."""
+        """The reference's leaf at other arguments, or for another cotangent; None where the reference fails there, or
+        has been asked too often."""
         problem = self.problem
+        if not self.budget.take():
+            return None
         try:
             with precision(self.in_float64):
                 own = problem.wide if self.in_float64 else (problem.moving, problem.dy)
-                inputs = [leaves if other is None else [jnp.asarray(as_wide(a), b.dtype)
+                inputs = [leaves if other is None else [b if a is b else jnp.asarray(as_wide(a), b.dtype)
                                                         for a, b in zip(other, leaves, strict=True)]
                           for other, leaves in zip((moving, dy), own, strict=True)]
                 return as_wide(problem.programs.pull_back(*inputs)[self.i])

@@ -59,10 +59,15 @@ def unused_argument(evidence: Evidence) -> Iterator[Reason]:
 
 def _at_arguments(evidence: Evidence, changes: Callable) -> Iterator[Reason]:
     problem = evidence.problem
-    for a, (path, leaf) in enumerate(zip(problem.paths, problem.moving, strict=True)):
+    places = list(enumerate(zip(problem.paths, problem.moving, strict=True)))
+    if problem.is_large:  # the budget may end: what stands beside the wrong leaf is the likeliest
+        places.sort(key=lambda place: abs(place[0] - evidence.i))
+    for a, (path, leaf) in places:
         if leaf.size < 2:
             continue
         for kind, words, other in changes(as_wide(leaf), path):
+            if not evidence.budget.left:
+                return
             moving = list(problem.moving)
             moving[a] = jnp.asarray(other, leaf.dtype)
             if evidence.fits(evidence.reference_at(moving=moving)):

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxnn.gradients.leaf import as_wide, difference
 from jaxnn.gradients.problem import Problem
-from jaxnn.gradients.reasons.evidence import Evidence, Reason, output_name
+from jaxnn.gradients.reasons.evidence import Budget, Evidence, Reason, output_name
 from jaxnn.gradients.trees import to_device
 
 __all__ = ["Loop", "inside_a_loop"]
@@ -31,10 +31,11 @@ def inside_a_loop(evidence: Evidence) -> Iterator[Reason]:
 
 
 class Loop:
-    """f's gradient, and the reference's, by the steps of a loop. pull_back: f's (moving, dy) -> its leaves."""
+    """f's gradient, and the reference's, by the steps of a loop. pull_back: f's (moving, dy) -> its leaves; budget: of
+    the runs of both."""
 
-    def __init__(self, problem: Problem, pull_back: PullBack):
-        self.problem, self.pull_back = problem, pull_back
+    def __init__(self, problem: Problem, pull_back: PullBack, budget: Budget):
+        self.problem, self.pull_back, self.budget = problem, pull_back, budget
 
     @functools.cached_property
     def reason(self) -> Reason | None:
@@ -55,6 +56,8 @@ class Loop:
 
     def _of_sequence(self, o: int, i: int, axis: int, backwards: bool) -> Reason | None:
         n = self.problem.outputs[o].shape[axis]
+        if not self.budget.take(4):  # f and the reference, for cotangents at the first and at the last step
+            return None
 
         def place(step: int) -> int:
             return n - 1 - step if backwards else step
