@@ -11,7 +11,6 @@ from importlib.metadata import version
 from typing import Any
 
 import jax
-import numpy as np
 
 from jaxnn.gradients.convolutions import with_products
 from jaxnn.gradients.timing import note

@@ -75,4 +75,4 @@ def test_a_right_one():
     report = compare_gradients(deep(with_rule(lambda dweight, dx, dy: (dweight, dx)), 0), *ARGS, reference=reference)
     assert report.ok
     for route in set(ROUTES) - set(CHEAPEST):
-        assert f"not run: '" in str(report) and route in str(report)
+        assert "not run: '" in str(report) and route in str(report)
