@@ -37,4 +37,7 @@ CASES = [
     Case("comparison-transformer", "compare_gradients on 2 transformer layers, beside one gradient, compiled and run",
          partial(comparison.comparison, "transformer"), comparison.LIMIT),
     Case("compilation", "50 dense layers: trace and compile", overheads.compilation, 1.1),
+    *(Case(f"compilation-{name}", f"{what}, batch 8 of 64x64x3: trace and compile the gradient",
+           partial(overheads.network_compilation, name)) for name, what in (
+        ("resnet50", "ResNet-50"), ("mobilenet_v2", "MobileNet v2"), ("densenet121", "DenseNet-121"))),
 ]

@@ -9,12 +9,13 @@ import optax
 
 from experiments.bench.measure import Side, classes, normal
 from experiments.catalogue import find
+from jaxnn import models, network
 from jaxnn.gradients.cost import temporaries
-from jaxnn.layers import Dense, Sequential
+from jaxnn.layers import Dense, Sequential, over_examples
 from jaxnn.ops import dense, relu, softmax_cross_entropy
 from jaxnn.training import TrainState, make_step, start
 
-__all__ = ["compilation", "dispatch", "step_overhead", "training_step"]
+__all__ = ["compilation", "dispatch", "network_compilation", "step_overhead", "training_step"]
 
 CALLS = 100  # in a round, where one call is too short to be timed
 
@@ -117,3 +118,25 @@ def compilation() -> list[Side]:
         return Side(name, call)
 
     return [side("autodiff", plain), side("jaxnn", net)]
+
+
+def network_compilation(name: str) -> list[Side]:
+    """Tracing and compiling the gradient of a named network of `jaxnn.models`, afresh at each call."""
+    layer = getattr(models, name)(10)
+    shapes = jax.eval_shape(lambda: layer.init(jax.random.key(0), (64, 64, 3)))
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    x = jax.ShapeDtypeStruct((8, 64, 64, 3), jnp.float32)
+
+    def side(name: str, passes: Callable) -> Side:
+        def call() -> None:
+            batch = passes(over_examples(layer))
+
+            def cost(params: Any, state: Any, x: Any, key: Any) -> Any:
+                logits, state = batch(params, state, x, key, train=True)
+                return jnp.sum(logits**2), state
+
+            jax.jit(jax.grad(cost, has_aux=True)).lower(*shapes, x, key).compile()
+
+        return Side(name, call)
+
+    return [side("autodiff", lambda batch: network(batch).reference), side("jaxnn", lambda batch: batch)]
