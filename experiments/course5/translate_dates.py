@@ -72,7 +72,8 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     say(f"{', '.join(f'{len(part.texts):,} {name}' for name, part in parts.items())} pairs; no day in two of the parts")
     measures, translators = {}, {}
     for name, (net, decoder_of, rate) in networks(knobs, languages).items():
-        measures[name], translators[name] = train(knobs, name, Translator(net, decoder_of, None, languages), rate, parts)
+        untrained = Translator(net, decoder_of, None, languages)
+        measures[name], translators[name] = train(knobs, name, untrained, rate, parts)
     say()
     say(table(("network", "parameters", "training / s", "greedy", f"beam of {knobs.beam}", "wrong characters"),
               [(name, f"{m['parameters']:,}", f"{m['seconds']:.0f}", percent(m["exact"]), percent(m["exact_beam"]),
