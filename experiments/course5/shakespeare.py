@@ -240,6 +240,6 @@ def draw(out: Path, measures: dict[str, Any], written: dict[str, Any], counted: 
         axis.set_title(name, fontsize=10)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
-    low = min(min(m["dev"]["bits"]) for m in measures.values())
-    axes[0, 0].set_ylim(0.95 * low, min(1.5 * low + 1, max(max(m["dev"]["bits"]) for m in measures.values())))
+    low = min(counted["dev_bits"], *(m["dev_bits"] for m in measures.values()))
+    axes[0, 0].set_ylim(0.95 * low, 1.6 * low)
     figures.save(figure, out / "shakespeare.png")

@@ -111,6 +111,7 @@ class EncoderDecoder(Layer):
         target = given["target"]
         expect_integers(self.name, "target", target)
         expect_shape(self.name, "target", target, ("T",), "for a batch use over_examples around the layer")
+        expect(target.shape[0] > 0, self.name, "a target of at least one token", "none", "begin with a start token")
         memory, carry = self.start(params, given["source"], given["source_length"])
 
         def advance(carry: Any, token: Any) -> Any:
@@ -124,15 +125,17 @@ class EncoderDecoder(Layer):
 
         Args:
           source: integers (S,).
-          length: how many of them count, an integer (); None for all.
+          length: how many of them count, an integer (); None for all. Under `jit`, where its value is not known, one
+            that is too large counts as S.
         """
         expect_integers(self.name, "source", source)
         expect_shape(self.name, "source", source, ("S",), "for a batch use jax.vmap" if jnp.ndim(source) > 1 else "")
         expect(source.shape[0] > 0, self.name, "a source of at least one token", "none")
         mask = None if length is None else length_mask(length, source.shape[0])
+        with at("source"):
+            rows = embedding(params["source"], source)
         with at("encoder"):
-            m, (_, (reversed_h, _)) = bidirectional(lstm)(params["encoder"], embedding(params["source"], source), None,
-                                                          mask)
+            m, (_, (reversed_h, _)) = bidirectional(lstm)(params["encoder"], rows, None, mask)
         h = tanh(dense(params["start"], reversed_h))
         return Memory(m, mask), (h, jnp.zeros_like(h))
 
@@ -140,8 +143,10 @@ class EncoderDecoder(Layer):
         """(carry, logits (target_rows,), weights (S,)) of the token behind `token`, an integer ()."""
         expect_integers(self.name, "token", token)
         expect_shape(self.name, "token", token, (), "for a batch use jax.vmap")
+        with at("target"):
+            row = embedding(params["target"], token)
         a, weights = additive_attention(params["attention"], carry[0][None], memory.m, memory.m, memory.mask)
-        x = jnp.concatenate([embedding(params["target"], token), a[0]])
+        x = jnp.concatenate([row, a[0]])
         h, carry = lstm(params["decoder"], x[None], carry)
         return carry, dense(params["logits"], jnp.concatenate([h[0], a[0]])), weights[0]
 
