@@ -75,18 +75,18 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     measures = {training.name: training.measures(text) for training in trainings}
     orders = {order: counting_bits(text.train, text.dev, order, text.vocabulary.size) for order in ORDERS}
     best = min(orders, key=orders.__getitem__)
-    counted = {"order": best, "dev_bits": orders[best], "test_bits": counting_bits(
+    counting = {"order": best, "dev_bits": orders[best], "test_bits": counting_bits(
         np.concatenate([text.train, text.dev]), text.test, best, text.vocabulary.size)}
     say()
     say(table(("network", "parameters", "s", "steps", "best dev at / s", "dev", "test / bits per character"),
               [*((name, f"{m['parameters']:,}", f"{m['seconds']:.0f}", m["steps"], f"{m['best_at']:.0f}",
                   f"{m['dev_bits']:.3f}", f"{m['test_bits']:.3f}") for name, m in measures.items()),
-               (f"counting, order {best}", "", "", "", "", f"{counted['dev_bits']:.3f}",
-                f"{counted['test_bits']:.3f}")]))
+               (f"counting, order {best}", "", "", "", "", f"{counting['dev_bits']:.3f}",
+                f"{counting['test_bits']:.3f}")]))
     written = {training.name: write(knobs, training, text) for training in trainings}
     show(written)
-    draw(out, measures, written, counted, knobs.data)
-    return {"networks": measures, "counting": counted, "written": {
+    draw(out, measures, written, counting, knobs.data)
+    return {"networks": measures, "counting": counting, "written": {
         name: {f"{temperature:g}": of for temperature, of in by.items()} for name, by in written.items()}}
 
 
@@ -139,8 +139,7 @@ class Training:
             self.state, info = self.step(self.state, x, y)
             self.costs.append(float(info.cost))
             self.lengths.append(time.perf_counter() - begin)
-            median = float(np.median(self.lengths[-200:]))
-            self.seconds += self.lengths[-1] if self.lengths[-1] <= 3 * median else median
+            self.seconds += counted(self.lengths)
             self.wall += self.lengths[-1]
 
     def measure(self, text: Text) -> None:
@@ -173,6 +172,12 @@ class Training:
                 "test_bits": self.bits(params, np.concatenate([text.train, text.dev]), text.test),
                 "dev": {"seconds": list(at), "bits": list(values)},
                 "costs": series(costs, "step", TURN * np.arange(1, len(costs) + 1), start=self.costs[0])}
+
+
+def counted(lengths: list[float]) -> float:
+    """The seconds of the last step, or the median of the last 200 where the last took more than three times as long."""
+    median = float(np.median(lengths[-200:]))
+    return lengths[-1] if lengths[-1] <= 3 * median else median
 
 
 def _optimizer(learning_rate: Any) -> Any:
@@ -222,7 +227,7 @@ def show(written: dict[str, Any]) -> None:
             say("\n".join(f"    {line}" for line in of["sample"].splitlines()))
 
 
-def draw(out: Path, measures: dict[str, Any], written: dict[str, Any], counted: dict[str, Any], data: str) -> None:
+def draw(out: Path, measures: dict[str, Any], written: dict[str, Any], counting: dict[str, Any], data: str) -> None:
     title = "Four sonnets" if data == "four" else "Shakespeare's sonnets"
     figure, axes = figures.panels(1, 3, (4.6, 3.8), f"{title}, characters, at equal time")
     for name, m in measures.items():
@@ -231,8 +236,8 @@ def draw(out: Path, measures: dict[str, Any], written: dict[str, Any], counted: 
         axes[0, 1].plot(m["costs"]["step"], np.array(m["costs"]["cost"]) / np.log(2), label=name, linewidth=1)
         axes[0, 2].plot(list(written[name]), [100 * of["known_words"] for of in written[name].values()], marker="o",
                         label=name)
-    axes[0, 0].axhline(counted["dev_bits"], color="grey", linestyle="--",
-                       label=f"counting, order {counted['order']}, test {counted['test_bits']:.2f}")
+    axes[0, 0].axhline(counting["dev_bits"], color="grey", linestyle="--",
+                       label=f"counting, order {counting['order']}, test {counting['test_bits']:.2f}")
     for axis, x, y, name in ((axes[0, 0], "training / s", "bits per character", "dev; the best is tested"),
                              (axes[0, 1], "step", "bits per character", "training cost"),
                              (axes[0, 2], "temperature", "words that are in the text / %", "what they write")):
@@ -240,6 +245,6 @@ def draw(out: Path, measures: dict[str, Any], written: dict[str, Any], counted: 
         axis.set_title(name, fontsize=10)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
-    low = min(counted["dev_bits"], *(m["dev_bits"] for m in measures.values()))
+    low = min(counting["dev_bits"], *(m["dev_bits"] for m in measures.values()))
     axes[0, 0].set_ylim(0.95 * low, 1.6 * low)
     figures.save(figure, out / "shakespeare.png")

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnn.checks import expect
 from jaxnn.decoding import beam_search, greedy
 from jaxnn.ops import dense
 from jaxnn.text import CharacterVocabulary, pad
@@ -17,6 +18,7 @@ __all__ = ["END", "LONGEST", "START", "Languages", "Pairs", "Translator", "as_pa
 
 START, END = 0, 1  # of the dates' vocabulary
 LONGEST = len("1990-04-28") + 1  # with the end token
+AT_ONCE = 128  # texts that are decoded side by side: one program for however many there are
 
 
 class Languages(NamedTuple):
@@ -60,13 +62,18 @@ def as_pairs(texts: Sequence[str], dates: Sequence[str], languages: Languages) -
 
 def split_by_day(texts: Sequence[str], dates: Sequence[str], languages: Languages, seed: int) -> dict[str, Pairs]:
     """Nine tenths of the days for training, half of a tenth each for dev and for test, each day with all its texts: the
-    same day in another format would give the date away."""
+    same day in another format would give the date away.
+
+    Raises:
+      InputError: there are not days enough for each part to have one.
+    """
     days = sorted(set(dates))
     order = np.random.default_rng(seed).permutation(len(days))
     share = {days[place]: rank / len(days) for rank, place in enumerate(order)}
     parts: dict[str, list[Any]] = {"train": [], "dev": [], "test": []}
     for pair in zip(texts, dates, strict=True):
         parts["train" if share[pair[1]] < 0.9 else "dev" if share[pair[1]] < 0.95 else "test"].append(pair)
+    expect(all(parts.values()), "split_by_day", "dates of at least 20 days", str(len(days)), "make more pairs")
     return {name: as_pairs(*zip(*pairs, strict=True), languages) for name, pairs in parts.items()}
 
 
@@ -105,11 +112,14 @@ class Translator:
           width: of the beam; None decodes greedily.
           params: in place of the translator's own.
         """
-        found = self._program(self.params if params is None else params, source["source"], source["source_length"],
-                              width=width)
-        tokens, lengths, aux = jax.tree.map(np.asarray, found)
+        params, n = self.params if params is None else params, len(source["source"])
+        found = []
+        for first in range(0, n, AT_ONCE):
+            rows = np.minimum(np.arange(first, first + AT_ONCE), n - 1)  # filled up with the last one
+            found.append(self._program(params, source["source"][rows], source["source_length"][rows], width=width))
+        tokens, lengths, aux = jax.tree.map(lambda *parts: np.concatenate(parts)[:n], *found)
         machine = self.languages.machine
-        return [machine.decode(row[:n]) for row, n in zip(tokens, lengths, strict=True)], aux
+        return [machine.decode(row[:length]) for row, length in zip(tokens, lengths, strict=True)], aux
 
     def read(self, texts: Sequence[str]) -> tuple[list[str], Any]:
         """As `translate`, of texts as a person writes them."""
