@@ -199,11 +199,11 @@ def take_turns(trainings: list[Training], text: Text, knobs: Knobs) -> None:
             min((t for t in trainings if t.name in due), key=lambda t: t.seconds).turn()
 
 
-def write(knobs: Knobs, training: Training, text: Text) -> dict[str, Any]:
+def write(knobs: Knobs, training: Training, text: Text) -> dict[float, dict[str, Any]]:
     """For each temperature a sample, and the share of words in all its samples that the text has."""
     words = set("".join(text.vocabulary.decode(part) for part in (text.train, text.dev, text.test)).split())
     line_end = text.vocabulary.id_of("\n")  # a sample starts a new line
-    written = {}
+    written: dict[float, dict[str, Any]] = {}
     for temperature in knobs.temperatures:
         @jax.jit
         def draw_samples(keys: Any, params: Any, temperature: float = temperature) -> Any:

@@ -74,7 +74,8 @@ def split_by_day(texts: Sequence[str], dates: Sequence[str], languages: Language
     for pair in zip(texts, dates, strict=True):
         parts["train" if share[pair[1]] < 0.9 else "dev" if share[pair[1]] < 0.95 else "test"].append(pair)
     expect(all(parts.values()), "split_by_day", "dates of at least 20 days", str(len(days)), "make more pairs")
-    return {name: as_pairs(*zip(*pairs, strict=True), languages) for name, pairs in parts.items()}
+    return {name: as_pairs([text for text, _ in pairs], [date for _, date in pairs], languages)
+            for name, pairs in parts.items()}
 
 
 def of_encoder_decoder(net: Any, params: Any, source: Any, length: Any) -> tuple[Callable, Any]:
