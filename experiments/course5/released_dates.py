@@ -5,8 +5,8 @@
     s_t            an LSTM of 64 units reads the context alone: no character that was written before
     y_t            softmax(W s_t), one of eleven characters
 
-Keras orders the gates i, f, candidate, o. When the weights were trained a gate was clip(0.2 z + 0.5, 0, 1); today it is
-a sigmoid, and of the same weights five of the eight dates that the course prints come out as then.
+With the gates of today five of the eight dates that the course prints come out as with those that the weights were
+trained with (`experiments.course5.released_lstm`).
 """
 
 import functools
@@ -18,13 +18,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.course5.released_lstm import Weights, dense_params, hard, lstm_step, read_layers
 from jaxnn.data.directory import find
-from jaxnn.data.hdf5 import Field, read_hdf5
 from jaxnn.decoding import greedy
-from jaxnn.ops import dense, hard_sigmoid, relu, softmax, tanh
+from jaxnn.ops import dense, relu, softmax, tanh
 from jaxnn.text import CharacterVocabulary, pad
 
-__all__ = ["PRINTED", "TEXTS", "decoder", "encoded", "hard", "load_released", "one_hot", "translate"]
+__all__ = ["PRINTED", "TEXTS", "decoder", "encoded", "load_released", "one_hot", "translate"]
 
 TEXTS = ("3 May 1979", "5 April 09", "21th of August 2016", "Tue 10 Jul 2007", "Saturday May 9 2018", "March 3 2001",
          "March 3rd 2001", "1 March 2001")
@@ -42,11 +42,10 @@ SHAPES = {
     "lstm_20/lstm_20/bias:0": (256,), "dense_36/dense_36/kernel:0": (128, 10), "dense_36/dense_36/bias:0": (10,),
     "dense_37/dense_37/kernel:0": (10, 1), "dense_37/dense_37/bias:0": (1,), "dense_38/dense_38/kernel:0": (64, 11),
     "dense_38/dense_38/bias:0": (11,)}
-Weights = dict[str, dict[str, np.ndarray]]
 
 
 def load_released(directory: str | Path | None = None) -> Weights:
-    """The released weights: for each layer its kernel, bias and recurrent kernel, as Keras has them.
+    """The released weights.
 
     Raises:
       MissingData: c5/nmt_attention_model.h5 is not there.
@@ -55,18 +54,7 @@ def load_released(directory: str | Path | None = None) -> Weights:
     """
     path = find("c5/nmt_attention_model.h5", directory, how_to_get="take models/model.h5 of the assignment Neural "
                 "machine translation (course 5, week 3)", instead="a model of one's own, as translate-dates trains")
-    arrays = read_hdf5(path, {f"model_weights/{name}": Field(shape, np.dtype(np.float32))
-                              for name, shape in SHAPES.items()})
-    weights: Weights = {}
-    for place, array in arrays.items():
-        *_, layer, name = place.split("/")
-        weights.setdefault(layer, {})[name.removesuffix(":0")] = array
-    return weights
-
-
-def hard(z: Any) -> Any:
-    """Keras' gate of that time, clip(0.2 z + 0.5, 0, 1); the op's slope is 1/6."""
-    return hard_sigmoid(1.2 * z)
+    return read_layers(path, SHAPES)
 
 
 def one_hot(texts: Sequence[str]) -> jax.Array:
@@ -78,20 +66,20 @@ def one_hot(texts: Sequence[str]) -> jax.Array:
 def encoded(weights: Weights, x: Any, gate: Callable) -> jax.Array:
     """a (30, 64), both directions side by side."""
     zeros = jnp.zeros(32), jnp.zeros(32)
-    ways = [jax.lax.scan(functools.partial(_lstm_step, weights[f"{way}_lstm_21"], gate), zeros, x,
+    ways = [jax.lax.scan(functools.partial(lstm_step, weights[f"{way}_lstm_21"], gate), zeros, x,
                          reverse=way == "backward")[1] for way in ("forward", "backward")]
     return jnp.concatenate(ways, 1)
 
 
 def decoder(weights: Weights, a: Any, gate: Callable) -> Callable:
     """A step for the decoders: (carry, token) -> (carry, logits (11,), weights of the attention (30,))."""
-    first, second, last = (_dense_params(weights[f"dense_{n}"]) for n in (36, 37, 38))
+    first, second, last = (dense_params(weights[f"dense_{n}"]) for n in (36, 37, 38))
 
     def step(carry: Any, token: Any) -> Any:
         both = jnp.concatenate([a, jnp.broadcast_to(carry[0], (len(a), 64))], 1)
         energy = jax.vmap(lambda row: relu(dense(second, tanh(dense(first, row)))))(both)
         attention = softmax(energy[:, 0])
-        carry, h = _lstm_step(weights["lstm_20"], gate, carry, attention @ a)
+        carry, h = lstm_step(weights["lstm_20"], gate, carry, attention @ a)
         return carry, dense(last, h), attention
 
     return step
@@ -105,16 +93,3 @@ def translate(weights: Weights, texts: Sequence[str], gate: Callable = hard) -> 
 
     found = jax.jit(jax.vmap(one))(one_hot(texts))
     return [MACHINE.decode(tokens) for tokens in found.tokens], np.asarray(found.aux)
-
-
-def _lstm_step(w: Any, gate: Callable, carry: Any, x: Any) -> Any:
-    h, c = carry
-    z = dense({"weight": w["kernel"].T, "bias": w["bias"]}, x) + dense({"weight": w["recurrent_kernel"].T}, h)
-    i, f, g, o = jnp.split(z, 4)
-    c = gate(f) * c + gate(i) * tanh(g)
-    h = gate(o) * tanh(c)
-    return (h, c), h
-
-
-def _dense_params(w: Any) -> dict[str, Any]:
-    return {"weight": w["kernel"].T, "bias": w["bias"]}

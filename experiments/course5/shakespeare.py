@@ -27,11 +27,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.course5 import released_sonnets
 from experiments.course5.sonnets import FOUR, Text, as_text, batches, counting_bits, load_sonnets
 from experiments.shared import figures
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import percent, progress, say, series, table
 from jaxnn import LSTM, softmax_cross_entropy
+from jaxnn.data import MissingData
 from jaxnn.decoding import sample
 from jaxnn.layers import over_examples
 from jaxnn.losses import mean_over_time
@@ -83,10 +85,11 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
                   f"{m['dev_bits']:.3f}", f"{m['test_bits']:.3f}") for name, m in measures.items()),
                (f"counting, order {best}", "", "", "", "", f"{counting['dev_bits']:.3f}",
                 f"{counting['test_bits']:.3f}")]))
+    course = released(data_dir, len(text.test)) if knobs.data == "course" else {}
     written = {training.name: write(knobs, training, text) for training in trainings}
     show(written)
     draw(out, measures, written, counting, knobs.data)
-    return {"networks": measures, "counting": counting, "written": {
+    return {"networks": measures, "counting": counting, **course, "written": {
         name: {f"{temperature:g}": of for temperature, of in by.items()} for name, by in written.items()}}
 
 
@@ -197,6 +200,20 @@ def take_turns(trainings: list[Training], text: Text, knobs: Knobs) -> None:
                     del due[training.name]
         if due:
             min((t for t in trainings if t.name in due), key=lambda t: t.seconds).turn()
+
+
+def released(data_dir: Path | None, n: int) -> dict[str, float]:
+    """Bits per character of the last n by the weights that the course released, which have learnt from these too."""
+    try:
+        weights = released_sonnets.load_released(data_dir)
+    except (MissingData, ModuleNotFoundError) as error:
+        say(f"without the released weights: {error}")
+        return {}
+    text = load_sonnets(data_dir, stripped=False)
+    bits = bits_per_character(released_sonnets.losses(weights, text, len(text) - n), n)
+    say(f"the course's released LSTM: {bits:.3f} bits per character of the last {n:,}, in small letters, on which it "
+        "was trained")
+    return {"released_bits": bits}
 
 
 def write(knobs: Knobs, training: Training, text: Text) -> dict[float, dict[str, Any]]:

@@ -89,16 +89,18 @@ class Text(NamedTuple):
     test: np.ndarray
 
 
-def load_sonnets(directory: Path | None = None) -> str:
-    """The course's shakespeare.txt, without white space at the ends of its lines.
+def load_sonnets(directory: Path | None = None, *, stripped: bool = True) -> str:
+    """The course's shakespeare.txt, each line with an end.
 
+    Args:
+      stripped: without the white space at the ends of its lines.
     Raises:
       MissingData: the file is not there.
       BadFile: the file is empty or not UTF-8.
     """
     path = find("c5/shakespeare.txt", directory, how_to_get="get shakespeare.txt from the assignment Character level "
                 "language model of course 5, week 1", instead="--data four")
-    return "".join(f"{line.rstrip()}\n" for line in read_text_lines(path))
+    return "".join(f"{line.rstrip() if stripped else line}\n" for line in read_text_lines(path))
 
 
 def as_text(text: str, least: int) -> Text:
