@@ -8,21 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn import GRU, LSTM, RNN, over_examples
+from jaxnn import GRU, LSTM, RNN, network, over_examples
 from jaxnn.decoding import beam_search, greedy
 from jaxnn.models import character_model, encoder_decoder, sequence_classifier, tagger, wavenet
+from jaxnn.testing import assert_gradients_match
 from tests.compare import QUICKLY
 
-RNG = np.random.default_rng(0)
 KEY = jax.random.key(0)
 NET = encoder_decoder(7, 6, 3, 4, n_embedding=2, n_attention=5)
 X = {"source": np.array([3, 6, 2, 0, 0]), "source_length": np.array(3), "target": np.array([1, 5, 2])}
-WAVE = wavenet(6, 3, 4, dilations=(1, 2, 3), window=2)
+WAVE = wavenet(6, 3, 8, dilations=(1, 2, 3), window=2)
 
 
-def drawn(net, shape):
-    params = jax.eval_shape(lambda: net.init(KEY, shape))[0]
-    return jax.tree.map(lambda s: RNG.standard_normal(s.shape) * 0.5, params)
+def drawn(net, shape, seed=0):
+    params, rng = jax.eval_shape(lambda: net.init(KEY, shape))[0], np.random.default_rng(seed)
+    return jax.tree.map(lambda s: rng.standard_normal(s.shape) * 0.5, params)
 
 
 def quickly(f, *args):
@@ -117,7 +117,7 @@ def test_values_and_gradients_of_a_twin(torch, name):
     params = drawn(net, shape)
     tensors = jax.tree.map(lambda a: torch.tensor(a, requires_grad=True), params)
     want = twin(torch, tensors, x)
-    dy = RNG.standard_normal(want.shape)
+    dy = np.random.default_rng(1).standard_normal(want.shape)
     want.backward(torch.tensor(dy))
     rows = len(dy) if name == "tagger" else None  # behind the length there is nothing to compare
 
@@ -129,6 +129,17 @@ def test_values_and_gradients_of_a_twin(torch, name):
     np.testing.assert_allclose(y, want.detach().numpy(), rtol=1e-9, atol=1e-12)
     for (path, got), tensor in zip(jax.tree.leaves_with_path(dparams), jax.tree.leaves(tensors), strict=True):
         np.testing.assert_allclose(got, tensor.grad.numpy(), rtol=1e-8, atol=1e-11, err_msg=str(path))
+        assert np.any(np.abs(got) > 1e-6), path  # else nothing is compared
+
+
+@pytest.mark.parametrize(("net", "shape", "x"), [
+    pytest.param(NET, {"source": (5,), "target": (3,)}, X, id="encoder-decoder", marks=pytest.mark.exhaustive),
+    pytest.param(WAVE, (5,), IDS, id="wavenet")])
+def test_explicit_passes(net, shape, x):
+    """Forward and backward as functions of their own, in place of JAX's transformations."""
+    params = jax.tree.map(jnp.float32, drawn(net, shape))
+    assert_gradients_match(network(lambda params, x: net(params, {}, x)[0]), params, jax.tree.map(jnp.asarray, x),
+                           routes=("explicit",), laws=False)
 
 
 # Token by token.
@@ -146,9 +157,9 @@ def test_characters_one_by_one(recurrent):
 @pytest.mark.parametrize("window", [2, 3])
 def test_waves_one_by_one(window):
     """And what lies behind the field, or ahead, changes nothing."""
-    net = wavenet(6, 3, 4, dilations=(1, 2), window=window)
+    net = wavenet(6, 3, 16, dilations=(1, 2), window=window)
     params = jax.tree.map(jnp.float32, drawn(net, (5,)))
-    ids = RNG.integers(0, 6, 12)
+    ids = np.random.default_rng(1).integers(0, 6, 12)
     assert net.field == 1 + 3 * (window - 1)
     program = jax.jit(lambda ids: net(params, {}, ids)[0], compiler_options=QUICKLY)
     y = program(ids)
@@ -183,7 +194,8 @@ def test_translation_token_by_token():
 
 def test_a_batch_of_translations():
     params = jax.tree.map(jnp.float32, drawn(NET, {"source": (5,), "target": (3,)}))
-    x = {"source": RNG.integers(0, 7, (2, 5)), "source_length": np.array([2, 5]), "target": RNG.integers(0, 6, (2, 3))}
+    rng = np.random.default_rng(1)
+    x = {"source": rng.integers(0, 7, (2, 5)), "source_length": np.array([2, 5]), "target": rng.integers(0, 6, (2, 3))}
     y, _ = quickly(over_examples(NET), params, {}, x)
     alone = [NET(params, {}, {name: a[i] for name, a in x.items()})[0] for i in range(2)]
     np.testing.assert_allclose(y, alone, rtol=1e-5, atol=1e-6)
