@@ -67,7 +67,7 @@ class Knobs(Configuration):
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
-    text = as_text(load_sonnets(data_dir) if knobs.data == "course" else FOUR, least=2)
+    text = as_text(load_sonnets(data_dir) if knobs.data == "course" else FOUR, least=knobs.window)
     if knobs.data != "course":
         say("four sonnets: too few to learn from; missing is the course's file, --data course")
     say(f"{len(text.train):,} characters to train on, {len(text.dev):,} dev, {len(text.test):,} test, "
@@ -77,8 +77,8 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     measures = {training.name: training.measures(text) for training in trainings}
     orders = {order: counting_bits(text.train, text.dev, order, text.vocabulary.size) for order in ORDERS}
     best = min(orders, key=orders.__getitem__)
-    counting = {"order": best, "dev_bits": orders[best], "test_bits": counting_bits(
-        np.concatenate([text.train, text.dev]), text.test, best, text.vocabulary.size)}
+    counting = {"order": best, "dev_bits": orders[best],
+                "test_bits": counting_bits(text.train, text.test, best, text.vocabulary.size)}
     say()
     say(table(("network", "parameters", "s", "steps", "best dev at / s", "dev", "test / bits per character"),
               [*((name, f"{m['parameters']:,}", f"{m['seconds']:.0f}", m["steps"], f"{m['best_at']:.0f}",

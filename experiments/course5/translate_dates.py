@@ -58,7 +58,7 @@ class Knobs(Configuration):
     steps: int = count(3000, "of training; five epochs of the texts made here, 21 of the course's")
     batch_size: int = count(64, "a compromise of steps and of time for each")
     learning_rate: float = positive(0.004, "Adam's largest, of the LSTMs; falling to zero as a cosine")
-    transformer_rate: float = positive(0.002, "Adam's largest, of the transformer, which larger ones upset")
+    transformer_rate: float = positive(0.002, "Adam's largest, of the transformer: half of that")
     encoder: int = count(32, "units in each direction, as in the course")
     decoder: int = count(64, "units, as in the course, and the width of the transformer")
     beam: int = count(3, "sequences side by side; a date has few alternatives")
