@@ -6,7 +6,19 @@ Two tasks of Hochreiter & Schmidhuber (1997) over growing lengths. Adding: of a 
 marked; the answer is their sum. Copy: five symbols, then blanks, then the five again. The networks, of as many units: a
 simple recurrent network from independent random weights, the same from an orthogonal matrix, a GRU, an LSTM. The
 pictures show the costs over the lengths, and the look inside the backward pass that explains them: the size of the
-cotangent dz_t of each step when only the last step has a cost, before and after training.
+cotangent dz_t of each step when only the last step has a cost, before and after training, at the greatest length.
+
+Result of seed 0, one network each, 13 minutes on 2 busy CPU cores; knowing nothing costs 0.1667 and 2.0794:
+                                 adding, mean squared error      copy, nats per symbol
+    steps to remember over       20      50      100             20      50      100
+    RNN, random start            0.0219  0.1536  0.1579          0.1927  1.1294  1.7833
+    RNN, orthogonal start        0.0123  0.1768  0.1583          0.0019  0.5529  1.8219
+    GRU                          0.0001  0.0004  0.0012          0.2083  2.0807  2.0807
+    LSTM                         0.0002  0.0008  0.0010          0.6204  2.0810  2.0805
+What the gates buy depends on the task. Adding: they hold two numbers over 100 steps, and after training a fifth (GRU)
+and an eleventh (LSTM) of the last step's gradient reaches the first; of the plain networks' 1.6e-5 and less than 1e-12.
+Copy: within 1,500 steps the gated ones have not begun to learn over 50, where a plain network from an orthogonal
+matrix has.
 """
 
 import dataclasses
@@ -38,7 +50,7 @@ class Knobs(Configuration):
         "reason": "steps of the adding task, and of the blanks of the copy task", "at_least": 2, "above": None,
         "below": None, "choices": None})
     hidden: int = count(48, "units; the tasks need few")
-    steps: int = count(1500, "of training; the gated ones are done before at the shorter lengths")
+    steps: int = count(1500, "of training; the gated ones have learnt to add before")
     batch_size: int = count(64, "sequences, drawn anew at each step: nothing can be learnt by heart")
     learning_rate: float = positive(0.003, "Adam's")
     trials: int = count(1, "of each network, task and length")
