@@ -10,6 +10,15 @@ pairs. They are judged on days that training has in no format. A date is right i
 decoding stands beside beam search. The pictures show the training, and how much of each character of the text the
 decoder reads for each character of the date. With c5/nmt_attention_model.h5 in the data directory, the weights that the
 course released translate the course's eight dates too.
+
+Result of seed 0, 1,987 test dates on 821 days, on 2 CPU cores; seconds of processor time, compiling and measuring
+included:
+                            parameters    seconds    exact, greedily    beam of 3
+    LSTM with attention         67,437        113          100.00 %     100.00 %
+    transformer                171,789        248           99.95 %      99.95 %
+The LSTM has 99 % of the dev dates after 400 of its 3,000 steps, the transformer after 1,200. Both read the course's
+eight texts as meant, "5 April 09" and "21th of August 2016" among them, which are in no format of the training; the
+released weights give all eight dates that the course prints, one of which is not what its text says.
 """
 
 import dataclasses
@@ -160,8 +169,7 @@ def draw_training(out: Path, measures: dict[str, Any], knobs: Knobs) -> None:
                                   "The course's dates")
     figures.curves(axes[0, 0], {name: (m["costs"]["step"], m["costs"]["cost"]) for name, m in measures.items()}, "step",
                    "training cost / nats per character", log=True, legend=False)
-    wrong = {f"{name}, {m['seconds']:.0f} s": (m["dev"]["step"], [max(100 * (1 - v), 100 / WATCHED / 2)
-                                                                   for v in m["dev"]["exact"]])
+    wrong = {name: (m["dev"]["step"], [max(100 * (1 - v), 100 / WATCHED / 2) for v in m["dev"]["exact"]])
              for name, m in measures.items()}
     figures.curves(axes[0, 1], wrong, "step", "dev dates that are wrong / %", log=True)
     axes[0, 1].axhline(1, color="grey", linestyle="--", linewidth=1)
