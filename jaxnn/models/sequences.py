@@ -19,14 +19,18 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn.checks import expect, expect_integers, expect_shape
+from jaxnn.initializers import Initializer, random_normal
 from jaxnn.layers import RNN, Dense, Embedding, Layer, Sequential, over_examples
 from jaxnn.layers.layer import shape_of
 from jaxnn.ops import dense, embedding, length_mask, stacked
 
 __all__ = ["CharacterModel", "character_model", "sequence_classifier", "tagger"]
 
+SMALL = random_normal(0.02)  # as of Embedding
 
-def character_model(symbols: int, recurrent: RNN, n_embedding: int = 64) -> "CharacterModel":
+
+def character_model(symbols: int, recurrent: RNN, n_embedding: int = 64,
+                    table_init: Initializer = SMALL) -> "CharacterModel":
     """ids (time,) -> logits of the symbol that follows each, (time, symbols).
 
     Args:
@@ -34,11 +38,13 @@ def character_model(symbols: int, recurrent: RNN, n_embedding: int = 64) -> "Cha
       recurrent: a layer RNN, GRU or LSTM that returns all states and reads forward: one that sees what follows has
         nothing to predict.
       n_embedding: numbers that stand for a symbol.
+      table_init: initializer of these numbers. With a standard deviation of 1 they reach the network in its own scale,
+        and training begins sooner.
     Source: Sutskever, Martens & Hinton (2011); Graves (2013).
     """
     _expect_recurrent("character_model", recurrent, return_sequence=True)
     expect(not recurrent.bidirectional, "character_model", "a recurrent layer in one direction", "bidirectional=True")
-    return CharacterModel(embedding=Embedding(symbols, n_embedding), recurrent=recurrent,
+    return CharacterModel(embedding=Embedding(symbols, n_embedding, table_init), recurrent=recurrent,
                           head=over_examples(Dense(symbols)))  # at each step the same
 
 
