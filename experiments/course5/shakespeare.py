@@ -44,7 +44,7 @@ from jaxnn.training import make_step, start
 
 DATA = ("four", "course")
 TURN = 5  # steps
-DEV_POINTS = 16  # measurements of each network
+DEV_POINTS = 10  # measurements of each network
 ORDERS = (0, 1, 2, 3, 4, 5, 6)  # characters that the counts look back
 
 
@@ -52,7 +52,7 @@ ORDERS = (0, 1, 2, 3, 4, 5, 6)  # characters that the counts look back
 class Knobs(Configuration):
     data: str = knob("four", "four sonnets that are here, or all of the course's shakespeare.txt", choices=DATA)
     seed: int = random_seed(0, "of the initial weights, the windows and the samples")
-    seconds: float = positive(25.0, "of training for each network; the four sonnets are known by heart in less")
+    seconds: float = positive(20.0, "of training for each network; the four sonnets are known by heart in less")
     window: int = count(128, "characters of a window, and the most that the transformer looks back: three lines")
     batch_size: int = count(16, "windows of each step")
     hidden: int = count(128, "units of each of the two LSTM layers, as in the course")
