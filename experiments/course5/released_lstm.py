@@ -4,7 +4,7 @@ Keras orders the gates i, f, candidate, o. When the weights were trained a gate 
 a sigmoid.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ __all__ = ["dense_params", "hard", "lstm_step", "read_layers"]
 Weights = dict[str, dict[str, np.ndarray]]
 
 
-def read_layers(path: Path, shapes: dict[str, tuple[int, ...]]) -> Weights:
+def read_layers(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Weights:
     """For each layer its kernel, bias and recurrent kernel, as Keras has them.
 
     Args:

@@ -1,7 +1,7 @@
 """Which learns to write as Shakespeare does in the same time, an LSTM or a transformer?
 
     python -m experiments run shakespeare
-    python -m experiments run shakespeare --data course
+    python -m experiments run shakespeare --data course --seconds 240
 
 Both predict each character of a text from those before, and are measured in bits per character on the last tenth of the
 text, each character with at least half a window before it. An LSTM of two layers (Graves 2013) and a decoder of the
@@ -12,6 +12,15 @@ than three times the median is taken for the machine's and counts as the median.
 
 --data four are four sonnets, which are here: enough to see it run, and too few to learn from; what is missing for more
 is the course's shakespeare.txt, 94,275 characters.
+
+Result of --data course --seconds 14, seed 0, 81 s on 2 CPU cores that others used too; both have 242,000 parameters:
+                          steps    dev      test / bits per character
+    LSTM                    160    2.803    2.858
+    transformer              70    3.563    3.585
+    counting, order 3              2.454    2.545
+In so short a time no network beats counting. On idle cores the LSTM, with 345 steps in the same time, has dev 2.393, and
+the transformer, with 165, 3.398. The course's released LSTM has 2.561 on the text that is test here, in small letters;
+it was trained on that text. No run of --seconds 240 is recorded yet.
 """
 
 import dataclasses
@@ -52,7 +61,7 @@ ORDERS = (0, 1, 2, 3, 4, 5, 6)  # characters that the counts look back
 class Knobs(Configuration):
     data: str = knob("four", "four sonnets that are here, or all of the course's shakespeare.txt", choices=DATA)
     seed: int = random_seed(0, "of the initial weights, the windows and the samples")
-    seconds: float = positive(20.0, "of training for each network; the four sonnets are known by heart in less")
+    seconds: float = positive(20.0, "of training for each network; the course's text asks for minutes")
     window: int = count(128, "characters of a window, and the most that the transformer looks back: three lines")
     batch_size: int = count(16, "windows of each step")
     hidden: int = count(128, "units of each of the two LSTM layers, as in the course")
