@@ -51,6 +51,8 @@ EXPERIMENTS = {
     "recurrent-by-hand": "experiments.course5.by_hand",
     "dinosaurus": "experiments.course5.dinosaurus",
     "long-memory": "experiments.course5.long_memory",
+    "translate-dates": "experiments.course5.translate_dates",
+    "shakespeare": "experiments.course5.shakespeare",
 }
 EXPECTED = (InputError, MissingData, BadFile, ModuleNotFoundError)  # errors whose message says it all
 

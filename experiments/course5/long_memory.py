@@ -6,7 +6,19 @@ Two tasks of Hochreiter & Schmidhuber (1997) over growing lengths. Adding: of a 
 marked; the answer is their sum. Copy: five symbols, then blanks, then the five again. The networks, of as many units: a
 simple recurrent network from independent random weights, the same from an orthogonal matrix, a GRU, an LSTM. The
 pictures show the costs over the lengths, and the look inside the backward pass that explains them: the size of the
-cotangent dz_t of each step when only the last step has a cost, before and after training.
+cotangent dz_t of each step when only the last step has a cost, before and after training, at the greatest length.
+
+Result of seed 0, one network each, 13 minutes on 2 busy CPU cores; knowing nothing costs 0.1667 and 2.0794:
+                                 adding, mean squared error      copy, nats per symbol
+    steps to remember over       20      50      100             20      50      100
+    RNN, random start            0.0219  0.1536  0.1579          0.1927  1.1294  1.7833
+    RNN, orthogonal start        0.0123  0.1768  0.1583          0.0019  0.5529  1.8219
+    GRU                          0.0001  0.0004  0.0012          0.2083  2.0807  2.0807
+    LSTM                         0.0002  0.0008  0.0010          0.6204  2.0810  2.0805
+What the gates buy depends on the task. Adding: they hold two numbers over 100 steps, and after training a fifth (GRU)
+and an eleventh (LSTM) of the last step's gradient reaches the first; of the plain networks' 1.6e-5 and less than 1e-12.
+Copy: within 1,500 steps the gated ones have not begun to learn over 50, where a plain network from an orthogonal
+matrix has.
 """
 
 import dataclasses
@@ -38,7 +50,7 @@ class Knobs(Configuration):
         "reason": "steps of the adding task, and of the blanks of the copy task", "at_least": 2, "above": None,
         "below": None, "choices": None})
     hidden: int = count(48, "units; the tasks need few")
-    steps: int = count(1500, "of training; the gated ones are done before at the shorter lengths")
+    steps: int = count(1500, "of training; the gated ones have learnt to add before")
     batch_size: int = count(64, "sequences, drawn anew at each step: nothing can be learnt by heart")
     learning_rate: float = positive(0.003, "Adam's")
     trials: int = count(1, "of each network, task and length")
@@ -93,18 +105,20 @@ def copying(length: int) -> Task:
 
 
 TASKS = {"adding": (adding, "mean squared error"), "copy": (copying, "cost / nats per symbol")}
+WHEN = ("before training", "after training")
+SMALLEST = 1e-12  # of what is drawn
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     jobs = [(task, length, name) for task in TASKS for length in knobs.lengths for name in NETWORKS]
     costs: dict[str, dict[str, list[list[float]]]] = {task: {name: [] for name in NETWORKS} for task in TASKS}
-    slopes: dict[str, Any] = {}
+    sizes: dict[str, dict[str, Any]] = {task: {} for task in TASKS}
     for task, length, name in progress(jobs, "networks"):
         found = [train(knobs, TASKS[task][0](length), name, knobs.seed + trial) for trial in range(knobs.trials)]
         costs[task][name].append([cost for cost, *_ in found])
         say(f"{task} over {length} steps, {name}: {np.mean(costs[task][name][-1]):.4f}")
-        if task == "adding" and length == max(knobs.lengths):
-            slopes[name] = found[0][1:]
+        if length == max(knobs.lengths):
+            sizes[task][name] = dict(zip(WHEN, found[0][1:], strict=True))
     for task, (of_length, measure) in TASKS.items():
         blind = of_length(knobs.lengths[0]).blind
         say()
@@ -112,10 +126,14 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
                   [*((name, *(f"{np.mean(c):.4f}" for c in rows)) for name, rows in costs[task].items()),
                    ("knowing nothing", *[f"{blind:.4f}"] * len(knobs.lengths))]))
     draw_costs(out, knobs, costs)
-    draw_gradients(out, slopes)
-    reach = {name: {when: float(sizes[0] / sizes[-1]) for when, sizes in zip(("start", "trained"), pair, strict=True)}
-             for name, pair in slopes.items()}
-    return {"lengths": list(knobs.lengths), "costs_of_networks": costs, "first_step_over_last": reach}
+    draw_gradients(out, sizes, max(knobs.lengths))
+    reach = {task: {name: {when: float(of[0] / of[-1]) for when, of in pair.items()} for name, pair in by_name.items()}
+             for task, by_name in sizes.items()}
+    say()
+    say(table(("first ‖dz_t‖ over the last", *(f"{task}, {when}" for task in TASKS for when in WHEN)),
+              [(name, *(f"{reach[task][name][when]:.1e}" for task in TASKS for when in WHEN)) for name in NETWORKS]))
+    return {"lengths": list(knobs.lengths), "costs_of_networks": costs, "first_step_over_last": reach,
+            "sizes_of_dz": jax.tree.map(lambda of: [float(f"{size:.4g}") for size in of], sizes)}
 
 
 def train(knobs: Knobs, task: Task, name: str, seed: int) -> tuple[float, np.ndarray, np.ndarray]:
@@ -155,25 +173,30 @@ def cotangents(net: Any, params: Any, x: Any) -> np.ndarray:
 
 
 def draw_costs(out: Path, knobs: Knobs, costs: Any) -> None:
-    figure, axes = figures.panels(1, len(TASKS), (5, 3.8), f"Costs after {knobs.steps} steps, by length")
+    figure, axes = figures.panels(1, len(TASKS), (5, 3.8), f"{knobs.hidden} units, after {knobs.steps:,} steps")
     for axis, (task, (of_length, measure)) in zip(axes.flat, TASKS.items(), strict=True):
-        lines = {name: (knobs.lengths, [max(float(np.mean(c)), 1e-5) for c in rows])
-                 for name, rows in costs[task].items()}
-        figures.curves(axis, lines, "steps to remember over", measure, log=True, legend=False)
-        for line in axis.lines:
-            line.set_marker("o")
+        for (name, rows), marker in zip(costs[task].items(), "os^v", strict=False):
+            axis.plot(knobs.lengths, [np.mean(row) for row in rows], label=name, marker=marker, markersize=6, alpha=0.8)
         axis.axhline(of_length(knobs.lengths[0]).blind, color="grey", linestyle="--", label="knowing nothing")
-        axis.set_title(task)
+        axis.set(xlabel="steps to remember over", ylabel=measure, yscale="log", title=task, xticks=knobs.lengths)
+        axis.grid(alpha=0.3, which="both")
     axes[0, -1].legend(fontsize=8)
     figures.save(figure, out / "costs.png")
 
 
-def draw_gradients(out: Path, slopes: dict[str, Any]) -> None:
-    """The sizes of dz_t over the steps back from the last one, as parts of that at the last step."""
-    figure, axes = figures.panels(1, 2, (5, 3.8), "Adding: what reaches each step of the gradient of the last state")
-    for axis, n, title in zip(axes.flat, (0, 1), ("before training", "after training"), strict=True):
-        lines = {name: (np.arange(len(pair[n])), np.maximum(pair[n][::-1] / pair[n][-1], 1e-12))
-                 for name, pair in slopes.items()}
-        figures.curves(axis, lines, "steps back from the last", "‖dz_t‖ / ‖dz_T‖", log=True, legend=n == 0)
-        axis.set_title(title)
+def draw_gradients(out: Path, sizes: dict[str, dict[str, Any]], length: int) -> None:
+    """The sizes of dz_t over the steps back from the last one, as parts of that at the last step; a line ends where it
+    falls below SMALLEST."""
+    lowest = min(np.min(of / of[-1]) for by_name in sizes.values() for pair in by_name.values() for of in pair.values())
+    figure, axes = figures.panels(len(TASKS), 2, (5, 3.4), f"What of the gradient of the last state reaches each step "
+                                  f"before, over {length} steps")
+    for row, (task, by_name) in zip(axes, sizes.items(), strict=True):
+        for axis, when in zip(row, WHEN, strict=True):
+            for name, pair in by_name.items():
+                part = pair[when][::-1] / pair[when][-1]
+                axis.plot(np.where(part >= SMALLEST, part, np.nan), label=name, linewidth=1.5)
+            axis.set(xlabel="steps back from the last", ylabel="‖dz_t‖ / ‖dz_T‖", yscale="log", title=f"{task}, {when}")
+            axis.set_ylim(bottom=max(SMALLEST, 0.5 * lowest))
+            axis.grid(alpha=0.3)
+    axes[0, 0].legend(fontsize=8)
     figures.save(figure, out / "gradients.png")

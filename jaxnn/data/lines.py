@@ -15,9 +15,11 @@ def read_text_lines(path: str | Path) -> list[str]:
 
     Raises:
       FileNotFoundError: there is no such file.
-      BadFile: the file is empty, or not UTF-8: the message names the line and the byte.
+      BadFile: a directory; or the file is empty, or not UTF-8: the message names the line and the byte.
     """
     path = as_path("read_text_lines", "path", path)
+    if path.is_dir():
+        raise BadFile(f"{path} expects a text file; got a directory; name a file in that directory")
     content = path.read_bytes()
     if not content:
         raise BadFile(f"{path} expects at least one line; got an empty file; get it again")

@@ -1,5 +1,5 @@
 """Named networks of computer vision and language, each as published, one architecture in a file, its parts by name; and
-recurrent models of sequences.
+models of sequences: recurrent, convolutional, with attention.
 
     net = resnet50()
     params, state = net.init(jax.random.key(0), (224, 224, 3))
@@ -18,6 +18,7 @@ and so with timm's (`TIMM`). Of Keras an HDF5 file is read:
 
 from jaxnn.models.alexnet import alexnet, alexnet_two_towers
 from jaxnn.models.densenet import densenet121
+from jaxnn.models.encoder_decoder import encoder_decoder
 from jaxnn.models.googlenet import googlenet
 from jaxnn.models.gpt2 import from_gpt2, gpt2, to_gpt2
 from jaxnn.models.keras import read_keras
@@ -30,6 +31,7 @@ from jaxnn.models.squeezenet import squeezenet
 from jaxnn.models.transformer import course_transformer, decoder, encoder, transformer
 from jaxnn.models.unet import unet
 from jaxnn.models.vgg import vgg16, vgg19
+from jaxnn.models.wavenet import wavenet
 from jaxnn.models.weights import (
     BadWeights,
     Published,

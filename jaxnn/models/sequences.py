@@ -3,6 +3,7 @@
     net = character_model(27, LSTM(64))
     params, state = net.init(jax.random.key(0), (time,))
     logits, _ = over_examples(net)(params, state, ids)               ids (batch, time) of int32
+    sequence = sample(functools.partial(net.step, params), net.start(params), first, key, max_length=100)
 
     net = sequence_classifier(n_words, LSTM(64, return_sequence=False, bidirectional=True), classes=5)
     params, state = net.init(jax.random.key(0), ((time,), ()))
@@ -17,15 +18,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxnn.checks import expect
+from jaxnn.checks import expect, expect_integers, expect_shape
+from jaxnn.initializers import Initializer, random_normal
 from jaxnn.layers import RNN, Dense, Embedding, Layer, Sequential, over_examples
 from jaxnn.layers.layer import shape_of
-from jaxnn.ops import length_mask
+from jaxnn.ops import dense, embedding, length_mask, stacked
 
-__all__ = ["character_model", "sequence_classifier", "tagger"]
+__all__ = ["CharacterModel", "character_model", "sequence_classifier", "tagger"]
+
+SMALL = random_normal(0.02)  # as of Embedding
 
 
-def character_model(symbols: int, recurrent: RNN, n_embedding: int = 64) -> Sequential:
+def character_model(symbols: int, recurrent: RNN, n_embedding: int = 64,
+                    table_init: Initializer = SMALL) -> "CharacterModel":
     """ids (time,) -> logits of the symbol that follows each, (time, symbols).
 
     Args:
@@ -33,12 +38,38 @@ def character_model(symbols: int, recurrent: RNN, n_embedding: int = 64) -> Sequ
       recurrent: a layer RNN, GRU or LSTM that returns all states and reads forward: one that sees what follows has
         nothing to predict.
       n_embedding: numbers that stand for a symbol.
+      table_init: initializer of these numbers. With a standard deviation of 1 they reach the network in its own scale,
+        and training begins sooner.
     Source: Sutskever, Martens & Hinton (2011); Graves (2013).
     """
     _expect_recurrent("character_model", recurrent, return_sequence=True)
     expect(not recurrent.bidirectional, "character_model", "a recurrent layer in one direction", "bidirectional=True")
-    return Sequential(embedding=Embedding(symbols, n_embedding), recurrent=recurrent,
-                      head=over_examples(Dense(symbols)))  # at each step the same
+    return CharacterModel(embedding=Embedding(symbols, n_embedding, table_init), recurrent=recurrent,
+                          head=over_examples(Dense(symbols)))  # at each step the same
+
+
+class CharacterModel(Sequential):
+    """ids (time,) -> logits (time, symbols); and symbol by symbol, as the decoders of `jaxnn.decoding` have it. Made by
+    `character_model`."""
+
+    def start(self, params: Any) -> Any:
+        """The carry of `step` before the first symbol: the state of each recurrent layer, zeros."""
+        table = params["embedding"]["table"]
+        x = jax.ShapeDtypeStruct((1, table.shape[1]), table.dtype)
+        _, carry = jax.eval_shape(self._over_time(), params["recurrent"], x)
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), carry)
+
+    def step(self, params: Any, carry: Any, symbol: Any) -> tuple[Any, Any]:
+        """(carry, logits (symbols,)) of the symbol behind `symbol`, an integer ()."""
+        expect_integers(self.name, "symbol", symbol)
+        expect_shape(self.name, "symbol", symbol, (), "for a batch use jax.vmap")
+        h, carry = self._over_time()(params["recurrent"], embedding(params["embedding"], symbol)[None], carry)
+        return carry, dense(params["head"], h[0])
+
+    def _over_time(self) -> Any:
+        """(params, x, initial) -> (h, last), of all layers."""
+        layer: Any = self.parts["recurrent"]
+        return layer.op if layer.layers == 1 else stacked(*(layer.op,) * layer.layers)
 
 
 def sequence_classifier(symbols: int, recurrent: RNN, classes: int, n_embedding: int = 64) -> "OfLength":

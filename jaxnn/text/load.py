@@ -33,6 +33,8 @@ def load_vocabulary(path: str | Path) -> Any:
 
 
 def _read_json(path: Path) -> Any:
+    if path.is_dir():
+        raise BadFile(f"{path} expects a vocabulary's file; got a directory; name a file in that directory")
     try:
         return json.loads(path.read_bytes().decode("utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
