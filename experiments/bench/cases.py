@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from experiments.bench import comparison, networks, ops, overheads, recurrent, steps
+from experiments.bench import comparison, losses, networks, ops, overheads, recurrent, steps, tables
 from experiments.bench.measure import Case
 
 __all__ = ["CASES"]
@@ -25,8 +25,13 @@ CASES = [
          partial(ops.sides, "batch_norm", batch=256, backward=True, s=32, c=64), 0.5),
     *(Case(f"attention-{t}", f"causal attention, 8 heads, d = 64, T = {t}: gradient",
            partial(ops.sides, "attention", batch=8, t=t, d=64, v=64)) for t in (512, 1024, 2048, 4096)),
+    Case("many-classes", "dense layer and softmax cross-entropy, 1,024 rows, 512 -> 32,000: gradient", losses.many_classes,
+         0.85, memory=0.2),
+    Case("ctc", "CTC, batch 32 of 200 steps, 30 classes, 30 labels: gradient", losses.alignment),
     Case("embedding", "1,024 rows of a 1,000,000 x 64 table: one step",
          partial(ops.embedding_step, rows=1_000_000, d=64, t=1024)),
+    *(Case(f"skip-gram-{name}", f"skip-gram step, {name}, 1,024 words and 6 beside each, of 64 numbers",
+           partial(tables.skip_gram_step, name), 1.2) for name in tables.OPTIMIZERS),
     *(Case(f"{name}-{shape}", f"{name.upper()}, batch x time x input x hidden {shape}: gradient",
            partial(recurrent.gradient, name, shape), 0.9, {"Flax": 0.9, "bare products": 1.2})
       for name in ("lstm", "gru") for shape in recurrent.SHAPES),
