@@ -68,8 +68,8 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, bias: Any = None, slopes
       scale: in place of 1 / √d.
       soft_cap: a score s becomes soft_cap tanh(s / soft_cap), before slopes and bias are added.
       rate: the fraction of the weights P that is dropped; the others are scaled by 1 / (1 - rate).
-      chunk: how many queries meet how many keys at a time; 256 by default, and 512 from 4,096 queries on. It changes
-        memory and speed, and the result only by rounding.
+      chunk: how many queries meet how many keys at a time; by default 256, 512 from 4,096 queries on, and 128 where
+        places count and there are at most 512 keys. It changes memory and speed, and the result only by rounding.
     Returns:
       (T_q, n_heads * d_v).
     Raises:
@@ -148,9 +148,10 @@ def attention_backward(cache: Any, dy: Any) -> Any:
     dys = plan.queries(dy.astype(lse.dtype))
     wide_qs, wide_ks, wide_vs = (a.astype(lse.dtype) for a in (qs, ks, vs))
     ds = jnp.sum(dys * ys, -1)
-    # dk and dv are summed with their features in front, from q and dy transposed once: a product in which S would be
-    # transposed takes twice as long (CPU, chunks of 256, jax 0.12).
-    across_qs, across_dys = wide_qs.swapaxes(-1, -2), dys.swapaxes(-1, -2)
+    # dv is summed with its features in front, dk is not: JAX transposes this function twice, which puts what depends on
+    # dy first in each product, and so S is transposed in neither. Such a product takes twice as long (CPU, chunks of
+    # 256, jax 0.10.2 and 0.12).
+    across_dys = dys.swapaxes(-1, -2)
     heads = (plan.n_kv_heads, -1, plan.rows, plan.columns)
 
     def visit(carry: Any, pair: Any) -> Any:
@@ -171,16 +172,15 @@ def attention_backward(cache: Any, dy: Any) -> Any:
             distance = jnp.abs(plan.distance(start, i, j)).astype(dS.dtype)
             dslopes = dslopes - jnp.sum(dS.reshape(heads) * distance, (2, 3))
         dZ = (dS if steepness is None else dS * steepness) * plan.scale
-        return (dq.at[i].add(dZ @ wide_ks[j]), dk.at[j].add(across_qs[i] @ dZ), dv.at[j].add(across_dys[i] @ w),
-                dbias, dslopes), None
+        dk_j = jnp.einsum("hqk,hqd->hkd", dZ, wide_qs[i])
+        return (dq.at[i].add(dZ @ wide_ks[j]), dk.at[j].add(dk_j), dv.at[j].add(across_dys[i] @ w), dbias, dslopes), None
 
     body = jax.checkpoint(visit, prevent_cse=False)
     wide_bias = None if bias is None else around.bias.astype(lse.dtype)
     wide_slopes = None if slopes is None else around.slopes[..., 0, 0].astype(lse.dtype)
-    across = [a.swapaxes(-1, -2) for a in (wide_ks, wide_vs)]
-    carry = jax.tree.map(jnp.zeros_like, (wide_qs, *across, wide_bias, wide_slopes))
+    carry = jax.tree.map(jnp.zeros_like, (wide_qs, wide_ks, wide_vs.swapaxes(-1, -2), wide_bias, wide_slopes))
     (dq, dk, dv, dbias, dslopes), _ = lax.scan(body, carry, plan.pairs)
-    dk, dv = (plan.of_keys(a.swapaxes(-1, -2)) for a in (dk, dv))
+    dk, dv = plan.of_keys(dk), plan.of_keys(dv.swapaxes(-1, -2))
     if bias is not None:
         dbias = dbias[:, :plan.n_queries, :plan.n_keys].reshape(bias.shape).astype(bias.dtype)
     if slopes is not None:
