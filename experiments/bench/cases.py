@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from experiments.bench import comparison, losses, networks, ops, overheads, recurrent, steps, tables
+from experiments.bench import attention, comparison, losses, networks, ops, overheads, recurrent, steps, tables
 from experiments.bench.measure import Case
 
 __all__ = ["CASES"]
@@ -23,8 +23,11 @@ CASES = [
          partial(ops.sides, "max_pool", batch=64, backward=True, height=32, width=32, c=64), 0.2),
     Case("batch-norm", "batch norm, 256x32x32x64: backward",
          partial(ops.sides, "batch_norm", batch=256, backward=True, s=32, c=64), 0.5),
-    *(Case(f"attention-{t}", f"causal attention, 8 heads, d = 64, T = {t}: gradient",
-           partial(ops.sides, "attention", batch=8, t=t, d=64, v=64)) for t in (512, 1024, 2048, 4096)),
+    *(Case(f"attention-{t}", f"causal attention, 8 heads of 64, T = {t}: gradient", partial(attention.gradient, t), limit)
+      for t, limit in ((512, 1.0), (1024, 1.0), (2048, 0.4), (4096, 0.4))),
+    Case("attention-8192", "causal attention, 8 heads of 64, T = 8192 beside 4096: gradient",
+         partial(attention.gradient, 8192), memory=2.1),
+    Case("decoding", "one token with a cache of keys and values, 8 heads of 64, 100 places filled", attention.decoding, 1.2),
     Case("many-classes", "dense layer and softmax cross-entropy, 1,024 rows, 512 -> 32,000: gradient", losses.many_classes,
          0.85, memory=0.2),
     Case("ctc", "CTC, batch 32 of 200 steps, 30 classes, 30 labels: gradient", losses.alignment),

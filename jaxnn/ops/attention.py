@@ -95,7 +95,7 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, bias: Any = None, slopes
         largest, total, weighted, y, lse = carry
         i, j, is_first = pair  # is_first: of the chunks of keys for these queries
         largest = jnp.where(is_first, -jnp.inf, largest)
-        s, _ = plan.scores(qs[i], ks[j], around, i, j)
+        s, _ = plan.scores(qs[i], plan.chunk_of_keys(ks, j), around, i, j)
         larger = jnp.maximum(largest, jnp.max(s, -1))
         # A query that has seen no key so far: -inf less -inf would be NaN.
         level = jnp.where(jnp.isneginf(larger), 0, larger)
@@ -103,7 +103,7 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, bias: Any = None, slopes
         total = jnp.where(is_first, 0, total) * shrink + jnp.sum(p, -1)
         if rate > 0:
             p = jnp.where(plan.kept(around.words, i, j), p / (1 - rate), 0)
-        weighted = jnp.where(is_first, 0, weighted) * shrink[..., None] + p @ vs[j].astype(wide)
+        weighted = jnp.where(is_first, 0, weighted) * shrink[..., None] + p @ plan.chunk_of_keys(vs, j).astype(wide)
         # Written at every visit; the last one, with the last chunk of keys, stands.
         divisor = jnp.where(total == 0, 1, total)
         y, lse = y.at[i].set(weighted / divisor[..., None]), lse.at[i].set(level + jnp.log(divisor))
@@ -157,9 +157,9 @@ def attention_backward(cache: Any, dy: Any) -> Any:
     def visit(carry: Any, pair: Any) -> Any:
         dq, dk, dv, dbias, dslopes = carry
         i, j, _ = pair
-        s, steepness = plan.scores(qs[i], ks[j], around, i, j)
+        s, steepness = plan.scores(qs[i], plan.chunk_of_keys(ks, j), around, i, j)
         p = jnp.exp(s - lse[i][..., None])
-        dP, w = dys[i] @ wide_vs[j].swapaxes(-1, -2), p
+        dP, w = dys[i] @ plan.chunk_of_keys(wide_vs, j).swapaxes(-1, -2), p
         if plan.rate > 0:
             kept = plan.kept(around.words, i, j)
             w, dP = (jnp.where(kept, a / (1 - plan.rate), 0) for a in (p, dP))
@@ -173,12 +173,14 @@ def attention_backward(cache: Any, dy: Any) -> Any:
             dslopes = dslopes - jnp.sum(dS.reshape(heads) * distance, (2, 3))
         dZ = (dS if steepness is None else dS * steepness) * plan.scale
         dk_j = jnp.einsum("hqk,hqd->hkd", dZ, wide_qs[i])
-        return (dq.at[i].add(dZ @ wide_ks[j]), dk.at[j].add(dk_j), dv.at[j].add(across_dys[i] @ w), dbias, dslopes), None
+        return (dq.at[i].add(dZ @ plan.chunk_of_keys(wide_ks, j)), dk.at[j].add(dk_j), dv.at[j].add(across_dys[i] @ w), dbias, dslopes), None
 
     body = jax.checkpoint(visit, prevent_cse=False)
     wide_bias = None if bias is None else around.bias.astype(lse.dtype)
     wide_slopes = None if slopes is None else around.slopes[..., 0, 0].astype(lse.dtype)
-    carry = jax.tree.map(jnp.zeros_like, (wide_qs, wide_ks, wide_vs.swapaxes(-1, -2), wide_bias, wide_slopes))
+    zeros = [jnp.zeros_like(a, shape=tuple(a.shape[n] for n in axes))
+             for a, axes in ((wide_ks, (0, 2, 1, 3)), (wide_vs, (0, 2, 3, 1)))]
+    carry = (jnp.zeros_like(wide_qs), *zeros, *jax.tree.map(jnp.zeros_like, (wide_bias, wide_slopes)))
     (dq, dk, dv, dbias, dslopes), _ = lax.scan(body, carry, plan.pairs)
     dk, dv = plan.of_keys(dk), plan.of_keys(dv.swapaxes(-1, -2))
     if bias is not None:
