@@ -120,7 +120,8 @@ def _verdict(case: Case, rows: list[Row]) -> str:
     parts = [f"at most {most} of {row.side}: {_yes(row.last <= most)}"
              for row in rows for most in [{**limits, **case.limits}.get(row.side)] if most is not None]
     if case.memory is not None and first.temporary and last.temporary is not None:
-        parts.append(f"at most {case.memory} of its temporaries: {_yes(last.temporary <= case.memory * first.temporary)}")
+        fits = last.temporary <= case.memory * first.temporary
+        parts.append(f"at most {case.memory} of its temporaries: {_yes(fits)}")
     return f" ({'; '.join(parts)})" if parts else ""
 
 

@@ -1,5 +1,5 @@
-"""LeNet-5, ResNet-18, MobileNet v2, U-Net, a character LSTM and a transformer in Flax NNX, as its users write them, and a
-training step of each."""
+"""LeNet-5, ResNet-18, MobileNet v2, U-Net, a character LSTM and a transformer in Flax NNX, as its users write them,
+and a training step of each."""
 
 import functools
 from collections.abc import Callable

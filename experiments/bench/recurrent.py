@@ -2,7 +2,8 @@
 with care, Flax's cells, PyTorch, and the matrix products of the gradient by themselves.
 
 All sides have the same weights and the same cotangent, and give the gradients by weight_x, weight_h, bias and x (Flax
-has its weights transposed). The GRU is the one that Flax, PyTorch and cuDNN have, with its reset gate behind the product.
+has its weights transposed). The GRU is the one that Flax, PyTorch and cuDNN have: its reset gate stands behind the
+product.
 """
 
 from collections.abc import Callable

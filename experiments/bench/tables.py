@@ -1,5 +1,5 @@
-"""A step on two tables of words, as skip-gram with negative samples takes them: rows alone are differentiated and moved, so
-a step on many words should take as long as one on few."""
+"""A step on two tables of words, as skip-gram with negative samples takes them: rows alone are differentiated and moved,
+so a step on many words should take as long as one on few."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ TABLES = {"centre": True, "beside": True, "scale": False}
 
 def skip_gram_step(optimizer: str, words: tuple[int, ...] = (10_000, 1_000_000), d: int = 64, batch: int = 1024,
                    negatives: int = 5) -> list[Side]:
-    """One side for each number of words: batch centres, each with one word that stands beside it and some that do not."""
+    """One side for each number of words. A step has `batch` centres, each with a word beside it and some elsewhere."""
     return [_stepping(OPTIMIZERS[optimizer], n, d, batch, negatives) for n in words]
 
 

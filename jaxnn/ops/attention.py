@@ -173,7 +173,8 @@ def attention_backward(cache: Any, dy: Any) -> Any:
             dslopes = dslopes - jnp.sum(dS.reshape(heads) * distance, (2, 3))
         dZ = (dS if steepness is None else dS * steepness) * plan.scale
         dk_j = jnp.einsum("hqk,hqd->hkd", dZ, wide_qs[i])
-        return (dq.at[i].add(dZ @ plan.chunk_of_keys(wide_ks, j)), dk.at[j].add(dk_j), dv.at[j].add(across_dys[i] @ w), dbias, dslopes), None
+        dq_i, dv_j = dZ @ plan.chunk_of_keys(wide_ks, j), across_dys[i] @ w
+        return (dq.at[i].add(dq_i), dk.at[j].add(dk_j), dv.at[j].add(dv_j), dbias, dslopes), None
 
     body = jax.checkpoint(visit, prevent_cse=False)
     wide_bias = None if bias is None else around.bias.astype(lse.dtype)
