@@ -16,8 +16,8 @@ LONGEST = 4096  # for autodiff: of 8,192 places its scores alone are 2.1 GB, sev
 
 
 def gradient(time: int, n_heads: int = 8, d: int = 64) -> list[Side]:
-    """Causal self-attention of one sequence, gradients by queries, keys and values. Beside the equation as one writes it
-    stands the op, and the op at half the time, whose memory should be half."""
+    """Causal self-attention of one sequence, gradients by queries, keys and values: the equation as one writes it, up to
+    LONGEST places, and the op; beyond, the op at half as many places, which should take half the memory."""
     def side(name: str, f: Any, time: int) -> Side:
         q, k, v, dy = (normal(seed, time, n_heads * d) for seed in range(4))
 
@@ -42,8 +42,8 @@ def gradient(time: int, n_heads: int = 8, d: int = 64) -> list[Side]:
 
 def decoding(capacities: tuple[int, ...] = (512, 2048, 8192, 32_768), places: int = 100, n_heads: int = 8,
              d: int = 64) -> list[Side]:
-    """The next place's keys and values put into a cache in which 100 places are filled, and its query answered: one side
-    for each capacity, that is for how many more could follow."""
+    """The next place's keys and values put into a cache in which some places are filled, and its query answered: one
+    side for each capacity, that is for how many more could follow."""
     q, k, v = (normal(seed, 1, n_heads * d) for seed in range(3))
 
     def step(cache: Any, q: Any, k: Any, v: Any) -> Any:

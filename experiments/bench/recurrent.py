@@ -40,7 +40,8 @@ def gradient(name: str, shape: str) -> list[Side]:
         call = make(name, *arguments)
         sides += [Side(peer, call)] if call else []
     sides.append(_compiled("bare products", bare_products, params, x, normal(5, time, batch, rows)))
-    return [*sides, _compiled("jaxnn", _gradient(lambda params, x: jax.vmap(lambda x: op(params, x)[0])(x)), *arguments)]
+    over_batch = jax.vmap(lambda params, x: op(params, x)[0], (None, 0))
+    return [*sides, _compiled("jaxnn", _gradient(over_batch), *arguments)]
 
 
 def _compiled(name: str, function: Callable, *args: Any) -> Side:

@@ -21,7 +21,7 @@ __all__ = ["text_step", "training_step"]
 
 
 def text_step(name: str, batch: int | None = None, time: int | None = None) -> list[Side]:
-    """The sides of `character-lstm` or `transformer`: as of `training_step`. batch, time: in place of the usual ones."""
+    """The sides of `character-lstm` or `transformer`: as of `training_step`. batch, time: in place of the usual."""
     layer, sizes = {
         "character-lstm": (character_model(86, LSTM(256), 64), (64, 40)),
         "transformer": (Sequential(decoder(86, 128, 4, 4, 512, cross=False, activation=gelu_tanh),

@@ -1,5 +1,5 @@
-"""A step on two tables of words, as skip-gram with negative samples takes them: rows alone are differentiated and moved,
-so a step on many words should take as long as one on few."""
+"""A step on two tables of words, as skip-gram with negative samples takes them: rows alone are differentiated and
+moved, so a step on many words should take as long as one on few."""
 
 from typing import Any
 

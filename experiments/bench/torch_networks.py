@@ -19,8 +19,8 @@ def step_of(name: str, x: Any, labels: Any, *, compiled: bool = False) -> Callab
            "character-lstm": _character_lstm, "transformer": _transformer}[name](torch.nn)
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
     forward = torch.compile(net) if compiled else net
-    is_picture = np.asarray(x).ndim == 4
-    inputs = torch.tensor(np.moveaxis(np.asarray(x), -1, 1).copy()) if is_picture else torch.tensor(np.asarray(x)).long()
+    x = np.asarray(x)
+    inputs = torch.tensor(np.moveaxis(x, -1, 1).copy()) if x.ndim == 4 else torch.tensor(x).long()
     targets = torch.tensor(np.asarray(labels)).long()
 
     def step() -> Any:

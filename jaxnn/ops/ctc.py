@@ -168,7 +168,7 @@ def _log_sum(a: Any) -> Any:
 
 
 def _log_sum_of_three(a: Any, b: Any, c: Any) -> Any:
-    """log (e^a + e^b + e^c), as `_log_sum` of the three: m + log1p(e^{x - m} + e^{y - m}), with m the largest and x and y
+    """log (e^a + e^b + e^c), as `_log_sum` of the three: m + log1p(e^{x - m} + e^{y - m}), with m the largest and x, y
     the other two."""
     larger, x = jnp.maximum(a, b), jnp.minimum(a, b)
     largest, y = jnp.maximum(larger, c), jnp.minimum(larger, c)
