@@ -8,8 +8,8 @@ jax 0.10.2 and 0.12.0 (`python -m experiments bench resnet-18 lenet-5`).
 A loop keeps for its backward pass what each step leaves. XLA's usual schedule makes the arrays of the loop backward
 before the loop forward runs; the one for memory makes them when they are needed: a quarter less memory for the gradient
 of an LSTM. Memory that a program asks for anew at each call is slow where it is much: below 32 MB glibc hands out what
-it has, above it the system brings page after page. The gradient at 64 x 40 x 64 -> 256 comes below, and takes 0.8 of the
-time; elsewhere the time is as it was (`python -m experiments bench lstm-64x40x64x256`).
+it has, above it the system brings page after page. The gradient at 64 x 40 x 64 -> 256 comes below, and takes 0.8 of
+the time; elsewhere the time is as it was (`python -m experiments bench lstm-64x40x64x256`).
 
 Other programs are left as they are, and so are those for GPU and TPU.
 """

@@ -16,7 +16,7 @@ LONGEST = 4096  # for autodiff: of 8,192 places its scores alone are 2.1 GB, sev
 
 
 def gradient(time: int, n_heads: int = 8, d: int = 64) -> list[Side]:
-    """Causal self-attention of one sequence, gradients by queries, keys and values: the equation as one writes it, up to
+    """Causal self-attention of one sequence, gradients by queries, keys and values: the equation as one writes it, to
     LONGEST places, and the op; beyond, the op at half as many places, which should take half the memory."""
     def side(name: str, f: Any, time: int) -> Side:
         q, k, v, dy = (normal(seed, time, n_heads * d) for seed in range(4))
