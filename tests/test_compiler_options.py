@@ -32,6 +32,15 @@ def test_they_are_chosen_where_there_is_a_convolution():
             compiler_options=chosen)(kernel, x)  # the names are known to this release
 
 
+def test_they_are_chosen_where_there_is_a_loop_of_several_steps():
+    def loop(n):
+        return lambda x: jax.lax.scan(lambda total, _: (total + x, total), 0.0, None, n)
+
+    chosen = compiler_options(jax.jit(loop(3)), 1.0)
+    assert list(chosen) == ["xla_cpu_scheduler_type"] and compiler_options(loop(1), 1.0) == {}
+    jax.jit(loop(3), compiler_options=chosen)(1.0)  # the name is known to this release
+
+
 def test_they_are_not_chosen_elsewhere(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert compiler_options(lambda x: jax.lax.conv(x, x, (1, 1), "SAME"), jnp.ones((1, 1, 3, 3))) == {}

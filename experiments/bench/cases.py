@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from experiments.bench import comparison, networks, ops, overheads, steps
+from experiments.bench import attention, comparison, losses, networks, ops, overheads, recurrent, steps, tables
 from experiments.bench.measure import Case
 
 __all__ = ["CASES"]
@@ -23,15 +23,30 @@ CASES = [
          partial(ops.sides, "max_pool", batch=64, backward=True, height=32, width=32, c=64), 0.2),
     Case("batch-norm", "batch norm, 256x32x32x64: backward",
          partial(ops.sides, "batch_norm", batch=256, backward=True, s=32, c=64), 0.5),
-    *(Case(f"attention-{t}", f"causal attention, 8 heads, d = 64, T = {t}: gradient",
-           partial(ops.sides, "attention", batch=8, t=t, d=64, v=64)) for t in (512, 1024, 2048, 4096)),
+    *(Case(f"attention-{t}", f"causal attention, 8 heads of 64, T = {t}: gradient", partial(attention.gradient, t),
+           limit)
+      for t, limit in ((512, 1.0), (1024, 1.0), (2048, 0.4), (4096, 0.4))),
+    Case("attention-8192", "causal attention, 8 heads of 64, T = 8192 beside 4096: gradient",
+         partial(attention.gradient, 8192), memory=2.1),
+    Case("decoding", "one token with a cache of keys and values, 8 heads of 64, 100 places filled",
+         attention.decoding, 1.2),
+    Case("many-classes", "dense layer and softmax cross-entropy, 1,024 rows, 512 -> 32,000: gradient",
+         losses.many_classes, 0.85, memory=0.2),
+    Case("ctc", "CTC, batch 32 of 200 steps, 30 classes, 30 labels: gradient", losses.alignment),
     Case("embedding", "1,024 rows of a 1,000,000 x 64 table: one step",
          partial(ops.embedding_step, rows=1_000_000, d=64, t=1024)),
-    Case("lstm", "LSTM, batch 64, 40 steps, 100 -> 100: gradient",
-         partial(ops.lstm_beside_torch, batch=64, t=40, i=100, h=100)),
+    *(Case(f"skip-gram-{name}", f"skip-gram step, {name}, 1,024 words and 6 beside each, of 64 numbers",
+           partial(tables.skip_gram_step, name), 1.2) for name in tables.OPTIMIZERS),
+    *(Case(f"{name}-{shape}", f"{name.upper()}, batch x time x input x hidden {shape}: gradient",
+           partial(recurrent.gradient, name, shape), 0.9, {"Flax": 0.9, "bare products": 1.2})
+      for name in ("lstm", "gru") for shape in recurrent.SHAPES),
     *(Case(name, f"{what}: Adam step", partial(steps.training_step, name)) for name, what in (
         ("lenet-5", "LeNet-5, batch 64 of 28x28x1"), ("resnet-18", "ResNet-18, batch 32 of 32x32x3"),
         ("mobilenet-v2", "MobileNet v2, batch 32 of 32x32x3"), ("u-net", "U-Net of 32 channels, batch 2 of 96x128x3"))),
+    Case("character-lstm", "character LSTM, batch 64 of 40, embedding 64, hidden 256, 86 classes: Adam step",
+         partial(steps.text_step, "character-lstm"), None, {"Flax NNX": 0.9, "PyTorch": 1.1}),
+    Case("transformer", "transformer, batch 8 of 256, width 128, 4 heads, 4 blocks, 86 classes: Adam step",
+         partial(steps.text_step, "transformer"), None, {"PyTorch": 0.9}),
     Case("comparison-residual", "compare_gradients on 6 residual blocks, beside one gradient, compiled and run",
          partial(comparison.comparison, "residual"), comparison.LIMIT),
     Case("comparison-transformer", "compare_gradients on 2 transformer layers, beside one gradient, compiled and run",

@@ -114,15 +114,26 @@ def _integer(option: str, text: str) -> int:
 
 
 def _verdict(case: Case, rows: list[Row]) -> str:
-    if case.limit is None:
-        return ""
-    return f" (at most {case.limit}: {'yes' if rows[-1].ratio <= case.limit else 'NO'})"
+    """Whether the last side keeps what is asked of it, for each other side that was measured."""
+    first, *_, last = rows
+    limits = {} if case.limit is None else {first.side: case.limit}
+    parts = [f"at most {most} of {row.side}: {_yes(row.last <= most)}"
+             for row in rows for most in [{**limits, **case.limits}.get(row.side)] if most is not None]
+    if case.memory is not None and first.temporary and last.temporary is not None:
+        fits = last.temporary <= case.memory * first.temporary
+        parts.append(f"at most {case.memory} of its temporaries: {_yes(fits)}")
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
+def _yes(holds: bool) -> str:
+    return "yes" if holds else "NO"
 
 
 def _table(rows: list[Row]) -> str:
-    return table(("side", "ms", "ratio", "temporary MB", "kept MB"), [
-        (row.side, f"{row.milliseconds:.2f}", f"{row.ratio:.2f}", _mega(row.temporary), _mega(row.kept))
-        for row in rows])
+    last = rows[-1].side
+    return table(("side", "ms", "ratio", f"{last} over this", "temporary MB", "kept MB"), [
+        (row.side, f"{row.milliseconds:.2f}", f"{row.ratio:.2f}", f"{row.last:.2f}", _mega(row.temporary),
+         _mega(row.kept)) for row in rows])
 
 
 def _mega(n_bytes: int | None) -> str:

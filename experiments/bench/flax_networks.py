@@ -1,4 +1,5 @@
-"""LeNet-5, ResNet-18, MobileNet v2 and U-Net in Flax NNX, as its users write them, and a training step of each."""
+"""LeNet-5, ResNet-18, MobileNet v2, U-Net, a character LSTM and a transformer in Flax NNX, as its users write them,
+and a training step of each."""
 
 import functools
 from collections.abc import Callable
@@ -17,7 +18,8 @@ def step_of(name: str, x: Any, labels: Any) -> Callable[[], Any] | None:
         from flax import nnx
     except ImportError:
         return None
-    model = {"lenet-5": _lenet, "resnet-18": _resnet, "mobilenet-v2": _mobilenet, "u-net": _unet}[name](nnx)
+    model = {"lenet-5": _lenet, "resnet-18": _resnet, "mobilenet-v2": _mobilenet, "u-net": _unet,
+             "character-lstm": _character_lstm, "transformer": _transformer}[name](nnx)
     optimizer = nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param)
 
     @nnx.jit
@@ -118,3 +120,38 @@ def _unet(nnx: Any) -> Any:
             return self.logits(relu(self.last(x)))
 
     return UNet()
+
+
+def _character_lstm(nnx: Any) -> Any:
+    rngs = nnx.Rngs(0)
+    return nnx.Sequential(nnx.Embed(86, 64, rngs=rngs), nnx.RNN(nnx.OptimizedLSTMCell(64, 256, rngs=rngs)),
+                          nnx.Linear(256, 86, rngs=rngs))
+
+
+def _transformer(nnx: Any) -> Any:
+    rngs = nnx.Rngs(0)
+
+    class Block(nnx.Module):
+        def __init__(self) -> None:
+            self.norms = nnx.List([nnx.LayerNorm(128, rngs=rngs) for _ in range(2)])
+            self.attention = nnx.MultiHeadAttention(4, 128, decode=False, rngs=rngs)
+            self.hidden, self.output = nnx.Linear(128, 512, rngs=rngs), nnx.Linear(512, 128, rngs=rngs)
+
+        def __call__(self, x: Any) -> Any:
+            causal = jnp.tril(jnp.ones((x.shape[1], x.shape[1]), bool))[None, None]
+            x = x + self.attention(self.norms[0](x), mask=causal)
+            return x + self.output(jax.nn.gelu(self.hidden(self.norms[1](x))))
+
+    class Transformer(nnx.Module):
+        def __init__(self) -> None:
+            self.tokens, self.places = nnx.Embed(86, 128, rngs=rngs), nnx.Embed(256, 128, rngs=rngs)
+            self.blocks = nnx.List([Block() for _ in range(4)])
+            self.norm, self.logits = nnx.LayerNorm(128, rngs=rngs), nnx.Linear(128, 86, rngs=rngs)
+
+        def __call__(self, x: Any) -> Any:
+            x = self.tokens(x) + self.places.embedding[:x.shape[1]]
+            for block in self.blocks:
+                x = block(x)
+            return self.logits(self.norm(x))
+
+    return Transformer()

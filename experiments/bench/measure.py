@@ -7,7 +7,7 @@ round runs every side, and a side is its median over the rounds. What takes micr
 import math
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -30,12 +30,19 @@ class Side(NamedTuple):
 
 
 class Case(NamedTuple):
-    """What is measured. Ratios are to the first side; `limit` is the most the last side's may be."""
+    """What is measured. Ratios are to the first side.
+
+    limit: the most that the last side may take, in times of the first.
+    limits: the same in times of other sides, by their names.
+    memory: the most temporaries that the last side may have, in times of the first.
+    """
 
     name: str
     what: str
     sides: Callable[[], list[Side]]
     limit: float | None = None
+    limits: Mapping[str, float] = {}
+    memory: float | None = None
 
 
 class Row(NamedTuple):
@@ -43,6 +50,8 @@ class Row(NamedTuple):
     side: str
     milliseconds: float
     ratio: float
+    last: float
+    """What the last side takes, in times of this one."""
     temporary: int | None
     kept: int | None
 
@@ -57,9 +66,11 @@ def measure(case: Case, rounds: int) -> list[Row]:
     times = [[s / n for s in seconds] for seconds in take_turns(calls, rounds, pause)]
     medians = [1e3 * statistics.median(seconds) for seconds in times]
     # Each round has its own ratio: what slows a whole round down slows both sides.
-    ratios = [statistics.median(b / a for a, b in zip(times[0], seconds, strict=True)) for seconds in times]
-    return [Row(case.name, side.name, ms, ratio, side.temporary, side.kept)
-            for side, ms, ratio in zip(sides, medians, ratios, strict=True)]
+    def over(one: list[float], other: list[float]) -> float:
+        return statistics.median(a / b for a, b in zip(one, other, strict=True))
+
+    return [Row(case.name, side.name, ms, over(seconds, times[0]), over(times[-1], seconds), side.temporary, side.kept)
+            for side, ms, seconds in zip(sides, medians, times, strict=True)]
 
 
 def calls_in_a_round(sides: list[Side]) -> int:

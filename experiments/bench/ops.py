@@ -19,7 +19,7 @@ from jaxnn.gradients.problem import Problem
 from jaxnn.gradients.programs import Programs
 from jaxnn.ops import embedding
 
-__all__ = ["embedding_step", "lstm_beside_torch", "sides"]
+__all__ = ["embedding_step", "sides"]
 
 
 def sides(name: str, size: str = "large", batch: int | None = None, *, backward: bool = False,
@@ -103,22 +103,3 @@ def embedding_step(**sizes: Any) -> list[Side]:
         return Side(name, call, temporaries(compiled))
 
     return [stepping("dense gradient", by_gradient), stepping("rows in place", by_rows)]
-
-
-def lstm_beside_torch(*, batch: int, t: int, i: int, h: int) -> list[Side]:
-    first, *others = sides("lstm-from-zeros", batch=batch, t=t, i=i, h=h)
-    return [first, *_torch_lstm(batch, t, i, h), *others]
-
-
-def _torch_lstm(batch: int, t: int, i: int, h: int) -> list[Side]:
-    try:
-        import torch
-    except ImportError:
-        return []
-    net = torch.nn.LSTM(i, h, batch_first=True)
-    x = torch.randn(batch, t, i, requires_grad=True)
-
-    def call() -> Any:
-        return torch.autograd.grad((net(x)[0] ** 2).sum(), [x, *net.parameters()])[0].numpy()
-
-    return [Side("PyTorch", call)]

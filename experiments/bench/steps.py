@@ -1,4 +1,5 @@
-"""Whole training steps of networks for pictures, beside Flax NNX and PyTorch: forward and backward pass, and Adam."""
+"""Whole training steps of networks for pictures and for text, beside Flax NNX and PyTorch: forward and backward pass,
+and Adam."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +13,22 @@ from experiments.bench.measure import Side, classes, normal
 from jaxnn import network
 from jaxnn.compiler_options import compiler_options
 from jaxnn.gradients.cost import temporaries
-from jaxnn.layers import BatchNorm, Conv, Dense, Flatten, Residual, Sequential, over_examples
-from jaxnn.models import lenet5, mobilenet_v2, unet
-from jaxnn.ops import relu, softmax_cross_entropy
+from jaxnn.layers import LSTM, BatchNorm, Conv, Dense, Flatten, Residual, Sequential, over_examples
+from jaxnn.models import character_model, decoder, lenet5, mobilenet_v2, unet
+from jaxnn.ops import gelu_tanh, relu, softmax_cross_entropy
 
-__all__ = ["training_step"]
+__all__ = ["text_step", "training_step"]
+
+
+def text_step(name: str, batch: int | None = None, time: int | None = None) -> list[Side]:
+    """The sides of `character-lstm` or `transformer`: as of `training_step`. batch, time: in place of the usual."""
+    layer, sizes = {
+        "character-lstm": (character_model(86, LSTM(256), 64), (64, 40)),
+        "transformer": (Sequential(decoder(86, 128, 4, 4, 512, cross=False, activation=gelu_tanh),
+                                   over_examples(Dense(86))), (8, 256))}[name]
+    shape = batch or sizes[0], time or sizes[1]
+    ids, labels = (classes(seed, shape[0] * shape[1], 86).reshape(shape) for seed in (0, 1))
+    return _sides(name, layer, ids, labels, train=False, compiled=False)
 
 
 def training_step(name: str) -> list[Side]:
@@ -30,11 +42,16 @@ def training_step(name: str) -> list[Side]:
     x = normal(0, *shape)
     labels = classes(1, shape[0] if name != "u-net" else 2 * 96 * 128, n_classes)
     labels = labels.reshape(shape[:3] if name == "u-net" else shape[:1])
+    # At inference U-Net has no dropout: the peers have none. The others have batch norm.
+    compiled = name in ("lenet-5", "resnet-18")  # PyTorch takes minutes to compile the others
+    return _sides(name, layer, x, labels, train=name != "u-net", compiled=compiled)
+
+
+def _sides(name: str, layer: Any, x: Any, labels: Any, *, train: bool, compiled: bool) -> list[Side]:
     batch = over_examples(layer)
-    train = name != "u-net"  # which has no batch norm, and at inference no dropout: the peers have none
     sides = [_jax_step("autodiff", network(batch).reference, layer, x, labels, train=train)]
     peers = [("Flax NNX", flax_networks.step_of(name, x, labels)), ("PyTorch", torch_networks.step_of(name, x, labels))]
-    if name in ("lenet-5", "resnet-18"):  # PyTorch takes minutes to compile the others
+    if compiled:
         peers.append(("PyTorch, compiled", _that_runs(torch_networks.step_of(name, x, labels, compiled=True))))
     sides += [Side(peer, step) for peer, step in peers if step]
     return [*sides, _jax_step("jaxnn", batch, layer, x, labels, train=train)]

@@ -1,4 +1,5 @@
-"""LeNet-5, ResNet-18, MobileNet v2 and U-Net in PyTorch, and a training step of each, eager or compiled."""
+"""LeNet-5, ResNet-18, MobileNet v2, U-Net, a character LSTM and a transformer in PyTorch, and a training step of each,
+eager or compiled."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,10 +15,12 @@ def step_of(name: str, x: Any, labels: Any, *, compiled: bool = False) -> Callab
         import torch
     except ImportError:
         return None
-    net = {"lenet-5": _lenet, "resnet-18": _resnet, "mobilenet-v2": _mobilenet, "u-net": _unet}[name](torch.nn)
+    net = {"lenet-5": _lenet, "resnet-18": _resnet, "mobilenet-v2": _mobilenet, "u-net": _unet,
+           "character-lstm": _character_lstm, "transformer": _transformer}[name](torch.nn)
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
     forward = torch.compile(net) if compiled else net
-    inputs = torch.tensor(np.moveaxis(np.asarray(x), -1, 1).copy())
+    x = np.asarray(x)
+    inputs = torch.tensor(np.moveaxis(x, -1, 1).copy()) if x.ndim == 4 else torch.tensor(x).long()
     targets = torch.tensor(np.asarray(labels)).long()
 
     def step() -> Any:
@@ -109,3 +112,44 @@ def _unet(nn: Any) -> Any:
             return self.logits(self.last(x).relu())
 
     return UNet()
+
+
+def _character_lstm(nn: Any) -> Any:
+    class CharacterLSTM(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.lstm = nn.Embedding(86, 64), nn.LSTM(64, 256, batch_first=True)
+            self.logits = nn.Linear(256, 86)
+
+        def forward(self, x: Any) -> Any:
+            return self.logits(self.lstm(self.embedding(x))[0]).transpose(1, 2)  # classes as axis 1
+
+    return CharacterLSTM()
+
+
+def _transformer(nn: Any) -> Any:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norms = nn.ModuleList([nn.LayerNorm(128) for _ in range(2)])
+            self.qkv, self.out = nn.Linear(128, 3 * 128), nn.Linear(128, 128)
+            self.hidden, self.output = nn.Linear(128, 512), nn.Linear(512, 128)
+
+        def forward(self, x: Any) -> Any:
+            q, k, v = (a.unflatten(-1, (4, 32)).transpose(1, 2) for a in self.qkv(self.norms[0](x)).chunk(3, -1))
+            y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+            x = x + self.out(y.transpose(1, 2).flatten(2))
+            return x + self.output(nn.functional.gelu(self.hidden(self.norms[1](x)), approximate="tanh"))
+
+    class Transformer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokens, self.places = nn.Embedding(86, 128), nn.Embedding(256, 128)
+            self.blocks = nn.Sequential(*[Block() for _ in range(4)])
+            self.norm, self.logits = nn.LayerNorm(128), nn.Linear(128, 86)
+
+        def forward(self, x: Any) -> Any:
+            x = self.blocks(self.tokens(x) + self.places.weight[:x.shape[1]])
+            return self.logits(self.norm(x)).transpose(1, 2)
+
+    return Transformer()

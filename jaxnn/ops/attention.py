@@ -68,8 +68,8 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, bias: Any = None, slopes
       scale: in place of 1 / √d.
       soft_cap: a score s becomes soft_cap tanh(s / soft_cap), before slopes and bias are added.
       rate: the fraction of the weights P that is dropped; the others are scaled by 1 / (1 - rate).
-      chunk: how many queries meet how many keys at a time; 256 by default, and 512 from 4,096 queries on. It changes
-        memory and speed, and the result only by rounding.
+      chunk: how many queries meet how many keys at a time; by default 256, 512 from 4,096 queries on, and 128 where
+        places count and there are at most 512 keys. It changes memory and speed, and the result only by rounding.
     Returns:
       (T_q, n_heads * d_v).
     Raises:
@@ -95,7 +95,7 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, bias: Any = None, slopes
         largest, total, weighted, y, lse = carry
         i, j, is_first = pair  # is_first: of the chunks of keys for these queries
         largest = jnp.where(is_first, -jnp.inf, largest)
-        s, _ = plan.scores(qs[i], ks[j], around, i, j)
+        s, _ = plan.scores(qs[i], plan.chunk_of_keys(ks, j), around, i, j)
         larger = jnp.maximum(largest, jnp.max(s, -1))
         # A query that has seen no key so far: -inf less -inf would be NaN.
         level = jnp.where(jnp.isneginf(larger), 0, larger)
@@ -103,7 +103,7 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, bias: Any = None, slopes
         total = jnp.where(is_first, 0, total) * shrink + jnp.sum(p, -1)
         if rate > 0:
             p = jnp.where(plan.kept(around.words, i, j), p / (1 - rate), 0)
-        weighted = jnp.where(is_first, 0, weighted) * shrink[..., None] + p @ vs[j].astype(wide)
+        weighted = jnp.where(is_first, 0, weighted) * shrink[..., None] + p @ plan.chunk_of_keys(vs, j).astype(wide)
         # Written at every visit; the last one, with the last chunk of keys, stands.
         divisor = jnp.where(total == 0, 1, total)
         y, lse = y.at[i].set(weighted / divisor[..., None]), lse.at[i].set(level + jnp.log(divisor))
@@ -148,17 +148,18 @@ def attention_backward(cache: Any, dy: Any) -> Any:
     dys = plan.queries(dy.astype(lse.dtype))
     wide_qs, wide_ks, wide_vs = (a.astype(lse.dtype) for a in (qs, ks, vs))
     ds = jnp.sum(dys * ys, -1)
-    # dk and dv are summed with their features in front, from q and dy transposed once: a product in which S would be
-    # transposed takes twice as long (CPU, chunks of 256, jax 0.12).
-    across_qs, across_dys = wide_qs.swapaxes(-1, -2), dys.swapaxes(-1, -2)
+    # dv is summed with its features in front, dk is not: JAX transposes this function twice, which puts what depends on
+    # dy first in each product, and so S is transposed in neither. Such a product takes twice as long (CPU, chunks of
+    # 256, jax 0.10.2 and 0.12).
+    across_dys = dys.swapaxes(-1, -2)
     heads = (plan.n_kv_heads, -1, plan.rows, plan.columns)
 
     def visit(carry: Any, pair: Any) -> Any:
         dq, dk, dv, dbias, dslopes = carry
         i, j, _ = pair
-        s, steepness = plan.scores(qs[i], ks[j], around, i, j)
+        s, steepness = plan.scores(qs[i], plan.chunk_of_keys(ks, j), around, i, j)
         p = jnp.exp(s - lse[i][..., None])
-        dP, w = dys[i] @ wide_vs[j].swapaxes(-1, -2), p
+        dP, w = dys[i] @ plan.chunk_of_keys(wide_vs, j).swapaxes(-1, -2), p
         if plan.rate > 0:
             kept = plan.kept(around.words, i, j)
             w, dP = (jnp.where(kept, a / (1 - plan.rate), 0) for a in (p, dP))
@@ -171,16 +172,18 @@ def attention_backward(cache: Any, dy: Any) -> Any:
             distance = jnp.abs(plan.distance(start, i, j)).astype(dS.dtype)
             dslopes = dslopes - jnp.sum(dS.reshape(heads) * distance, (2, 3))
         dZ = (dS if steepness is None else dS * steepness) * plan.scale
-        return (dq.at[i].add(dZ @ wide_ks[j]), dk.at[j].add(across_qs[i] @ dZ), dv.at[j].add(across_dys[i] @ w),
-                dbias, dslopes), None
+        dk_j = jnp.einsum("hqk,hqd->hkd", dZ, wide_qs[i])
+        dq_i, dv_j = dZ @ plan.chunk_of_keys(wide_ks, j), across_dys[i] @ w
+        return (dq.at[i].add(dq_i), dk.at[j].add(dk_j), dv.at[j].add(dv_j), dbias, dslopes), None
 
     body = jax.checkpoint(visit, prevent_cse=False)
     wide_bias = None if bias is None else around.bias.astype(lse.dtype)
     wide_slopes = None if slopes is None else around.slopes[..., 0, 0].astype(lse.dtype)
-    across = [a.swapaxes(-1, -2) for a in (wide_ks, wide_vs)]
-    carry = jax.tree.map(jnp.zeros_like, (wide_qs, *across, wide_bias, wide_slopes))
+    zeros = [jnp.zeros_like(a, shape=tuple(a.shape[n] for n in axes))
+             for a, axes in ((wide_ks, (0, 2, 1, 3)), (wide_vs, (0, 2, 3, 1)))]
+    carry = (jnp.zeros_like(wide_qs), *zeros, *jax.tree.map(jnp.zeros_like, (wide_bias, wide_slopes)))
     (dq, dk, dv, dbias, dslopes), _ = lax.scan(body, carry, plan.pairs)
-    dk, dv = (plan.of_keys(a.swapaxes(-1, -2)) for a in (dk, dv))
+    dk, dv = plan.of_keys(dk), plan.of_keys(dv.swapaxes(-1, -2))
     if bias is not None:
         dbias = dbias[:, :plan.n_queries, :plan.n_keys].reshape(bias.shape).astype(bias.dtype)
     if slopes is not None:

@@ -73,8 +73,9 @@ def planned(who: str, q: Any, k: Any, v: Any, mask: Any, bias: Any, slopes: Any,
     if rate > 0 or key is not None:
         expect_key(who, key)
         expect(rate > 0, who, "a positive rate where it gets a key", repr(rate), "leave the key out at inference")
-    # Products of 512 are a tenth faster than of 256 (CPU, jax 0.12), and of short sequences waste more on the diagonal.
-    chunk = (512 if T_q >= 4096 else 256) if chunk is None else chunk
+    # Larger products are faster, and waste more on the diagonal, which weighs most in short sequences (CPU, jax 0.12).
+    fits = 512 if T_q >= 4096 else 128 if T_k <= 512 and (causal or window is not None) else 256
+    chunk = fits if chunk is None else chunk
     expect(is_integer(chunk, 1), who, "chunk, a positive integer", repr(chunk))
     scale = 1 / (width // n_heads) ** 0.5 if scale is None else float(scale)
     return Plan(T_q, T_k, n_heads, n_kv_heads, scale, causal, before, after, soft_cap, float(rate), chunk,

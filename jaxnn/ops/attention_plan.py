@@ -95,11 +95,16 @@ class Plan:
         return a.reshape(n * self.rows, -1)[:self.n_queries]
 
     def keys(self, a: Any) -> Any:
-        """(T_k, n_kv_heads · d) -> (chunks, n_kv_heads, columns, d)."""
-        return _chunked(a, self.columns, self.n_kv_heads).swapaxes(1, 2)
+        """(T_k, n_kv_heads · d) -> (chunks, columns, n_kv_heads, d), which copies nothing where chunks divide T_k; the
+        heads come in front where a chunk is read, by `chunk_of_keys`."""
+        return _chunked(a, self.columns, self.n_kv_heads)
+
+    def chunk_of_keys(self, chunks: Any, j: Any) -> Any:
+        """The j-th, (n_kv_heads, columns, d)."""
+        return chunks[j].swapaxes(0, 1)
 
     def of_keys(self, chunks: Any) -> Any:
-        """The inverse of `keys`."""
+        """(chunks, n_kv_heads, columns, d) -> (T_k, n_kv_heads · d)."""
         a = chunks.swapaxes(1, 2)
         return a.reshape(a.shape[0] * self.columns, -1)[:self.n_keys]
 

@@ -92,8 +92,8 @@ def ctc(logits: Any, labels: Any, n_steps: Any = None, n_labels: Any = None, *, 
     def step(before: Any, at_t: Any) -> Any:
         alpha, taken, lost = before
         log_p_t, counts = at_t
-        alpha_t = log_p_t + _log_sum(jnp.stack([
-            alpha, _moved(alpha, 1), jnp.where(from_two, _moved(alpha, 2), -jnp.inf)]))
+        alpha_t = log_p_t + _log_sum_of_three(
+            alpha, _moved(alpha, 1), jnp.where(from_two, _moved(alpha, 2), -jnp.inf))
         largest = _finite_maximum(alpha_t)
         alpha = jnp.where(counts, alpha_t - largest, alpha)
         # What the sum of all that was taken off loses to rounding is kept beside it (Kahan 1965).
@@ -139,7 +139,7 @@ def ctc_backward(cache: Any, dy: Any) -> Any:
 
     def step(after: Any, at_t: Any) -> Any:
         log_p_t, t = at_t
-        beta_t = _log_sum(jnp.stack([after, _moved(after, -1), jnp.where(to_two, _moved(after, -2), -jnp.inf)]))
+        beta_t = _log_sum_of_three(after, _moved(after, -1), jnp.where(to_two, _moved(after, -2), -jnp.inf))
         beta_t = jnp.where(t == n_t - 1, end, beta_t)
         reached = beta_t + log_p_t
         return reached - _finite_maximum(reached), beta_t
@@ -165,6 +165,15 @@ def _log_sum(a: Any) -> Any:
     """log Σ e^a along the first axis; -inf for nothing but -inf, and no gradient then."""
     largest, others = _largest_and_others(a, 0)
     return jnp.where(jnp.all(jnp.isneginf(a), 0), -jnp.inf, largest + jnp.log1p(others))
+
+
+def _log_sum_of_three(a: Any, b: Any, c: Any) -> Any:
+    """log (e^a + e^b + e^c), as `_log_sum` of the three: m + log1p(e^{x - m} + e^{y - m}), with m the largest and x, y
+    the other two."""
+    larger, x = jnp.maximum(a, b), jnp.minimum(a, b)
+    largest, y = jnp.maximum(larger, c), jnp.minimum(larger, c)
+    m = jnp.where(jnp.isneginf(largest), 0, largest)
+    return jnp.where(jnp.isneginf(largest), -jnp.inf, m + jnp.log1p(jnp.exp(x - m) + jnp.exp(y - m)))
 
 
 def _largest_and_others(a: Any, axis: int) -> tuple[Any, Any]:

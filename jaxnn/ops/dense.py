@@ -34,7 +34,8 @@ def dense(params: Any, x: Any) -> Any:
     advice = "put Flatten() before it, or for a batch use jax.vmap, or over_examples around a layer"
     expect_shape(dense.name, "x", x, weight.shape[1:], advice if jnp.ndim(x) > 1 else "")
     W, b, x_ = promoted(weight, bias, x)
-    y = W @ x_
+    # x first: of a batch, W @ x is laid out with the examples last, and what reads it reads across.
+    y = x_ @ W.T
     if b is not None:
         y = y + b
     return y, (weight, x, entries)
@@ -58,5 +59,5 @@ def dense_backward(cache: Any, dy: Any) -> Any:
     # Over a batch dW is one matrix product, of factors in their own dtype: the units that multiply matrices add up in
     # float32. The bias's sum over the examples has no such unit.
     dweight = jnp.einsum("o,i->oi", dy, x)
-    dx = jnp.einsum("oi,o->i", weight, dy)
+    dx = jnp.einsum("o,oi->i", dy, weight)
     return entries.fill(weight=dweight, bias=wide_over_batch(dy, weight, x)), dx

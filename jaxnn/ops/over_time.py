@@ -180,10 +180,11 @@ def _steps(plan: _Plan, params: Any, x: Any, mask: Any, start: Any) -> Any:
     cell = plan.cell
     # The products with x need no earlier step: one matrix product for the whole sequence.
     z = x @ params["weight_x"].T
-    z = z + params["bias"] if "bias" in params else z
 
     def step(state: Any, at_t: Any) -> Any:
         z_t, counts = at_t
+        # Added in the loop, where z_t is read anyway: before the loop, all of z would be written a second time.
+        z_t = z_t + params["bias"] if "bias" in params else z_t
         after, kept = cell.step(params, state, z_t)
         cell.expect_state("step", state, after)
         slopes = cell.slopes(params, Step(state, after, kept))

@@ -10,10 +10,10 @@ import pytest
 
 from experiments import catalogue
 from experiments.__main__ import main
-from experiments.bench import measure, networks, ops, overheads
+from experiments.bench import attention, command, losses, measure, networks, ops, overheads, recurrent, steps, tables
 from experiments.bench.cases import CASES
 from experiments.bench.equations import EQUATIONS
-from experiments.bench.measure import Case, Side
+from experiments.bench.measure import Case, Row, Side
 
 
 def test_the_command_writes_a_row_for_each_side(tmp_path, capsys):
@@ -50,6 +50,57 @@ def assert_the_same(sides):
     partial(ops.embedding_step, rows=7, d=3, t=5)], ids=["explicit", "mlp", "dispatch", "embedding"])
 def test_the_sides_of_a_row_compute_the_same(sides):
     assert_the_same(sides())
+
+
+@pytest.mark.parametrize("sides", [
+    partial(attention.gradient, 6, 2, 3), partial(attention.decoding, (5, 9, 300), 4, 2, 3),
+    partial(losses.many_classes, 5, 4, 1100), partial(losses.alignment, 3, 9, 5, 3)],
+    ids=["attention", "decoding", "many classes", "ctc"])
+def test_the_sides_of_a_sequence_s_row_compute_the_same(sides):
+    assert_the_same(sides())
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_recurrent_gradients_are_the_peers_and_the_bare_products_have_their_shapes(name):
+    first, *others = recurrent.gradient(name, "3x5x4x6")
+    assert {side.name for side in others} >= {"bare products", "jaxnn"}
+    want = [np.asarray(d) for d in first.call()]
+    for side in others:
+        got = [np.asarray(d) for d in side.call()]
+        if side.name == "bare products":
+            assert {d.shape for d in want[:2]} <= {product.shape for product in got}
+            continue
+        for a, b in zip(got, want, strict=True):  # Flax has its weights transposed
+            np.testing.assert_allclose(a if a.shape == b.shape else a.T, b, rtol=0, atol=1e-5 * np.abs(b).max())
+
+
+@pytest.mark.parametrize("name", ["character-lstm", "transformer"])
+def test_steps_of_networks_for_text_run(name):
+    sides = steps.text_step(name, batch=2, time=4)
+    assert [side.name for side in sides][::len(sides) - 1] == ["autodiff", "jaxnn"]
+    of_autodiff, of_jaxnn = (jax.tree.leaves(sides[i].call()) for i in (0, -1))
+    for a, b in zip(of_autodiff, of_jaxnn, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-3)  # Adam's first step is the gradient's sign, times 1e-3
+    for peer in sides[1:-1]:
+        peer.call()
+
+
+@pytest.mark.parametrize("optimizer", tables.OPTIMIZERS)
+def test_steps_on_tables_learn_and_have_a_side_for_each_number_of_words(optimizer):
+    sides = tables.skip_gram_step(optimizer, (40, 60), d=3, batch=4, negatives=2)
+    assert [side.name for side in sides] == ["40 words", "60 words"]
+    for side in sides:
+        costs = [float(side.call()) for _ in range(5)]
+        assert costs[-1] < costs[0]
+
+
+def test_limits_are_of_the_sides_that_were_measured():
+    rows = [Row("case", "a", 4.0, 1.0, 0.5, 100, None), Row("case", "b", 1.0, 0.25, 2.0, None, None),
+            Row("case", "c", 2.0, 0.5, 1.0, 30, None)]
+    case = Case("case", "what", list, 0.6, {"b": 1.5, "not installed": 1.0}, memory=0.2)
+    assert command._verdict(case, rows) == (
+        " (at most 0.6 of a: yes; at most 1.5 of b: NO; at most 0.2 of its temporaries: NO)")
+    assert command._verdict(Case("case", "what", list), rows) == ""
 
 
 ONE_OF_EACH_KIND = {case.kind: case.name for case in reversed(catalogue.CASES)}.values()
@@ -153,3 +204,4 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios_to_the_first_side(monkeypatc
     first, second = measure.measure(Case("name", "what", lambda: [Side("a", list), Side("b", list)]), 3)
     assert (first.milliseconds, first.ratio) == (2.0, 1.0)
     assert second.milliseconds == 5.0 and second.ratio == pytest.approx(2.0)
+    assert second.last == 1.0 and first.last == pytest.approx(2.0)
