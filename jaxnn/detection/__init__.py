@@ -2,6 +2,7 @@
 from Darknet's files.
 
     boxes               to_centre to_corners exchanged upright areas pad_boxes; EMPTY IGNORED
+    masks               mask_boxes
     overlap             iou generalized_iou distance_iou complete_iou, ops; pairwise
     focal               focal_loss, an op
     suppression         best_classes filter_scores non_max_suppression soft_non_max_suppression
@@ -27,6 +28,7 @@ from jaxnn.detection.boxes import EMPTY, IGNORED, areas, exchanged, pad_boxes, t
 from jaxnn.detection.darknet import DarknetNetwork, darknet_network, fold_darknet, read_darknet_weights
 from jaxnn.detection.darknet_file import BadConfiguration, Section, parse_configuration, read_configuration
 from jaxnn.detection.focal import focal_loss
+from jaxnn.detection.masks import mask_boxes
 from jaxnn.detection.overlap import complete_iou, distance_iou, generalized_iou, iou, pairwise
 from jaxnn.detection.suppression import (
     Kept,
