@@ -68,6 +68,7 @@ def expect_anchors(who: str, anchors: Any) -> tuple[tuple[float, float], ...]:
 
 def expect_sizes(who: str, name: str, values: np.ndarray) -> None:
     wrong = ~(np.isfinite(values) & (values > 0)).all(-1)
+    expect(len(values) > 0, who, f"at least one of {name}", "none", "are all boxes without an area left out?")
     expect(not wrong.any(), who, f"{name} of finite widths and heights above 0",
            f"{values[wrong][0].tolist() if wrong.any() else ''} at index {int(wrong.argmax())}",
            "leave out boxes without an area")

@@ -131,6 +131,7 @@ def soft_non_max_suppression(boxes: Any, scores: Any, labels: Any = None, *, slo
 def _greedy(boxes: Any, scores: Any, labels: Any, slots: int, score_threshold: float, decayed: Callable) -> Kept:
     """decayed: (scores left, IoU with the chosen box) -> scores left."""
     boxes, scores = jnp.asarray(boxes), jnp.asarray(scores)
+    labels = None if labels is None else jnp.asarray(labels)
     rows = jnp.arange(len(boxes))
     if not len(boxes):
         none = jnp.zeros((), jnp.int32)
@@ -145,7 +146,7 @@ def _greedy(boxes: Any, scores: Any, labels: Any, slots: int, score_threshold: f
         is_good = score >= score_threshold
         q = iou(jnp.broadcast_to(boxes[best], boxes.shape), boxes)
         if labels is not None:
-            q = jnp.where(jnp.asarray(labels) == labels[best], q, 0)
+            q = jnp.where(labels == labels[best], q, 0)
         after = jnp.where(rows == best, -jnp.inf, decayed(left, q))
         return (jnp.where(is_good, after, left), places.at[slot].set(jnp.where(is_good, best, -1).astype(jnp.int32)),
                 kept.at[slot].set(jnp.where(is_good, score, 0)), n + is_good)
