@@ -271,7 +271,7 @@ def _size_problem(order: list[Any], n_numbers: int, n_bytes: int, begin: int) ->
         ends += sum(math.prod(shape) for *_, shape in entries)
         if ends > there:
             return f"{words}, which end inside of '{name}'; it is cut off, or of another network"
-    return f"{words}; its last number is not whole: it is cut off"
+    return f"{words}, which are no whole numbers at the end; it is damaged"
 
 
 def _filled(who: str, order: list[Any], numbers: np.ndarray, shapes: Any) -> tuple[Any, Any]:
