@@ -5,9 +5,10 @@
 YOLO-Fastest 1.1 XL with the weights that its author published, 80 classes of COCO, read from Darknet's files into our
 layers with batch norm folded, on the course's ten frames of drive.ai's car (CC BY 4.0). The course's own network,
 YOLOv2, has 55 times as many numbers, and its weights could not be had; what it prints for test.jpg is what is compared
-with. A frame is stretched to 608 x 352, as the course stretches it. Boxes are suppressed over all classes, as there.
-Without the files, the network is YOLOv2's layout cut down to a few channels, with random weights, on digits: no more
-than a proof that all of it runs.
+with. A frame is stretched to 608 x 352. Boxes are suppressed over all classes, as there.
+
+The weights and the frames are needed: what a network without them finds says nothing. `train-detector` trains one of
+its own, and needs no file.
 """
 
 import dataclasses
@@ -37,6 +38,7 @@ from jaxnn.detection import (
     read_darknet_weights,
 )
 
+INSTEAD = "python -m experiments run train-detector"
 HOW_TO_GET = "get it from the repository dog-qiuqiu/Yolo-Fastest"
 FRAMES = ("test", *(f"{n:04}" for n in range(1, 10)))
 SLOTS = 64  # detections of one frame at most
@@ -81,9 +83,8 @@ class Detector:
     def __init__(self, knobs: Knobs, data_dir: Path | None):
         expect(knobs.height % 32 == 0 and knobs.width % 32 == 0, "--height and --width", "multiples of 32",
                f"{knobs.height} and {knobs.width}")
-        files = [find(f"c4/yolo_fastest/{name}", data_dir, how_to_get=HOW_TO_GET, instead="--data digits of "
-                      "train-detector") for name in ("yolo-fastest-1.1-xl.cfg", "yolo-fastest-1.1-xl.weights",
-                                                     "coco.names")]
+        files = [find(f"c4/yolo_fastest/{name}", data_dir, how_to_get=HOW_TO_GET, instead=INSTEAD)
+                 for name in ("yolo-fastest-1.1-xl.cfg", "yolo-fastest-1.1-xl.weights", "coco.names")]
         self.knobs, self.size = knobs, (knobs.height, knobs.width)
         self.names = files[2].read_text(encoding="utf-8").split("\n")[:80]
         self.net = darknet_network(read_configuration(files[0]))
@@ -125,7 +126,7 @@ class Detector:
 
 def frame_of(name: str, data_dir: Path | None) -> np.ndarray:
     return read_picture(find(f"c4/yolo/images/{name}.jpg", data_dir, how_to_get="get it from the assignment 'Car "
-                             "detection with YOLO' (course 4, week 3)", instead="train-detector"))
+                             "detection with YOLO' (course 4, week 3)", instead=INSTEAD))
 
 
 def beside_the_course(detector: Detector, data_dir: Path | None) -> list[Matched]:

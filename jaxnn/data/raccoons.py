@@ -2,6 +2,7 @@
 
 import csv
 import io
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,5 +107,4 @@ def _alike(pictures: list[np.ndarray]) -> np.ndarray:
 def _fields(grey: np.ndarray, n: int = 16) -> np.ndarray:
     """The means of n x n fields, (n²,)."""
     rows, columns = (np.linspace(0, size, n + 1).astype(int) for size in grey.shape)
-    return np.array([grey[a:b, c:d].mean() for a, b in zip(rows, rows[1:], strict=False)
-                     for c, d in zip(columns, columns[1:], strict=False)])
+    return np.array([grey[a:b, c:d].mean() for a, b in pairwise(rows) for c, d in pairwise(columns)])

@@ -1,4 +1,4 @@
-"""From a section of a .cfg to a layer of ours. Darknet's sizes: `pad=1` is half of the kernel; max pooling pads size - 1.
+"""From a section of a .cfg to a layer of ours. `pad=1` means half of the kernel; max pooling pads size - 1.
 
 Of two programs named Darknet this follows the newer one (A. Bochkovskiy's), with which YOLO-Fastest was trained: batch
 norm divides by sqrt(σ² + 1e-5).

@@ -224,7 +224,7 @@ def complete_iou_backward(cache: Any, dy: Any) -> Any:
     x, y = _axes(cache)
     de, hold = wide(dy), cache[2].value[2]
     q, _, _ = _iou(x, y)
-    v, alpha = _shape_term(x, y, q)
+    _, alpha = _shape_term(x, y, q)
     dv = -de * (alpha if hold else alpha * (2 - alpha))
     dx, dy_ = _iou_backward(x, y, de if hold else de * (1 - alpha * alpha))
     dx, dy_ = _distance_backward(x, y, de, dx, dy_)

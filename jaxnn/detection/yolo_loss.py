@@ -8,7 +8,7 @@ For one head of one picture, over its cells and anchors:
     classes      Σ over those that learn a box             cross-entropy of its class
 
 in nats, but for boxes, which have no unit. A prediction that learns no box, and yet has an IoU above a threshold with a
-true box or with one that is to be ignored, counts nowhere. The loss is the weighted sum of the parts, a function of ops.
+true box or with one that is to be ignored, counts nowhere. The loss is the weighted sum of the parts, made of ops.
 """
 
 import dataclasses

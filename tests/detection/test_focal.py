@@ -48,7 +48,8 @@ def test_without_focus_it_is_cross_entropy():
 
 @pytest.mark.parametrize(("logit", "label", "value", "slope"), [
     (INF, 1.0, 0, 0), (-INF, 0.0, 0, 0), (-INF, 1.0, INF, -1), (INF, 0.0, INF, 1),
-    (1e4, 1.0, 0, 0), (-1e4, 1.0, 1e4, -1), (1e4, 0.0, 1e4, 1), (0.0, 1.0, 0.25 * np.log(2), -0.25 * (np.log(2) + 0.5))])
+    (1e4, 1.0, 0, 0), (-1e4, 1.0, 1e4, -1), (1e4, 0.0, 1e4, 1),
+    (0.0, 1.0, 0.25 * np.log(2), -0.25 * (np.log(2) + 0.5))])
 @pytest.mark.parametrize("gamma", [0.0, 2.0])
 def test_at_infinity(logit, label, value, slope, gamma):
     if gamma == 0 and logit == 0:

@@ -58,7 +58,7 @@ def test_per_class_is_each_class_by_itself():
     kept = non_max_suppression(BOXES, SCORES, LABELS, slots=40, iou_threshold=0.3)
     rows = []
     for label in range(3):
-        mine = np.flatnonzero(LABELS == label)
+        mine = np.flatnonzero(label == LABELS)
         one = non_max_suppression(BOXES[mine], SCORES[mine], slots=40, iou_threshold=0.3)
         rows += mine[np.asarray(one.places[:int(one.n)])].tolist()
     assert sorted(rows) == sorted(kept.places[:int(kept.n)].tolist())
@@ -130,8 +130,8 @@ def test_filter_and_best_class():
     (lambda: non_max_suppression(BOXES[:, ::-1], SCORES, slots=3), "upright and of numbers"),
     (lambda: non_max_suppression(BOXES, np.where(SCORES > 0.9, np.nan, SCORES), slots=3),
      "expects scores that can be ordered; got NaN at index"),
-    (lambda: non_max_suppression(BOXES, SCORES, LABELS, slots=3, classes=2), "labels from 0 to 1; got 2; check how many "
-     "classes the head has"),
+    (lambda: non_max_suppression(BOXES, SCORES, LABELS, slots=3, classes=2),
+     "labels from 0 to 1; got 2; check how many classes the head has"),
     (lambda: non_max_suppression(BOXES, SCORES, LABELS.astype(float), slots=3), "integer labels of shape (40,)"),
     (lambda: soft_non_max_suppression(BOXES, SCORES, slots=3, sigma=0.0), "sigma, a finite number above 0; got 0.0"),
     (lambda: filter_scores(SCORES, threshold=np.nan, slots=3), "threshold, a finite number; got nan"),

@@ -36,6 +36,7 @@ from jaxnn.detection import (
     decode,
     mean_average_precision,
     non_max_suppression,
+    pulls,
     yolo_loss,
     yolo_parts,
 )
@@ -75,6 +76,7 @@ class Task:
         self.weights = YoloWeights(background=knobs.background_weight, boxes=knobs.box_weight, ignore_above=0.5)
         self.size = scenes.size
         self.parts_of = jax.jit(jax.vmap(self._parts))
+        self.pulls_of = jax.jit(jax.vmap(self._pulls))
         self.detect = jax.jit(jax.vmap(self._detect))
 
     def targets(self, raw: Any, label: Any) -> Any:
@@ -86,6 +88,10 @@ class Task:
 
     def _parts(self, raw: Any, label: Any) -> Any:
         return yolo_parts(self.head, raw, self.targets(raw, label), self.weights)
+
+    def _pulls(self, raw: Any, label: Any) -> Any:
+        found = pulls(self.head, raw, self.targets(raw, label), self.weights)
+        return found._replace(gradients=None)  # of all pictures they are large, and only their lengths are shown
 
     def _detect(self, raw: Any) -> tuple[Any, Any, Any, Any]:
         """(boxes in pixels, scores, labels, n) of one picture, SLOTS of them."""
@@ -191,7 +197,12 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     if len(classes) > 1:
         say(table(("class", "test AP50"), [(name, f"{average_precision(found['test'], truth, c):.3f}")
                                            for c, name in enumerate(classes)]))
-    pictures.draw(out, knobs.data, scenes, task, detector, train_state, history, batches, looks, found, measures)
+    raw = maps_of(detector, params, state, scenes.train.x)
+    pulled = task.pulls_of(raw, labels_of(scenes.train, scenes.size))
+    rows = [(part, f"{float(jnp.mean(value)):.3f}", f"{float(jnp.mean(length)):.3f}", f"{float(jnp.max(length)):.2f}")
+            for part, value, length in zip(pulled.parts._fields, pulled.parts, pulled.of_parts)]
+    say(table(("part of the loss, training set", "value", "pull", "hardest pull"), rows))
+    pictures.draw(out, knobs.data, scenes, history, batches, looks, found["test"], pulled, measures)
     steps_at, costs = history.curve("cost")
     return {**measures, "parameters": parameters, "anchors": [list(a) for a in task.head.anchors],
             "ap50_at_looks": history.curve("ap50")[1].tolist(), "costs": series(costs, "step", steps_at)}
