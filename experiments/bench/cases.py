@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from experiments.bench import comparison, networks, ops, overheads, steps
+from experiments.bench import comparison, detection, networks, ops, overheads, steps
 from experiments.bench.measure import Case
 
 __all__ = ["CASES"]
@@ -32,6 +32,8 @@ CASES = [
     *(Case(name, f"{what}: Adam step", partial(steps.training_step, name)) for name, what in (
         ("lenet-5", "LeNet-5, batch 64 of 28x28x1"), ("resnet-18", "ResNet-18, batch 32 of 32x32x3"),
         ("mobilenet-v2", "MobileNet v2, batch 32 of 32x32x3"), ("u-net", "U-Net of 32 channels, batch 2 of 96x128x3"))),
+    *([Case("yolo-fastest", "YOLO-Fastest 1.1 XL, one frame of 608x352: inference", detection.yolo_fastest, 1.0)]
+      if detection.files_are_there() else []),
     Case("comparison-residual", "compare_gradients on 6 residual blocks, beside one gradient, compiled and run",
          partial(comparison.comparison, "residual"), comparison.LIMIT),
     Case("comparison-transformer", "compare_gradients on 2 transformer layers, beside one gradient, compiled and run",

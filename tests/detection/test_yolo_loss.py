@@ -90,7 +90,8 @@ def test_each_part_and_its_gradient_beside_pytorch(softmax, torch):
         np.testing.assert_allclose(getattr(found.of_parts, name), np.linalg.norm(slope), rtol=1e-10)
         for k in range(len(BOXES)) if name != "background" else ():
             np.testing.assert_allclose(getattr(found.of_boxes, name)[k], np.linalg.norm(slope[slot == k]), rtol=1e-10)
-    np.testing.assert_allclose(found.of_boxes.background, np.linalg.norm(np.asarray(found.gradients.background), axis=-1))
+    background = np.linalg.norm(np.asarray(found.gradients.background), axis=-1)
+    np.testing.assert_allclose(found.of_boxes.background, background)
     total = jax.grad(lambda raw: yolo_loss(head, raw, targets, WEIGHTS))(raw)
     np.testing.assert_allclose(head.split(total), sum(found.gradients), rtol=1e-12, atol=1e-15)
 
