@@ -11,6 +11,7 @@ order of the .cfg, its bias, or with batch norm bias, scale, mean and variance, 
 height, width), all float32 and little-endian.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,13 +71,7 @@ class DarknetNetwork(Layer):
 
     def maps(self, size: tuple[int, int]) -> list[tuple[int, ...]]:
         """The shape of each head's map for a picture of (height, width)."""
-        shape = (*size, self.size[2])
-
-        def of_zeros() -> Any:
-            return self(*self.init(jax.random.key(0), shape), jnp.zeros(shape))[0]
-
-        found = jax.eval_shape(of_zeros)
-        return [leaf.shape for leaf in found] if self.head_parts else []
+        return list(_maps(self, tuple(size)))
 
     def decode(self, maps: Sequence[Any], size: tuple[int, int]) -> Decoded:
         """The boxes of all heads of one picture of (height, width), in parts of it."""
@@ -196,6 +191,13 @@ def fold_darknet(net: DarknetNetwork, params: Any, state: Any) -> Folded:
             layer, new[part.name], _ = fold_batch_norm(layer, params[part.name], state.get(part.name, {}))
         parts.append(part._replace(layer=layer))
     return Folded(DarknetNetwork(parts, net.size), new, {})
+
+
+@functools.lru_cache(maxsize=64)
+def _maps(net: DarknetNetwork, size: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    shape = (*size, net.size[2])
+    found = jax.eval_shape(lambda: net(*net.init(jax.random.key(0), shape), jnp.zeros(shape))[0])
+    return tuple(leaf.shape for leaf in found) if net.head_parts else ()
 
 
 def _taken(values: dict[int, Any], part: Part) -> Any:

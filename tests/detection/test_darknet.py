@@ -22,6 +22,7 @@ from jaxnn.detection.darknet_file import BadConfiguration
 from jaxnn.detection.darknet_sections import darknet_reorg, passthrough
 from jaxnn.models.weights import BadWeights
 from tests import course
+from tests.compare import QUICKLY
 
 # Each kind of section once: depthwise convolution, SPP, shortcut, groups of a route, passthrough, two heads.
 SMALL = """
@@ -127,17 +128,18 @@ def files(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def net():
+    return darknet_network(parse_configuration(SMALL))
+
+
 def weights_file(numbers, version=(0, 2, 0), count=8):
     return np.array(version, "<i4").tobytes() + bytes(count) + np.asarray(numbers, "<f4").tobytes()
 
 
-def read(files):
-    net = darknet_network(read_configuration(files / "small.cfg"))
-    return net, *read_darknet_weights(files / "small.weights", net)
-
-
 def test_a_random_network_beside_pytorch(files, torch):
-    net, params, state = read(files)
+    net = darknet_network(read_configuration(files / "small.cfg"))
+    params, state = read_darknet_weights(files / "small.weights", net)
     folded = fold_darknet(net, params, state)
     x = np.random.default_rng(1).uniform(0, 1, (32, 48, 3)).astype(np.float32)
     maps, _ = jax.jit(net)(params, state, x)
@@ -154,9 +156,8 @@ def test_a_random_network_beside_pytorch(files, torch):
     assert "norm" in params["convolutional_0"] and not jax.tree.leaves(folded.state)
 
 
-def test_the_gradient_of_a_network():
+def test_the_gradient_of_a_network(net):
     """It is a layer like any other: trained, its batch norms move."""
-    net = darknet_network(parse_configuration(SMALL))
     params, state = net.init(jax.random.key(0), (32, 32, 3))
     x = jnp.asarray(np.random.default_rng(2).uniform(0, 1, (2, 32, 32, 3)), jnp.float32)
 
@@ -164,14 +165,13 @@ def test_the_gradient_of_a_network():
         maps, new = over_examples(net)(params, state, x, jax.random.key(0), train=True)
         return sum(jnp.mean(m**2) for m in maps), new
 
-    slopes, new = jax.jit(jax.grad(cost, has_aux=True))(params)
+    slopes, new = jax.jit(jax.grad(cost, has_aux=True), compiler_options=QUICKLY)(params)
     assert all(np.isfinite(leaf).all() and np.any(leaf) for leaf in jax.tree.leaves(slopes))
     assert jax.tree.structure(new) == jax.tree.structure(state)
     assert (new["convolutional_0"]["norm"]["mean"] != state["convolutional_0"]["norm"]["mean"]).any()
 
 
-def test_heads_for_a_picture_of_any_size(files):
-    net, *_ = read(files)
+def test_heads_for_a_picture_of_any_size(net):
     coarse, fine = net.heads((64, 32))
     assert coarse.anchors == ((8 / 32, 9 / 64), (20 / 32, 16 / 64)) and fine.anchors == ((3 / 32, 4 / 64),)
     assert (coarse.classes, coarse.softmax, coarse.channels) == (2, False, 14)
@@ -242,17 +242,16 @@ def test_yolo_fastest_beside_pytorch(torch):
     (lambda n: weights_file(np.where(np.arange(len(n)) == 300, np.nan, n)), "it is damaged, or of another network"),
     (lambda n: weights_file(n, version=(0, 1, 0)), "it is of another network"),
 ], ids=range(11))
-def test_bad_weights(files, tmp_path, content, words):
-    net = darknet_network(parse_configuration(SMALL))
+def test_bad_weights(net, tmp_path, content, words):
     numbers = np.random.default_rng(0).uniform(0.1, 0.5, NUMBERS).astype("<f4")
     (tmp_path / "bad.weights").write_bytes(content(numbers))
     with pytest.raises(BadWeights, match=re.escape(words)):
         read_darknet_weights(tmp_path / "bad.weights", net)
 
 
-def test_the_older_header(files, tmp_path):
+def test_the_older_header(net, files, tmp_path):
     """Of version 0.1, whose count of pictures has 4 bytes."""
-    net, params, _ = read(files)
+    params, _ = read_darknet_weights(files / "small.weights", net)
     numbers = np.random.default_rng(0).uniform(0.1, 0.5, NUMBERS).astype("<f4")
     (tmp_path / "old.weights").write_bytes(weights_file(numbers, (0, 1, 0), 4))
     old, _ = read_darknet_weights(tmp_path / "old.weights", net)
@@ -260,8 +259,7 @@ def test_the_older_header(files, tmp_path):
 
 
 @pytest.mark.parametrize("place", ["/nowhere.weights", "folder"])
-def test_no_weights(tmp_path, place):
-    net = darknet_network(parse_configuration(SMALL))
+def test_no_weights(net, tmp_path, place):
     with pytest.raises(BadWeights, match="no such file"):
         read_darknet_weights(tmp_path if place == "folder" else place, net)
     with pytest.raises(BadConfiguration, match="no such file"):
@@ -310,8 +308,8 @@ def test_files_that_are_no_configuration(tmp_path):
             read_configuration(tmp_path / name)
 
 
-def test_weights_of_another_network_of_ours(files):
-    net, params, state = read(files)
+def test_weights_of_another_network_of_ours(net, files):
+    params, state = read_darknet_weights(files / "small.weights", net)
     del params["convolutional_1"]
     with pytest.raises(InputError, match="the params of this network, which has a part 'convolutional_1'"):
         fold_darknet(net, params, state)
