@@ -1,5 +1,6 @@
 """The YOLO loss: its four parts and their gradients beside PyTorch, and who pulls."""
 
+import functools
 import re
 
 import jax
@@ -18,6 +19,7 @@ from jaxnn.detection import (
     yolo_loss,
     yolo_parts,
 )
+from tests.compare import QUICKLY
 from tests.detection.test_overlap import complete_iou, in_torch
 
 GRID, CLASSES = (3, 4), 3
@@ -78,7 +80,7 @@ def parts_in_torch(torch, raw, softmax):
 @pytest.mark.usefixtures("x64")
 def test_each_part_and_its_gradient_beside_pytorch(softmax, torch):
     head, raw, targets = setting(softmax)
-    found = jax.jit(lambda raw: pulls(head, raw, targets, WEIGHTS))(raw)
+    found = jax.jit(lambda raw: pulls(head, raw, targets, WEIGHTS), compiler_options=QUICKLY)(raw)
     z = torch.tensor(np.asarray(raw), requires_grad=True)
     expected = parts_in_torch(torch, z, softmax)
     slot = np.asarray(targets.slot)
@@ -100,10 +102,13 @@ def test_the_explicit_passes_are_the_lifted_ones():
     """The loss is a function of ops: read forward and backward op by op, it has the same gradient."""
     head, raw, targets = setting(False, np.float32)
     loss = network(lambda raw: yolo_loss(head, raw, targets, WEIGHTS))
-    value, cache = loss.forward(raw)
-    (explicit,) = loss.backward(cache, jnp.ones(()))
-    lifted_value, lifted = jax.value_and_grad(loss)(raw)
-    reference = jax.grad(loss.reference)(raw)
+
+    @functools.partial(jax.jit, compiler_options=QUICKLY)
+    def routes(raw):
+        value, cache = loss.forward(raw)
+        return (value, *loss.backward(cache, jnp.ones(()))), jax.value_and_grad(loss)(raw), jax.grad(loss.reference)(raw)
+
+    (value, explicit), (lifted_value, lifted), reference = routes(raw)
     np.testing.assert_allclose(value, lifted_value, rtol=1e-6)
     for slope in (explicit, reference):
         np.testing.assert_allclose(slope, lifted, rtol=1e-5, atol=1e-6)
