@@ -103,7 +103,7 @@ def average_precision(found: Sequence[Detections], truth: Sequence[Truth], label
     """
     expect(points is None or is_integer(points, 2), "average_precision", "points, None or an integer >= 2",
            repr(points))
-    thresholds = [iou_thresholds] if is_number(iou_thresholds) else list(iou_thresholds)  # type: ignore[arg-type]
+    thresholds: list[Any] = list(iou_thresholds) if isinstance(iou_thresholds, Sequence) else [iou_thresholds]
     expect(len(thresholds) > 0, "average_precision", "at least one IoU threshold", "none")
     return float(np.mean([precision_recall(found, truth, label, iou_threshold=threshold).area(points)
                           for threshold in thresholds]))
