@@ -109,7 +109,7 @@ class DarknetNetwork(Layer):
                     values[i], new = part.layer.apply(params.get(part.name, {}), state.get(part.name, {}), source, k,
                                                       train=train)
                 states |= {part.name: new} if part.name in state else {}
-            for source_number in part.sources:
+            for source_number in set(part.sources):
                 if self._last_reader[source_number] == i:
                     del values[source_number]
         heads = self.head_parts

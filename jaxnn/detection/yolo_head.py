@@ -22,7 +22,9 @@ from jaxnn.checks import expect, expect_bool, expect_float, expect_shape, is_int
 from jaxnn.detection.anchors import expect_anchors
 from jaxnn.detection.boxes import EMPTY, IGNORED, expect_boxes, expect_labels, expect_upright, to_corners
 from jaxnn.hand_derived import Static, hand_derived
+from jaxnn.ops.activation import sigmoid
 from jaxnn.ops.dtypes import wide
+from jaxnn.ops.softmax import softmax
 
 __all__ = ["Decoded", "Targets", "YoloHead", "assign", "decode", "yolo_boxes"]
 
@@ -130,8 +132,8 @@ def decode(head: YoloHead, raw: Any) -> Decoded:
     parts = head.split(raw)
     boxes = to_corners(yolo_boxes(parts[..., :4], anchors=head.anchors, stretch=head.stretch))
     logits = parts[..., 5:]
-    probabilities = jax.nn.softmax(logits, -1) if head.softmax else jax.nn.sigmoid(logits)
-    return Decoded(boxes.reshape(-1, 4), jax.nn.sigmoid(parts[..., 4]).reshape(-1),
+    probabilities = softmax(logits) if head.softmax else sigmoid(logits)
+    return Decoded(boxes.reshape(-1, 4), sigmoid(parts[..., 4]).reshape(-1),
                    probabilities.reshape(-1, head.classes))
 
 

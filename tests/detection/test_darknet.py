@@ -177,6 +177,13 @@ def test_heads_for_a_picture_of_any_size(net):
     assert (coarse.classes, coarse.softmax, coarse.channels) == (2, False, 14)
 
 
+def test_a_section_read_twice_and_no_head():
+    text = "[net]\nheight=4\nwidth=4\nchannels=1\n[maxpool]\nsize=1\n[shortcut]\nfrom=-1\n[avgpool]\n"
+    net = darknet_network(parse_configuration(text))
+    x = jnp.arange(16.0).reshape(4, 4, 1)
+    assert net({}, {}, x)[0].tolist() == [15.0] and net.heads((4, 4)) == () and net.maps((4, 4)) == []
+
+
 def test_yolo_v2():
     """The number that the course prints, of parameters and running statistics; anchors in cells."""
     net = darknet_network(parse_configuration(yolo_v2_configuration()))

@@ -9,7 +9,7 @@ import numpy as np
 from experiments.course4.train_detector.scenes import Scenes
 from experiments.shared import figures
 from jaxnn.data import Batches
-from jaxnn.detection import IGNORED, Detections, Parts, Pulls, precision_recall
+from jaxnn.detection import IGNORED, Detections, Parts, Pulls, Truth, precision_recall
 
 __all__ = ["draw", "hardest"]
 
@@ -75,8 +75,6 @@ def predictions(path: Path, title: str, scenes: Scenes, found: list[Detections])
 
 
 def curves(path: Path, title: str, scenes: Scenes, found: list[Detections]) -> None:
-    from jaxnn.detection import Truth
-
     figure, axes = figures.panels(1, 2, (5, 4), title)
     truth = [Truth(boxes[labels >= IGNORED], labels[labels >= IGNORED])
              for boxes, labels in zip(scenes.test.boxes, scenes.test.labels, strict=True)]
