@@ -48,6 +48,8 @@ EXPERIMENTS = {
     "transfer-learning": "experiments.course4.transfer",
     "segmentation": "experiments.course4.segmentation.experiment",
     "happy-house": "experiments.course4.happy_house",
+    "detect-cars": "experiments.course4.detect_cars",
+    "train-detector": "experiments.course4.train_detector.experiment",
     "recurrent-by-hand": "experiments.course5.by_hand",
     "dinosaurus": "experiments.course5.dinosaurus",
     "long-memory": "experiments.course5.long_memory",

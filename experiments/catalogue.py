@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from jaxnn import ops
 from jaxnn.checks import InputError, expect
+from jaxnn.detection import complete_iou, distance_iou, focal_loss, generalized_iou, iou, yolo_boxes
 from jaxnn.gradients.arguments import parse
 from jaxnn.hand_derived import EXAMPLES, Op
 from jaxnn.layers import BatchNorm, Conv, Dense, Dropout, Flatten, MaxPool, Residual, Sequential, over_examples
@@ -184,6 +185,11 @@ CASES = (
          {"k": (4, 32, 1024)}, {"smoothing": 0.1}, shared=()),
     Case("squared_error", ops.squared_error, "array", "f32[n] f32[n]", N, shared=()),
     Case("huber", ops.huber, "array", "f32[n] f32[n]", N, {"delta": 0.7}, shared=()),
+    Case("focal_loss", focal_loss, "array", "f32[n] f32[n]>0", N, shared=()),
+    *(Case(op.name, op, "array", "f32[n,4]>0 f32[n,4]>0", {"n": (6, 32, 256)}, {"form": "centre"}, shared=())
+      for op in (iou, generalized_iou, distance_iou, complete_iou)),
+    Case("yolo_boxes", yolo_boxes, "array", "f32[s,s,2,4]", {"s": (2, 4, 8)},
+         {"anchors": ((0.2, 0.3), (0.5, 0.4)), "stretch": 1.2}),
     Case("dropout", ops.dropout, "key", "f32[n] key", N, {"rate": 0.4}),
     Case("flatten", ops.flatten, "array", "f32[m,n]", {"m": (2, 8, 32), "n": (3, 8, 64)}),
     Case("add", ops.add, "pytrees", "(f32[n], f32[n])", N),

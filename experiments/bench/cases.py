@@ -2,7 +2,18 @@
 
 from functools import partial
 
-from experiments.bench import attention, comparison, losses, networks, ops, overheads, recurrent, steps, tables
+from experiments.bench import (
+    attention,
+    comparison,
+    detection,
+    losses,
+    networks,
+    ops,
+    overheads,
+    recurrent,
+    steps,
+    tables,
+)
 from experiments.bench.measure import Case
 
 __all__ = ["CASES"]
@@ -47,6 +58,8 @@ CASES = [
          partial(steps.text_step, "character-lstm"), None, {"Flax NNX": 0.9, "PyTorch": 1.1}),
     Case("transformer", "transformer, batch 8 of 256, width 128, 4 heads, 4 blocks, 86 classes: Adam step",
          partial(steps.text_step, "transformer"), None, {"PyTorch": 0.9}),
+    *([Case("yolo-fastest", "YOLO-Fastest 1.1 XL, one frame of 608x352: inference", detection.yolo_fastest, 1.0)]
+      if detection.files_are_there() else []),
     Case("comparison-residual", "compare_gradients on 6 residual blocks, beside one gradient, compiled and run",
          partial(comparison.comparison, "residual"), comparison.LIMIT),
     Case("comparison-transformer", "compare_gradients on 2 transformer layers, beside one gradient, compiled and run",

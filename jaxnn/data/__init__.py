@@ -29,6 +29,7 @@ from jaxnn.data.planar import (
     noisy_moons,
     planar_flower,
 )
+from jaxnn.data.raccoons import Raccoons, load_raccoons
 from jaxnn.data.signs import Signs, load_signs
 from jaxnn.data.splits import Split, split, standardize
 from jaxnn.data.tables import BreastCancer, Digits, load_breast_cancer, load_digits
@@ -51,6 +52,7 @@ __all__ = [
     "ImageClasses",
     "ImageFolder",
     "MissingData",
+    "Raccoons",
     "Signs",
     "Split",
     "blobs",
@@ -75,6 +77,7 @@ __all__ = [
     "load_image_folder",
     "load_mnist",
     "load_olivetti",
+    "load_raccoons",
     "load_signs",
     "load_usps",
     "noisy_circles",

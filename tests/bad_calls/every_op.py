@@ -34,11 +34,11 @@ ANY_SHAPE = {"flatten", "dropout", "add", "concatenate", "log_softmax", "softmax
     case.name for case in EACH if case.kind == "elementwise")}
 # Arguments that may be integers or booleans, and so are no mistake.
 MAY_BE_INTEGERS = {("binary_cross_entropy", "labels"), ("squared_error", "targets"), ("huber", "targets"),
-                   ("flatten", "x"), ("add", "x"), ("concatenate", "x")}
+                   ("focal_loss", "labels"), ("flatten", "x"), ("add", "x"), ("concatenate", "x")}
 # Sizes that have one letter in the catalogue, and need not agree.
 FREE = {"ctc": "s", "conv": "k", "conv_transpose": "k", "batch_norm": "s", "batch_norm_inference": "s",
         "concatenate": "n", "scale_channels": "s", "pixel_shuffle": "s", "pixel_unshuffle": "s",
-        "standardize_kernel": "k",
+        "standardize_kernel": "k", "yolo_boxes": "s",
         **dict.fromkeys(("layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm"), "s")}
 # A picture with an axis more is a volume.
 ANY_RANK = ("batch_norm", "max_pool", "average_pool", "l2_pool", "adaptive_average_pool", "resize", "max_unpool")
@@ -198,6 +198,14 @@ KEYWORDS = {
     ("elu", "alpha"): SCALE | {"minus one": -1.0, "infinity": np.inf},
     ("dropout", "rate"): SCALE | {"one": 1.0, "minus one": -0.5, "percent": 50, "infinity": np.inf},
     ("huber", "delta"): SCALE | {"zero": 0.0, "minus one": -1.0, "infinity": np.inf},
+    ("focal_loss", "gamma"): SCALE | {"minus one": -1.0, "infinity": np.inf},
+    ("focal_loss", "alpha"): {kind: x for kind, x in SCALE.items() if kind != "None"} | {"two": 2.0, "minus one": -1.0},
+    **{(name, "form"): {"another word": "corner", "None": None, "one": 1, "a list": ["centre"]} for name in (
+        "iou", "generalized_iou", "distance_iou", "complete_iou")},
+    ("complete_iou", "hold_alpha"): CHOICE,
+    ("yolo_boxes", "stretch"): SCALE | {"a half": 0.5, "infinity": np.inf},
+    ("yolo_boxes", "anchors"): {"None": None, "zeros": ((0.0, 0.1), (0.1, 0.1)), "one": ((0.1, 0.1),), "text": "1",
+                                "sizes alone": (0.1, 0.2), "NaN": ((np.nan, 1.0), (1.0, 1.0))},
     ("batch_norm_inference", "eps"): SCALE | {"zero": 0.0, "minus one": -1.0, "infinity": np.inf},
     ("batch_norm", "eps"): SCALE | {"zero": 0.0, "minus one": -1.0, "infinity": np.inf},
     ("batch_norm", "momentum"): SCALE | {"minus one": -1.0, "two": 2.0, "infinity": np.inf},
@@ -253,8 +261,10 @@ KEYWORDS = {
     ("attention", "rate"): SCALE | {"one": 1.0, "minus one": -0.5, "percent": 50},
     ("rotary", "layout"): {"another word": "pairs", "None": None, "a number": 1, "a list": ["halves"]},
     ("rotary", "n_heads"): WHOLE | {"None": None}, ("rotary", "base"): SCALE | {"one": 1.0, "infinity": np.inf},
-    **{(name, "reduction"): REDUCTION for name in ("binary_cross_entropy", "squared_error", "huber")},
-    **{(name, "axes"): AXES for name in ("binary_cross_entropy", "squared_error", "huber", "softmax_cross_entropy")},
+    **{(name, "reduction"): REDUCTION for name in ("binary_cross_entropy", "squared_error", "huber",
+                                                           "focal_loss")},
+    **{(name, "axes"): AXES for name in ("binary_cross_entropy", "squared_error", "huber", "softmax_cross_entropy",
+                                         "focal_loss")},
 }
 
 

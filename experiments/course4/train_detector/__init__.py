@@ -1,0 +1,1 @@
+"""Training a small detector: the experiment, its scenes, its networks and its pictures."""
