@@ -84,12 +84,15 @@ def face_of(path: str | Path) -> np.ndarray:
     return picture.astype(np.float32) / 255
 
 
-def openface(data_dir: Path | None) -> Callable[[np.ndarray], np.ndarray]:
-    """(n, height, width, 1 or 3) in [0, 1] -> (n, 128): pictures of other sizes are resized, greys made three."""
+def openface(data_dir: Path | None, pooling: str) -> Callable[[np.ndarray], np.ndarray]:
+    """(n, height, width, 1 or 3) in [0, 1] -> (n, 128): pictures of other sizes are resized, greys made three.
+
+    pooling: "l2", with which OpenFace trained these weights, or "average", with which the course uses them.
+    """
     file = find("c4/facenet_nn4small2_weights.npz", data_dir, instead=INSTEAD, how_to_get="collect the weights of the "
                 "assignment 'Face recognition' in an .npz by their names")
     params, state = read_openface(file)
-    net = nn4_small2()
+    net = nn4_small2(pooling=pooling)
 
     @jax.jit
     def of_batch(x: Any) -> Any:
@@ -100,6 +103,16 @@ def openface(data_dir: Path | None) -> Callable[[np.ndarray], np.ndarray]:
         return jax.vmap(of_one)(x)
 
     return lambda x: in_batches(of_batch, x)
+
+
+def with_mirror(embed: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """The mean of the embeddings of a face and of its mirror image, of length one again: what both agree on."""
+    def embedded(x: np.ndarray) -> np.ndarray:
+        e = embed(x) + embed(np.ascontiguousarray(x[:, :, ::-1]))
+        unit: np.ndarray = e / np.maximum(np.linalg.norm(e, axis=1, keepdims=True), 1e-12)
+        return unit
+
+    return embedded
 
 
 def in_batches(f: Callable, x: np.ndarray) -> np.ndarray:
@@ -131,8 +144,8 @@ class FaceKnobs(Configuration):
     data: str = knob("auto", "Olivetti's people if the file is found; digits stand for people elsewhere",
                      choices=("auto", "olivetti", "digits"))
     seed: int = random_seed(0, "of who is trained on, the initial weights and the batches")
-    test_people: int = knob(10, "never met in training, nor when a threshold is chosen; of ten digits three", at_least=2)
-    dev_people: int = knob(6, "that choose when to stop and the threshold; of ten digits two", at_least=2)
+    test_people: int = knob(10, "met neither in training nor when a threshold is chosen; three digits", at_least=2)
+    dev_people: int = knob(6, "that choose when to stop, and the threshold; two digits", at_least=2)
     steps: int = knob(600, "of training; 0 leaves the network trained here out", at_least=0)
     batch_people: int = knob(12, "in a batch", at_least=2)
     batch_each: int = knob(6, "pictures of each of them", at_least=2)
@@ -262,9 +275,11 @@ def ways_of(knobs: FaceKnobs, data_dir: Path | None) -> Ways:
         trained = train(people.of(rest), people.of(dev), steps=knobs.steps, n_people=knobs.batch_people,
                         n_each=knobs.batch_each, learning_rate=knobs.learning_rate, margin=knobs.margin,
                         mining=knobs.mining, seed=knobs.seed, every=knobs.every)
-        embed["trained here"], chosen_by["trained here"] = trained.embed, people.of(dev)
+        embed["trained here"] = with_mirror(trained.embed) if data == "olivetti" else trained.embed
+        chosen_by["trained here"] = people.of(dev)
     if data == "olivetti":
-        embed["OpenFace"], chosen_by["OpenFace"] = openface(data_dir), others
+        for name, pooling in (("OpenFace, as the course has it", "average"), ("OpenFace", "l2")):
+            embed[name], chosen_by[name] = with_mirror(openface(data_dir, pooling)), others
     return Ways(data, people, people.of(test), embed, chosen_by, trained)
 
 

@@ -47,18 +47,17 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     rows, embeddings = [], {}
     for name, embed in ways.embed.items():
         embeddings[name] = embed(ways.test.x)
-        rates = one_shot(embeddings[name], ways.test.people)
-        m = {"one_shot": float(rates.mean()), "one_shot_least": float(rates.min()),
-             "one_shot_most": float(rates.max())}
-        everyone = ""
+        rates = {"test": one_shot(embeddings[name], ways.test.people)}
         if name != "trained here":  # it has met the others
-            m["one_shot_everyone"] = float(one_shot(embed(ways.people.x), ways.people.people).mean())
-            everyone = percent(m["one_shot_everyone"])
-        measures[name.replace(" ", "_")] = m
-        rows.append((name, percent(m["one_shot"]), f"{percent(m['one_shot_least'])} to {percent(m['one_shot_most'])}",
-                     everyone))
+            rates["everyone"] = one_shot(embed(ways.people.x), ways.people.people)
+        measures[name.replace(",", "").replace(" ", "_")] = {
+            f"one_shot_{whom}{of}": value for whom, r in rates.items()
+            for of, value in (("", float(r.mean())), ("_by_the_first", float(r[0])), ("_of_each", r.tolist()))}
+        rows.append((name, *(f"{percent(r.mean())} ({percent(r.min())} to {percent(r.max())})" for r in rates.values()),
+                     *(percent(r[0]) for r in list(rates.values())[1:])))
     n = len(np.unique(ways.test.people))
-    say(table(("by", f"right of {n} people", "by the known picture", f"right of {len(ways.people.names)}"), rows))
+    say(table(("right, by", f"of {n} people never met", f"of {len(ways.people.names)} people", "by the first picture"),
+              [(*row, *[""] * (4 - len(row))) for row in rows]))
     if ways.trained:
         draw_training(out / "training.png", ways.trained)
         measures |= {"costs": series(ways.trained.losses, "step", ways.trained.steps, start=knobs.margin),
@@ -70,7 +69,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
 
 def at_the_door(out: Path, data_dir: Path | None) -> dict[str, Any]:
     """For each crop of the course's camera the nearest of the twelve known people."""
-    crops, embed = load_crops(data_dir), openface(data_dir)
+    crops, embed = load_crops(data_dir), openface(data_dir, "average")
     door = [name for name in CROPS if name not in KNOWN]
     found = distances(embed(np.stack([crops[name] for name in door])), embed(np.stack([crops[n] for n in KNOWN])))
     nearest, admitted = identify(found), identify(found, COURSE)

@@ -72,7 +72,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
         curves[name], found[name] = roc(pairs, same), (pairs, same, threshold)
         m = {"area": curves[name].area, "equal_error": curves[name].equal_error, "threshold": threshold.value,
              "accepted_same": float(accepted[same].mean()), "refused_other": float((~accepted[~same]).mean())}
-        measures[name.replace(" ", "_")] = m
+        measures[name.replace(",", "").replace(" ", "_")] = m
         rows.append((name, f"{m['area']:.3f}", percent(m["equal_error"]), f"{threshold.value:.3f}",
                      f"{threshold.on('squared').value:.3f}", percent(m["accepted_same"]), percent(m["refused_other"])))
     say(f"{len(same)} pairs of {len(np.unique(ways.test.people))} people never met, {int(same.sum())} of them of one:")
@@ -87,7 +87,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
 
 def of_the_course(out: Path, data_dir: Path | None) -> dict[str, Any]:
     """Its two distances, red first and blue first, and all distances between its crops."""
-    crops, embed = load_crops(data_dir), openface(data_dir)
+    crops, embed = load_crops(data_dir), openface(data_dir, "average")
     x = np.stack([crops[name] for name in CROPS])
     place = {name: i for i, name in enumerate(CROPS)}
     of = {order: distances(e, e) for order, e in (("red first", embed(x)), ("blue first", embed(x[..., ::-1])))}
@@ -106,7 +106,7 @@ def of_the_course(out: Path, data_dir: Path | None) -> dict[str, Any]:
     axes.set_yticks(range(len(CROPS)), CROPS, fontsize=8)
     for (i, j), value in np.ndenumerate(values):
         if i != j:
-            axes.text(j, i, f"{value:.2f}"[1 if value < 1 else 0:], ha="center", va="center", fontsize=6,
+            axes.text(j, i, f"{value:.2f}".lstrip("0"), ha="center", va="center", fontsize=6,
                       color="white" if value > values.max() / 2 else "black")
     figure.colorbar(image, label=f"distance; the course lets in at {COURSE.value} or less")
     figures.save(figure, out / "crops.png")
