@@ -1,4 +1,4 @@
-"""Verification and identification: curves against scikit-learn and by hand; kinds of distance; collapse; hard triplets."""
+"""Verification and identification: curves against scikit-learn, kinds of distance, collapse, hard triplets."""
 
 import re
 
@@ -94,7 +94,7 @@ def test_the_triplets_that_pull_hardest():
 
 
 @pytest.mark.parametrize(("call", "words"), [
-    (lambda: roc(Distances(np.ones(3), "squared"), np.array([True] * 3)), "expects pairs of one person and pairs of two"),
+    (lambda: roc(Distances(np.ones(3), "squared"), np.ones(3, bool)), "expects pairs of one person and pairs of two"),
     (lambda: roc(Distances(np.array([1, np.nan]), "squared"), np.array([True, False])), "expects finite distances"),
     (lambda: distances(E, E[:, :2]), "expects a (n, features) and b (m, features); got (20, 6) and (20, 2)"),
     (lambda: distances(E, E, "cosine"), "expects distance 'squared' or 'euclidean'; got 'cosine'"),
