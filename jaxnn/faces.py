@@ -168,28 +168,29 @@ def one_shot(embeddings: Any, people: Any) -> np.ndarray:
     return np.array(rates)
 
 
-def collapse(embeddings: Any, loss: float, margin: float) -> str | None:
-    """A sentence where the embedding has collapsed, all pictures to one point; else None.
+def collapse(embeddings: Any, loss: float, margin: float, distance: str = "squared") -> str | None:
+    """A sentence where the embedding has collapsed, all pictures to nearly one point; else None.
 
-    Then every distance is 0, each triplet costs the margin, and no triplet has a gradient: the training stays there,
-    and its loss looks merely flat. Two signs must agree: the loss is at the margin, within 5 %, and the embeddings vary
-    by less than a hundredth of their length.
+    Then all distances vanish beside the margin, each triplet costs the margin, and no triplet has a gradient: the
+    training stays there, and its loss looks merely flat. Two signs must agree: the loss is at the margin, within 5 %,
+    and the mean distance of two embeddings is below 5 % of the margin.
 
     Args:
       embeddings: (n, features), of several people.
       loss: the mean triplet loss.
-      margin: that of the loss.
+      margin, distance: of the loss, "squared" or "euclidean".
     """
     e = as_numpy("collapse", "embeddings", embeddings).astype(np.float64)
     expect(e.ndim == 2 and len(e) > 1, "collapse", "embeddings (n, features) of at least two pictures", str(e.shape))
     expect(is_number(margin) and margin > 0, "collapse", "a margin > 0", repr(margin))
-    spread = float(np.sqrt(e.var(0).sum()))
-    scale = max(float(np.sqrt((e * e).sum(1).mean())), 1e-12)
-    if spread > 0.01 * scale or abs(loss - margin) > 0.05 * margin:
+    expect_distance("collapse", distance)
+    square = 2 * float(e.var(0).sum())  # the mean over all pairs is twice the variance
+    spread = square if distance == "squared" else square**0.5
+    if spread > 0.05 * margin or abs(loss - margin) > 0.05 * margin:
         return None
-    return (f"the embedding has collapsed: the loss {loss:.4g} is the margin {margin:g}, and the embeddings of "
-            f"{len(e)} pictures differ by {spread:.2g} of {scale:.2g}; try semi-hard mining, a smaller learning rate "
-            "or more people in a batch")
+    return (f"the embedding has collapsed: the loss {loss:.4g} is the margin {margin:g}, and the mean {distance} "
+            f"distance of its {len(e)} points is {spread:.2g}; try semi-hard mining, a smaller learning rate or more "
+            "people in a batch")
 
 
 def hardest_triplets(embeddings: Any, people: Any, *, margin: float = 0.2, n: int = 10,

@@ -72,7 +72,9 @@ def test_a_collapsed_embedding_is_named():
     same = np.asarray(l2_normalize(np.ones((12, 8), np.float32) + 1e-4 * RNG.standard_normal((12, 8)).astype("f4")))
     loss = float(triplet_loss(same[:4], same[4:8], same[8:], margin=0.2, reduction="mean"))
     words = collapse(same, loss, 0.2)
-    assert words.startswith("the embedding has collapsed: the loss 0.2 is the margin 0.2, and the embeddings of 12 ")
+    assert words.startswith("the embedding has collapsed: the loss 0.2 is the margin 0.2, and the mean squared "
+                            "distance of its 12 points is ")
+    assert "the mean euclidean distance" in collapse(same, 0.2, 0.2, "euclidean")
     assert collapse(same, 0.05, 0.2) is None  # at another loss it is none
     assert collapse(E, 0.2, 0.2) is None  # nor where embeddings differ
 

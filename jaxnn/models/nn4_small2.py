@@ -97,7 +97,7 @@ def read_openface(file: str | Path) -> tuple[dict, dict]:
     Raises:
       BadWeights: the file is none, or is of another network: an entry is missing, left over, or of another shape.
     """
-    shapes = jax.eval_shape(lambda: nn4_small2().init(jax.random.key(0), SIZE))
+    shapes = _shapes()
     arrays = read_npz(file, max_bytes=2**24)
     problems, filled = [], []
     for path, leaf in entries_of(*shapes):
@@ -116,6 +116,11 @@ def read_openface(file: str | Path) -> tuple[dict, dict]:
         shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
         raise BadWeights("weights", f"expects the {len(jax.tree.leaves(shapes))} arrays of NN4.small2; got {shown}")
     return jax.tree.unflatten(jax.tree.structure(shapes), filled)
+
+
+@functools.cache
+def _shapes() -> Any:
+    return jax.eval_shape(lambda: nn4_small2().init(jax.random.key(0), SIZE))
 
 
 def _one(n_out: int) -> dict[str, Any]:

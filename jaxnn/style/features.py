@@ -62,16 +62,16 @@ def squeezenet_features(file: str | Path) -> FeatureNetwork:
 
 
 def vgg19_features(file: str | Path) -> FeatureNetwork:
-    """VGG-19 with the weights of a safetensors file that has torchvision's names; its dense layers are not used.
+    """VGG-19's convolutions with the weights of a safetensors file that has torchvision's names, with its dense layers
+    or without them.
 
     Raises:
       BadWeights: the file is none, or is of another network.
     """
-    net = vgg19()
-    shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), (224, 224, 3)))
-    params, _ = from_published(read_safetensors(file), *shapes, TORCHVISION["vgg19"])
-    kept = _convolutions(net)
-    return FeatureNetwork(kept, {name: params[name] for name in kept.parts if name in params}, {}, _as_torchvision)
+    kept = _convolutions(vgg19())
+    shapes = jax.eval_shape(lambda: kept.init(jax.random.key(0), (224, 224, 3)))
+    params, state = from_published(read_safetensors(file), *shapes, TORCHVISION["vgg19"], ignore=("classifier",))
+    return FeatureNetwork(kept, params, state, _as_torchvision)
 
 
 def random_features(network: FeatureNetwork, key: Any) -> FeatureNetwork:

@@ -1,5 +1,6 @@
 """Costs of a painting against PyTorch; what the gradient reaches, in the program; several styles; bad input."""
 
+import functools
 import re
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxnn import Conv, MaxPool, Sequential, relu
-from jaxnn.models import BadWeights, write_safetensors
+from jaxnn.models import TORCHVISION, BadWeights, to_published, vgg, write_safetensors
 from jaxnn.models.squeezenet import CAFFE_MEAN
 from jaxnn.style import (
     FeatureNetwork,
@@ -108,12 +109,33 @@ def test_the_courses_constants():
     assert here["style"]["relu1"] < 1e-10
 
 
-def test_networks(tmp_path):
-    """SqueezeNet's picture is blue first; VGG-19's convolutions have 20,024,384 parameters; both untrained at hand."""
-    x = untrained_squeezenet(jax.random.key(0)).prepare(jnp.ones((1, 1, 3)) * jnp.array([0, 0.5, 1.0]))
+@functools.cache
+def large_network():
+    return untrained_squeezenet(jax.random.key(0))
+
+
+def test_a_picture_for_squeezenet_has_blue_first():
+    x = large_network().prepare(jnp.ones((1, 1, 3)) * jnp.array([0, 0.5, 1.0]))
     np.testing.assert_allclose(x[0, 0], 255 * np.array([1, 0.5, 0]) - CAFFE_MEAN)
+
+
+def test_vgg19_from_a_file(tmp_path, monkeypatch):
+    """20,024,384 parameters up to the last convolution; read from a file with a classifier, of fewer channels here."""
     shapes = jax.eval_shape(lambda: untrained_vgg19(jax.random.key(0)).params)
     assert sum(a.size for a in jax.tree.leaves(shapes)) == 20_024_384
+    monkeypatch.setattr(vgg, "CHANNELS", (2, 3, 2, 3, 2))
+    net = untrained_vgg19(jax.random.key(1))
+    arrays = to_published(net.params, {}, TORCHVISION["vgg19"])
+    write_safetensors(tmp_path / "vgg19.safetensors", arrays | {"classifier.6.bias": np.zeros(1000, np.float32)})
+    read = vgg19_features(tmp_path / "vgg19.safetensors")
+    picture = jnp.ones((33, 40, 3)) / 3
+    got, want = (features_of(n, picture, ["relu1_1", "relu5_1"]) for n in (read, net))
+    for layer, shape in (("relu1_1", (33, 40, 2)), ("relu5_1", (2, 2, 2))):
+        np.testing.assert_array_equal(got[layer], want[layer])
+        assert got[layer].shape == shape
+
+
+def test_weights_of_another_network(tmp_path):
     write_safetensors(tmp_path / "other.safetensors", {"features.0.weight": np.zeros((64, 3, 3, 3), np.float32)})
     with pytest.raises(BadWeights, match=r"missing features\.0\.bias"):
         vgg19_features(tmp_path / "other.safetensors")
@@ -129,7 +151,7 @@ def test_networks(tmp_path):
      "(12, 14, 1)"),
     (lambda: features_of(SMALL, jnp.ones((12, 14, 4)), ["relu1"]), "(height, width, 3); got (12, 14, 4)"),
     (lambda: features_of(SMALL, np.ones((12, 14, 3), np.uint8), ["relu1"]), "and pixels to 0..1"),
-    (lambda: features_of(untrained_squeezenet(jax.random.key(0)), jnp.ones((1, 1, 3)), ["relu1"]), "Conv at 'conv1' "
+    (lambda: features_of(large_network(), jnp.ones((1, 1, 3)), ["relu1"]), "Conv at 'conv1' "
      "expects x, padded, to be at least the window (7, 7)"),
     (lambda: costs_of(SMALL, goal_of(SMALL, CONTENT, [STYLE], **OF), STYLE), "costs_of expects a picture of the size "
      "of the content, whose 'relu2' is (6, 7, 6); got (4, 8, 6), of a picture (9, 16, 3); resize one: the styles"),
