@@ -146,14 +146,14 @@ class FaceKnobs(Configuration):
     seed: int = random_seed(0, "of who is trained on, the initial weights and the batches")
     test_people: int = knob(10, "met neither in training nor when a threshold is chosen; three digits", at_least=2)
     dev_people: int = knob(6, "that choose when to stop, and the threshold; two digits", at_least=2)
-    steps: int = knob(600, "of training; 0 leaves the network trained here out", at_least=0)
-    batch_people: int = knob(12, "in a batch", at_least=2)
-    batch_each: int = knob(6, "pictures of each of them", at_least=2)
+    steps: int = knob(200, "by then hardly a triplet costs anything; 0 leaves that network out", at_least=0)
+    batch_people: int = knob(10, "in a batch", at_least=2)
+    batch_each: int = knob(5, "pictures of each of them", at_least=2)
     learning_rate: float = positive(2e-3, "AdamW's first, falling as a cosine")
     margin: float = positive(0.2, "FaceNet's, of squared distances")
     mining: str = knob("semi-hard", "which triplets of a batch count; hard ones may collapse the embedding",
                        choices=MINING)
-    every: int = count(50, "steps from look to look at the dev people")
+    every: int = count(25, "steps from look to look at the dev people")
 
 
 class Trained(NamedTuple):
@@ -226,6 +226,7 @@ def train(train_set: People, dev_set: People, *, steps: int, n_people: int, n_ea
             losses.append(float(np.mean(recent)))
             areas.append(area)
             recent = []
+            say(f"step {i}: loss {losses[-1]:.4f}, area under the curve of the dev people {area:.4f}")
             if area > best[0]:
                 best = (area, i, here)
             if collapsed:
