@@ -9,6 +9,16 @@ and the other nine are to be recognised: one-shot identification. The network tr
 half a million pictures of others. Both are measured on ten people that neither has met, OpenFace's on all 40 too.
 
 Without the file of Olivetti's faces, handwritten digits stand for people.
+
+Result of seed 0, 47 s on 2 CPU cores, compile and training included: right answers, mean over the ten choices of the
+known picture.
+                                ten people never met    all 40    all 40, known by their first picture
+    raw pixels                  64.7 %                  55.8 %    59.4 %
+    trained here, 24 people     82.4 %
+    OpenFace, course's pooling  93.8 %                  76.1 %    81.7 %
+    OpenFace                    92.3 %                  82.8 %    88.1 %
+The course's network takes means where OpenFace's, with these weights, was trained with the norm of each window: the
+printed distances need the means, faces the norms.
 """
 
 import dataclasses

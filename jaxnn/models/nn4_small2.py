@@ -75,7 +75,7 @@ def inception(of: Module, pooling: str) -> Sequential:
     branches: dict[str, Any] = {"3x3": _two(of.conv3x3, 3, of.stride)}
     if of.conv5x5:
         branches["5x5"] = _two(of.conv5x5, 5, of.stride)
-    pool = MaxPool(3, 2)
+    pool: Any = MaxPool(3, 2)
     if of.thirds:
         pool = Function(functools.partial(average_pool if pooling == "average" else l2_pool, window=3))
     projection = _one(of.pool) if of.pool else {}

@@ -69,8 +69,9 @@ def vgg19_features(file: str | Path) -> FeatureNetwork:
       BadWeights: the file is none, or is of another network.
     """
     kept = _convolutions(vgg19())
-    shapes = jax.eval_shape(lambda: kept.init(jax.random.key(0), (224, 224, 3)))
-    params, state = from_published(read_safetensors(file), *shapes, TORCHVISION["vgg19"], ignore=("classifier",))
+    params, state = jax.eval_shape(lambda: kept.init(jax.random.key(0), (224, 224, 3)))
+    params, state = from_published(read_safetensors(file), params, state, TORCHVISION["vgg19"],
+                                   ignore=("classifier",))
     return FeatureNetwork(kept, params, state, _as_torchvision)
 
 

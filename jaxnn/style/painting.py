@@ -91,7 +91,8 @@ def paint(cost: Callable[[Any], tuple[Any, Any]], start: Any, *, optimizer: opta
         if before is not None and not record(i, value, parts, before):
             return Painting(frames[-1].astype(np.float32) / 255, 0.0, taken, costs, frames)
     picture = picture_of(start, z)
-    if not record(steps, *jax.jit(cost)(picture), picture):
+    value, parts = jax.jit(cost)(picture)
+    if not record(steps, value, parts, picture):
         return Painting(frames[-1].astype(np.float32) / 255, 0.0, taken, costs, frames)
     outside = float(jnp.mean((picture < 0) | (picture > 1)))
     return Painting(np.clip(np.asarray(picture), 0, 1), outside, taken, costs, frames)
