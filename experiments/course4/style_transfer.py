@@ -12,6 +12,14 @@ torchvision's names is read where there is one. `--network random` is SqueezeNet
 control: what it makes of a style shows what comes of the architecture alone.
 
 Without the course's pictures two photographs of scikit-learn's are taken, and the random network.
+
+Result of seed 0 at 400x300 and 120 steps, the Louvre in each style. One painting takes 25 s on 2 quiet CPU cores,
+compile and pictures included (`--styles monet --control no`).
+                   style cost falls    grid noise, of the style    detail below 4 pixels, of the style
+    monet          148 fold            2.0, 1.2                    0.3 %, 1.1 %
+    stone_style    344 fold            1.1, 1.2                    5.0 %, 6.6 %
+    camp-nou       77 fold             2.0, 1.1                    7.2 %, 36 %
+A checkerboard of a hundredth of the range has more than 20.
 """
 
 import collections
