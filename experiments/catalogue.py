@@ -136,6 +136,7 @@ STEPS = {"t": (4, 8, 24), "i": (2, 6, 16), "h": (3, 6, 16)}
 QKV = "f32[t,d] f32[t,d] f32[t,v]"
 ALIGNED = "f32[s,m] f32[t,n] f32[t,v] bool[s,t]"
 ALIGNED_SIZES = {"s": (2, 4, 16), "t": (3, 6, 24), "m": (4, 8, 32), "n": (2, 6, 24), "v": (3, 4, 16), "h": (5, 8, 32)}
+VECTORS = {"m": (3, 6, 16), "n": (4, 16, 96)}
 HEADS = {"t": (6, 16, 64), "d": (2, 4, 16), "v": (3, 4, 16)}
 
 
@@ -304,4 +305,22 @@ CASES = (
          f"{DENSE} f32[t,i] i32[t]<o", {"o": (7, 20, 60), "i": (3, 8, 32), "t": (2, 6, 24)},
          {"chunk": 3, "smoothing": 0.1}),
     Case("ctc", ops.ctc, "scan", "f32[3*s,4*c] i32[s]<3", {"s": (2, 5, 20), "c": (1, 2, 8)}, {"blank": 3}, shared=()),
+    # Embeddings and textures.
+    Case("l2_normalize", ops.l2_normalize, "array", "f32[m,n]", {"m": (2, 4, 8), "n": (4, 16, 128)}),
+    Case("triplet_loss", ops.triplet_loss, "array", "f32[m,n] f32[m,n] f32[m,n]", VECTORS, {"margin": 1.0}, shared=()),
+    Case("triplet_loss-euclidean", ops.triplet_loss, "array", "f32[m,n] f32[m,n] f32[m,n]", VECTORS,
+         {"margin": 0.5, "distance": "euclidean"}, shared=()),
+    Case("contrastive_loss", ops.contrastive_loss, "integers", "f32[m,n]*0.5 f32[m,n]*0.5 bool[m]", VECTORS,
+         {"margin": 2.0}, shared=()),
+    *(Case(f"mined_triplet_loss{name}", ops.mined_triplet_loss, "integers", "f32[m,n]*0.5 i32[m]<3",
+           {"m": (7, 12, 24), "n": (3, 6, 16)}, static, shared=())
+      for name, static in (("", {"margin": 0.5}), ("-hard", {"margin": 0.5, "mining": "hard"}),
+                           ("-all", {"margin": 0.5, "mining": "all", "distance": "euclidean"}))),
+    Case("cosine_margin_loss", ops.cosine_margin_loss, "weight", "{weight: f32[k,n]} f32[n] i32[]<k",
+         {"k": (4, 10, 60), "n": (3, 8, 32)}, {"scale": 4.0}),
+    Case("gram_matrix", ops.gram_matrix, "array", "f32[s,s,c]", {"s": (2, 4, 8), "c": (3, 6, 24)},
+         {"reduction": "mean"}),
+    Case("total_variation", ops.total_variation, "array", "f32[height,width,c]", {"c": (1, 3, 8), **IMAGE}),
+    Case("total_variation-of-lengths", ops.total_variation, "array", "f32[height,width,c]", {"c": (1, 3, 8), **IMAGE},
+         {"power": 1.25}),
 )

@@ -21,6 +21,8 @@ Ops, of one example; help(op) ends with its derivation
     bidirectional stacked, of such ops; length_mask, for padded sequences
     flatten add concatenate scale_channels
     binary_cross_entropy softmax_cross_entropy squared_error huber dense_softmax_cross_entropy ctc
+    l2_normalize; triplet_loss mined_triplet_loss contrastive_loss cosine_margin_loss, of embeddings
+    gram_matrix total_variation, of pictures' textures
 
 Layers, which make their own parameters
     Layer Dense Conv ConvTranspose MaxPool AveragePool BatchNorm LayerNorm GroupNorm Dropout Flatten Embedding
@@ -33,8 +35,8 @@ Gradients
     look_inside                         each op's cache and cotangent
     per_example clipped_gradient_sum    the gradients of single examples
 
-Modules beside: jaxnn.training, jaxnn.losses, jaxnn.data, jaxnn.text, jaxnn.decoding, jaxnn.metrics,
-    jaxnn.gradients, jaxnn.inside, jaxnn.testing.
+Modules beside: jaxnn.training, jaxnn.losses, jaxnn.data, jaxnn.text, jaxnn.decoding, jaxnn.metrics, jaxnn.faces,
+    jaxnn.style, jaxnn.gradients, jaxnn.inside, jaxnn.testing.
 """
 
 from jaxnn import initializers
@@ -88,8 +90,10 @@ from jaxnn.ops import (
     binary_cross_entropy,
     cell,
     concatenate,
+    contrastive_loss,
     conv,
     conv_transpose,
+    cosine_margin_loss,
     crelu,
     ctc,
     dense,
@@ -103,6 +107,7 @@ from jaxnn.ops import (
     gelu_tanh,
     global_average_pool,
     global_max_pool,
+    gram_matrix,
     group_norm,
     gru,
     gru_cell,
@@ -112,6 +117,7 @@ from jaxnn.ops import (
     hard_swish,
     huber,
     instance_norm,
+    l2_normalize,
     l2_pool,
     layer_norm,
     layer_norm_lstm,
@@ -128,6 +134,7 @@ from jaxnn.ops import (
     lstm_projected_cell,
     max_pool,
     max_unpool,
+    mined_triplet_loss,
     mish,
     multiplicative_attention,
     over_time,
@@ -156,6 +163,8 @@ from jaxnn.ops import (
     stacked,
     standardize_kernel,
     tanh,
+    total_variation,
+    triplet_loss,
     with_next,
 )
 
@@ -209,8 +218,10 @@ __all__ = [
     "compare_gradients",
     "compiler_options",
     "concatenate",
+    "contrastive_loss",
     "conv",
     "conv_transpose",
+    "cosine_margin_loss",
     "crelu",
     "ctc",
     "dense",
@@ -225,6 +236,7 @@ __all__ = [
     "gelu_tanh",
     "global_average_pool",
     "global_max_pool",
+    "gram_matrix",
     "group_norm",
     "gru",
     "gru_cell",
@@ -236,6 +248,7 @@ __all__ = [
     "huber",
     "initializers",
     "instance_norm",
+    "l2_normalize",
     "l2_pool",
     "layer_norm",
     "layer_norm_lstm",
@@ -253,6 +266,7 @@ __all__ = [
     "lstm_projected_cell",
     "max_pool",
     "max_unpool",
+    "mined_triplet_loss",
     "mish",
     "multiplicative_attention",
     "network",
@@ -285,5 +299,7 @@ __all__ = [
     "standardize_kernel",
     "summary",
     "tanh",
+    "total_variation",
+    "triplet_loss",
     "with_next",
 ]

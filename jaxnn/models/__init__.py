@@ -24,6 +24,7 @@ from jaxnn.models.gpt2 import from_gpt2, gpt2, to_gpt2
 from jaxnn.models.keras import read_keras
 from jaxnn.models.lenet import lenet5, lenet5_1998
 from jaxnn.models.mobilenet import mobilenet_v1, mobilenet_v1_keras, mobilenet_v2, mobilenet_v2_keras
+from jaxnn.models.nn4_small2 import nn4_small2, read_openface
 from jaxnn.models.published import KERAS, TIMM, TORCHVISION
 from jaxnn.models.resnet import resnet18, resnet34, resnet50, resnet50_course, resnet50_keras, resnet101, se_resnet50
 from jaxnn.models.sequences import character_model, sequence_classifier, tagger

@@ -13,11 +13,13 @@ from jaxnn.ops.attention import attention
 from jaxnn.ops.average_pool import adaptive_average_pool, average_pool, global_average_pool, l2_pool
 from jaxnn.ops.cell import cell
 from jaxnn.ops.conv import conv, conv_transpose
+from jaxnn.ops.cosine_margin import cosine_margin_loss
 from jaxnn.ops.ctc import ctc
 from jaxnn.ops.dense import dense
 from jaxnn.ops.dense_loss import dense_softmax_cross_entropy
 from jaxnn.ops.dropout import dropout
 from jaxnn.ops.embedding import embedding
+from jaxnn.ops.embedding_losses import contrastive_loss, triplet_loss
 from jaxnn.ops.key_value_cache import KeyValueCache, attend_last, empty_cache, with_next
 from jaxnn.ops.loss import binary_cross_entropy, huber, softmax_cross_entropy, squared_error
 from jaxnn.ops.lstm_variants import (
@@ -29,6 +31,7 @@ from jaxnn.ops.lstm_variants import (
     lstm_projected_cell,
 )
 from jaxnn.ops.masks import length_mask
+from jaxnn.ops.mined_triplets import mined_triplet_loss
 from jaxnn.ops.normalization import batch_norm, batch_norm_inference
 from jaxnn.ops.norms import (
     group_norm,
@@ -59,3 +62,5 @@ from jaxnn.ops.scale import scale_channels
 from jaxnn.ops.shape import add, concatenate, flatten
 from jaxnn.ops.softmax import log_softmax, softmax
 from jaxnn.ops.stacks import bidirectional, stacked
+from jaxnn.ops.texture import gram_matrix, total_variation
+from jaxnn.ops.unit import l2_normalize

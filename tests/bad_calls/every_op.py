@@ -30,7 +30,7 @@ ONCE = [case for case in EACH if "-" not in case.name or case.name in ("softmax_
                                                                        "attention-masked")]
 ANY_SHAPE = {"flatten", "dropout", "add", "concatenate", "log_softmax", "softmax", "crelu", "prelu",
              "layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm", "standardize_kernel",
-             "global_average_pool", "global_max_pool", "scale_channels", *(
+             "global_average_pool", "global_max_pool", "scale_channels", "l2_normalize", "gram_matrix", *(
     case.name for case in EACH if case.kind == "elementwise")}
 # Arguments that may be integers or booleans, and so are no mistake.
 MAY_BE_INTEGERS = {("binary_cross_entropy", "labels"), ("squared_error", "targets"), ("huber", "targets"),
@@ -38,7 +38,7 @@ MAY_BE_INTEGERS = {("binary_cross_entropy", "labels"), ("squared_error", "target
 # Sizes that have one letter in the catalogue, and need not agree.
 FREE = {"ctc": "s", "conv": "k", "conv_transpose": "k", "batch_norm": "s", "batch_norm_inference": "s",
         "concatenate": "n", "scale_channels": "s", "pixel_shuffle": "s", "pixel_unshuffle": "s",
-        "standardize_kernel": "k", "yolo_boxes": "s",
+        "standardize_kernel": "k", "yolo_boxes": "s", "gram_matrix": "s",
         **dict.fromkeys(("layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm"), "s")}
 # A picture with an axis more is a volume.
 ANY_RANK = ("batch_norm", "max_pool", "average_pool", "l2_pool", "adaptive_average_pool", "resize", "max_unpool")
@@ -193,6 +193,8 @@ REDUCTION = {"another word": "avg", "None": None, "True": True, "a number": 1, "
 AXES = {"text": "0", "out of range": 5, "twice the same": (0, 0), "a fraction": 0.5, "True": True,
         "a list of text": ["a"], "far below": -4}
 SCALE = NUMBERS | {"True": True, "text of a number": "0.5"}
+WORDS = {"another word": "cosine", "None": None, "True": True, "a number": 1, "a list": ["squared"]}
+OF_EMBEDDINGS = ("triplet_loss", "contrastive_loss", "cosine_margin_loss")
 KEYWORDS = {
     ("leaky_relu", "slope"): SCALE | {"minus one": -1.0, "infinity": np.inf},
     ("elu", "alpha"): SCALE | {"minus one": -1.0, "infinity": np.inf},
@@ -261,10 +263,16 @@ KEYWORDS = {
     ("attention", "rate"): SCALE | {"one": 1.0, "minus one": -0.5, "percent": 50},
     ("rotary", "layout"): {"another word": "pairs", "None": None, "a number": 1, "a list": ["halves"]},
     ("rotary", "n_heads"): WHOLE | {"None": None}, ("rotary", "base"): SCALE | {"one": 1.0, "infinity": np.inf},
-    **{(name, "reduction"): REDUCTION for name in ("binary_cross_entropy", "squared_error", "huber",
-                                                           "focal_loss")},
+    **{(name, "reduction"): REDUCTION for name in ("binary_cross_entropy", "squared_error", "huber", "focal_loss",
+                                                  *OF_EMBEDDINGS)},
     **{(name, "axes"): AXES for name in ("binary_cross_entropy", "squared_error", "huber", "softmax_cross_entropy",
-                                         "focal_loss")},
+                                         "focal_loss", *OF_EMBEDDINGS)},
+    **{(name, "margin"): SCALE | {"infinity": np.inf} for name in (*OF_EMBEDDINGS, "mined_triplet_loss")},
+    **{(name, "distance"): WORDS for name in ("triplet_loss", "mined_triplet_loss")},
+    ("mined_triplet_loss", "mining"): WORDS, ("gram_matrix", "reduction"): REDUCTION,
+    ("cosine_margin_loss", "scale"): SCALE | {"zero": 0.0, "minus one": -1.0, "infinity": np.inf},
+    ("total_variation", "power"): SCALE | {"a half": 0.5, "minus one": -1.0, "infinity": np.inf},
+    ("l2_normalize", "eps"): SCALE | {"zero": 0.0, "minus one": -1.0, "infinity": np.inf},
 }
 
 

@@ -39,6 +39,13 @@ TINY = {
                        {"learning_curve", "over_time", "predictions", "precision_recall", "hardest"}),
     "happy-house": (["--data", "digits", "--epochs", "1"], {"test_accuracy"},
                     {"learning_curve", "accuracy", "most_wrong", "doubles", "attention"}),
+    "face-verification": (["--data", "digits", "--steps", "4", "--every", "2"], set(),
+                          {"roc", "distances", "hardest_triplets", "training"}),
+    "face-recognition": (["--data", "digits", "--steps", "4", "--every", "2"], set(),
+                         {"map", "neighbours", "training"}),
+    "style-transfer": (["--content", "sample", "--styles", "sample-style", "--network", "random", "--height", "200",
+                        "--width", "240", "--steps", "3", "--every", "1", "--levels", "2"], set(),
+                       {"painting_sample-style", "paintings", "costs", "frames"}),
     "vectorization": (["--examples", "3", "--rounds", "1"], set(), {"times"}),
 }
 
