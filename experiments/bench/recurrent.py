@@ -111,7 +111,7 @@ def _flax(name: str, params: Any, x: Any, dy: Any) -> Callable | None:
         return None
     cell = {"lstm": nnx.OptimizedLSTMCell, "gru": nnx.GRUCell}[name]
     rows, n_in = params["weight_x"].shape
-    net = nnx.RNN(cell(n_in, params["weight_h"].shape[1], rngs=nnx.Rngs(0)))
+    net: Any = nnx.RNN(cell(n_in, params["weight_h"].shape[1], rngs=nnx.Rngs(0)))
     assert rows == net.cell.dense_i.kernel.shape[1]
     biased = net.cell.dense_h if name == "lstm" else net.cell.dense_i
     net.cell.dense_i.kernel[...] = params["weight_x"].T

@@ -56,7 +56,8 @@ class _Numbers:
 def _step(torch: Any, section: Section, i: int, channels: list[int], stream: _Numbers,
           fold: bool) -> tuple[Callable, tuple[int, ...]]:
     """What a section does, and the numbers of those it reads. channels: of the picture and of all before; grows."""
-    functional, options, before = torch.nn.functional, section.options, (i - 1,)
+    functional, options = torch.nn.functional, section.options
+    before: tuple[int, ...] = (i - 1,)
     kind, stride = section.kind, int(options.get("stride", 1))
     n = channels[-1]
     if kind == "convolutional":

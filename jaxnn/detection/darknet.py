@@ -66,7 +66,7 @@ class DarknetNetwork(Layer):
     def heads(self, size: tuple[int, int]) -> tuple[YoloHead, ...]:
         """What the numbers of each map mean for a picture of (height, width): anchors are in pixels in [yolo], and in
         cells of the map in [region]."""
-        return tuple(_head(self.parts[i].section, size, grid[:2])
+        return tuple(_head(self.parts[i].section, size, (grid[0], grid[1]))
                      for i, grid in zip(self.head_parts, self.maps(size), strict=True))
 
     def maps(self, size: tuple[int, int]) -> list[tuple[int, ...]]:
@@ -196,7 +196,12 @@ def fold_darknet(net: DarknetNetwork, params: Any, state: Any) -> Folded:
 @functools.lru_cache(maxsize=64)
 def _maps(net: DarknetNetwork, size: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     shape = (*size, net.size[2])
-    found = jax.eval_shape(lambda: net(*net.init(jax.random.key(0), shape), jnp.zeros(shape))[0])
+
+    def heads() -> Any:
+        params, state = net.init(jax.random.key(0), shape)
+        return net(params, state, jnp.zeros(shape))[0]
+
+    found = jax.eval_shape(heads)
     return tuple(leaf.shape for leaf in found) if net.head_parts else ()
 
 
@@ -290,6 +295,7 @@ def _filled(who: str, order: list[Any], numbers: np.ndarray, shapes: Any) -> tup
             array = np.transpose(array, (2, 3, 1, 0)) if entry == "kernel" else array
             found[i].setdefault(name, {}).setdefault(layer, {})[entry] = jnp.asarray(array)
     for got, want in zip(found, shapes, strict=True):
-        expect(jax.tree.structure(got) == jax.tree.structure(want), who, "a network whose convolutions have all "
+        structures: list[Any] = [jax.tree.structure(tree) for tree in (got, want)]
+        expect(structures[0] == structures[1], who, "a network whose convolutions have all "
                "parameters", "others")
     return found

@@ -235,7 +235,7 @@ def complete_iou_backward(cache: Any, dy: Any) -> Any:
                      dy_._replace(a_size=dy_.a_size + turn * a_h, b_size=dy_.b_size - turn * b_h))
 
 
-def _read(who: str, a: Any, b: Any, form: str) -> tuple[Axis, Axis, tuple[Any, Any, Static]]:
+def _read(who: str, a: Any, b: Any, form: str) -> tuple[Axis, Axis, Any]:
     """Both boxes along both axes, and the cache: the boxes as they came, (form, dtype of the value)."""
     expect(isinstance(form, str) and form in FORMS, who, f"form, one of {', '.join(FORMS)}", repr(form))
     for name, boxes in (("a", a), ("b", b)):
@@ -247,7 +247,7 @@ def _read(who: str, a: Any, b: Any, form: str) -> tuple[Axis, Axis, tuple[Any, A
     return *_axes(cache), cache
 
 
-def _axes(cache: tuple[Any, Any, Static]) -> tuple[Axis, Axis]:
+def _axes(cache: Any) -> tuple[Axis, Axis]:
     form, *_ = cache[2].value
     (ax, ay), (bx, by) = (_edges(boxes, form) for boxes in map(wide, promoted(*cache[:2])))
     return Axis(*ax, *bx), Axis(*ay, *by)
@@ -318,7 +318,7 @@ def _angle_slopes(width: Array, height: Array) -> tuple[Array, Array]:
     return height / safe, -width / safe
 
 
-def _to_boxes(cache: tuple[Any, Any, Static], x: Axis, y: Axis, dx: Cotangents, dy: Cotangents) -> tuple[Any, Any]:
+def _to_boxes(cache: Any, x: Axis, y: Axis, dx: Cotangents, dy: Cotangents) -> tuple[Any, Any]:
     """Cotangents of both boxes from those along both axes."""
     form, *_ = cache[2].value
     (ax0, ax1, bx0, bx1), (ay0, ay1, by0, by1) = _to_edges(x, dx), _to_edges(y, dy)

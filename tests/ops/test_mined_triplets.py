@@ -75,8 +75,8 @@ def test_edges(mining):
 
 
 @pytest.mark.parametrize(("call", "words"), [
-    (lambda: mined_triplet_loss(E, np.arange(9)), "mined_triplet_loss expects labels of at least two classes, of one of "
-     "them two examples; got 9 examples of 9 classes, the largest of 1; draw a batch as several examples of each"),
+    (lambda: mined_triplet_loss(E, np.arange(9)), "mined_triplet_loss expects labels of at least two classes, of one "
+     "of them two examples; got 9 examples of 9 classes, the largest of 1; draw a batch as several examples of each"),
     (lambda: mined_triplet_loss(E, np.zeros(9, int)), "got 9 examples of 1 classes"),
     (lambda: mined_triplet_loss(E, LABELS[:4]), "mined_triplet_loss expects labels of shape (9,); got (4,)"),
     (lambda: mined_triplet_loss(E, LABELS, mining="semihard"), "expects mining 'all', 'hard' or 'semi-hard'; got "

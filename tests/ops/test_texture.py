@@ -71,7 +71,8 @@ def test_a_step_costs_the_same_by_length_however_steep_it_is():
     (lambda: gram_matrix(X.astype(np.uint8)), "gram_matrix expects floating-point x; got uint8; convert it, and pixels "
      "to 0..1"),
     (lambda: total_variation(X, power=0.5), "total_variation expects a finite power >= 1; got 0.5"),
-    (lambda: total_variation(X[None]), "total_variation expects x of shape (height, width, channels); got (1, 4, 5, 3)"),
+    (lambda: total_variation(X[None]), "total_variation expects x of shape (height, width, channels); got "
+     "(1, 4, 5, 3)"),
 ])
 def test_errors(call, words):
     with pytest.raises(ValueError, match=re.escape(words)):

@@ -28,8 +28,8 @@ LARGE = {name: {"v"} for name in ("attention", "attention-full", "attention-mask
                                   "attention-dropout", "multiplicative_attention")} | {
     "dense_softmax_cross_entropy": set(),  # of a large x, one weight's last bit decides the logits
     # Moved along ones, all vectors together, no distance changes: a sum that cancels.
-    **dict.fromkeys(("triplet_loss", "triplet_loss-euclidean", "contrastive_loss", "mined_triplet_loss",
-                     "mined_triplet_loss-hard", "mined_triplet_loss-all"), set())}
+    **{name: set() for name in ("triplet_loss", "triplet_loss-euclidean", "contrastive_loss", "mined_triplet_loss",
+                                "mined_triplet_loss-hard", "mined_triplet_loss-all")}}
 MOVED = {"x", "logits", "predictions", "targets", "q", "k", "v", "initial", "anchor", "embeddings", "a"}
 
 

@@ -103,7 +103,7 @@ class Task:
         return yolo_parts(self.head, raw, self.targets(raw, label), self.weights)
 
     def _pulls(self, raw: Any, label: Any) -> Any:
-        found = pulls(self.head, raw, self.targets(raw, label), self.weights)
+        found: Any = pulls(self.head, raw, self.targets(raw, label), self.weights)
         return found._replace(gradients=None)  # of all pictures they are large, and only their lengths are shown
 
     def _detect(self, raw: Any) -> tuple[Any, Any, Any, Any]:

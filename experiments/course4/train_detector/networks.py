@@ -39,7 +39,8 @@ def tower(head: YoloHead, size: tuple[int, int], seed: int, width: int, halvings
         if i:
             parts[f"block{i}"] = Residual(Sequential(first=unit(n // 2, 1), second=unit(n)))
     net = Sequential(**parts, drop=Dropout(0.1), head=output(head))
-    return Detector(net, *net.init(jax.random.key(seed), (*size, 3)), None)
+    params, state = net.init(jax.random.key(seed), (*size, 3))
+    return Detector(net, params, state, None)
 
 
 def on_squeezenet(head: YoloHead, size: tuple[int, int], seed: int, data_dir: Path | None) -> Detector:

@@ -91,7 +91,7 @@ def digit_scenes(digits: np.ndarray, labels: np.ndarray, seed: int, side: int = 
     place = 0
     while place < len(digits):
         canvas, mine = np.zeros((side, side)), []
-        for i in range(place, min(place + random.integers(1, most + 1), len(digits))):
+        for i in range(place, min(place + int(random.integers(1, most + 1)), len(digits))):
             factor = int(random.integers(2, 4))
             ink = np.kron(digits[i], np.ones((factor, factor)))
             rows, columns = (np.flatnonzero(ink.any(axis)) for axis in (1, 0))
