@@ -104,7 +104,7 @@ def yolo_boxes(t: Any, *, anchors: Sequence[Sequence[float]], stretch: float = 1
     expect_float(who, "t", t)
     sizes = expect_anchors(who, anchors)
     expect(is_number(stretch, 1), who, "stretch, a finite number of at least 1", repr(stretch))
-    expect_shape(who, "t", t, ("height", "width", len(sizes), 4))
+    expect_shape(who, "t", t, ("height", "width", len(sizes), 4), f"there are {len(sizes)} anchors")
     height, width = t.shape[:2]
     places = jnp.stack(jnp.meshgrid(jnp.arange(width), jnp.arange(height)), -1)[:, :, None].astype(t.dtype)
     cells = np.array([width, height])
