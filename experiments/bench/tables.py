@@ -17,7 +17,6 @@ from jaxnn.training.rows import RowOptimizer, by_rows, row_adagrad, row_adam, ro
 __all__ = ["OPTIMIZERS", "skip_gram_step"]
 
 OPTIMIZERS: dict[str, RowOptimizer] = {"sgd": row_sgd(0.1), "adagrad": row_adagrad(0.1), "adam": row_adam(1e-3)}
-TABLES = {"centre": True, "beside": True, "scale": False}
 
 
 def skip_gram_step(optimizer: str, words: tuple[int, ...] = (10_000, 1_000_000), d: int = 64, batch: int = 1024,
@@ -28,18 +27,18 @@ def skip_gram_step(optimizer: str, words: tuple[int, ...] = (10_000, 1_000_000),
 
 def _layer(params: Any, state: Any, x: Any, key: Any, *, train: bool) -> Any:
     centre, others = x
-    return params["scale"] * (embedding(params["beside"], others) @ embedding(params["centre"], centre)), state
+    return embedding(params["beside"], others) @ embedding(params["centre"], centre), state
 
 
 def _stepping(rows: RowOptimizer, words: int, d: int, batch: int, negatives: int) -> Side:
     rng = np.random.default_rng(0)
     params: dict[str, Any] = {name: {"table": jnp.asarray(rng.standard_normal((words, d), np.float32))}
-                              for name in ("centre", "beside")} | {"scale": jnp.ones(())}
+                              for name in ("centre", "beside")}
     # Each word once, so that as many rows are read of few words as of many.
     centre, others = rng.choice(words, batch, replace=False), rng.choice(words, batch * (1 + negatives), replace=False)
     x = jnp.asarray(centre), jnp.asarray(others.reshape(batch, 1 + negatives))
     labels = jnp.zeros((batch, 1 + negatives)).at[:, 0].set(1)
-    optimizer = by_rows(optax.sgd(0.1), rows, TABLES)
+    optimizer = by_rows(optax.sgd(0.1), rows, True)
     step = make_step(_layer, binary_cross_entropy, optimizer)
     latest = [start_from(params, {}, optimizer, jax.random.key(0))]
     temporary = temporaries(step.lower(latest[0], x, labels).compile())

@@ -19,7 +19,7 @@ from jaxnn.checks import InputError, expect
 from jaxnn.hand_derived import Static
 from jaxnn.training.functions import expect_optimizer
 
-__all__ = ["FrozenState", "freeze", "frozen_in", "moving_leaves", "with_moving_leaves"]
+__all__ = ["FrozenState", "freeze", "frozen_in", "moving_leaves", "of_other_leaves", "with_moving_leaves"]
 
 
 class FrozenState(NamedTuple):
@@ -43,14 +43,22 @@ def freeze(optimizer: optax.GradientTransformation, mask: Any) -> optax.Gradient
     Raises:
       InputError: from `init`, if the mask does not fit the parameters, holds anything but bools, or freezes all.
     """
-    expect_optimizer("freeze", optimizer)
+    return of_other_leaves("freeze", optimizer, mask, at_least_one=True)
+
+
+def of_other_leaves(who: str, optimizer: optax.GradientTransformation, mask: Any, *,
+                    at_least_one: bool) -> optax.GradientTransformationExtraArgs:
+    """The optimizer of the leaves that the mask is False for. at_least_one: whether there must be any."""
+    expect_optimizer(who, optimizer)
     inner = optax.with_extra_args_support(optimizer)
 
     def moving_part(frozen: Sequence[bool], params: Any) -> optax.GradientTransformationExtraArgs:
         return optax.masked(inner, jax.tree.unflatten(jax.tree.structure(params), [not f for f in frozen]))
 
     def init(params: Any) -> FrozenState:
-        frozen = _mask_leaves(mask, params)
+        frozen = _mask_leaves(who, mask, params)
+        expect(not at_least_one or not all(frozen), who, "a mask that leaves a parameter to train",
+               f"all {len(frozen)} frozen")
         return FrozenState(moving_part(frozen, params).init(params), Static(frozen))
 
     def update(grads: Any, opt_state: FrozenState, params: Any = None, **extra: Any) -> tuple[Any, FrozenState]:
@@ -62,18 +70,18 @@ def freeze(optimizer: optax.GradientTransformation, mask: Any) -> optax.Gradient
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _mask_leaves(mask: Any, params: Any) -> tuple[bool, ...]:
+def _mask_leaves(who: str, mask: Any, params: Any) -> tuple[bool, ...]:
     # A module of Equinox can be called and is a tree nevertheless: only a leaf is a function of params.
     is_function: bool = callable(mask) and jax.tree_util.all_leaves([mask])
     prefix: Any = mask(params) if is_function else mask
     try:
         leaves = jax.tree.leaves(jax.tree.broadcast(prefix, params))
     except ValueError as error:
-        raise InputError("freeze", f"expects a mask like the parameters, or a prefix of them; got {prefix!r} for "
+        raise InputError(who, f"expects a mask like the parameters, or a prefix of them; got {prefix!r} for "
                          f"{jax.tree.structure(params)}; {str(error).splitlines()[0]}") from error
     others = [leaf for leaf in leaves if not isinstance(leaf, bool | np.bool_)]
-    expect(not others, "freeze", "a mask of bools, True where frozen", f"{type(others[0]).__name__}" if others else "")
-    expect(not all(leaves), "freeze", "a mask that leaves a parameter to train", f"all {len(leaves)} frozen")
+    expect(not others, who, f"a mask of bools, True {'where frozen' if who == 'freeze' else 'for a table'}",
+           f"{type(others[0]).__name__}" if others else "")
     return tuple(map(bool, leaves))
 
 

@@ -24,8 +24,7 @@ import optax
 
 from jaxnn.checks import InputError, expect, is_number
 from jaxnn.ops.dtypes import wide
-from jaxnn.training.freezing import freeze
-from jaxnn.training.functions import expect_optimizer
+from jaxnn.training.freezing import of_other_leaves
 
 __all__ = ["ByRows", "ByRowsState", "RowGradient", "RowOptimizer", "by_rows", "row_adagrad", "row_adam", "row_gradient",
            "row_sgd"]
@@ -155,10 +154,9 @@ def by_rows(optimizer: optax.GradientTransformation, rows: RowOptimizer, tables:
     Raises:
       InputError: an argument is not as above; from `init`, if a table is no array (n_rows, n_dim).
     """
-    expect_optimizer("by_rows", optimizer)
     expect(isinstance(rows, RowOptimizer), "by_rows", "rows, made by row_sgd, row_adagrad or row_adam",
            type(rows).__name__)
-    others = freeze(optimizer, tables)
+    others = of_other_leaves("by_rows", optimizer, tables, at_least_one=False)  # a model may be tables alone
 
     def init(params: Any) -> ByRowsState:
         state = others.init(params)

@@ -67,6 +67,22 @@ def test_equal_to_the_whole_table(rows, whole):
     assert_alike((cost, grads), want_step.cost_and_gradient(want, *batches(1)[0]))
 
 
+def test_a_model_of_tables_alone():
+    """As skip-gram is: no other leaf is left for the optimizer."""
+    def layer(params, state, x, key, *, train):
+        return skip_gram(params | {"scale": 1.0}, state, x, key, train=train)
+
+    params = {name: table for name, table in made().items() if name != "scale"}
+    ended = []
+    for optimizer in (by_rows(optax.sgd(0.5), row_sgd(0.5), True), optax.sgd(0.5)):
+        step = make_step(layer, binary_cross_entropy, optimizer)
+        train_state = start_from(params, {}, optimizer, jax.random.key(1))
+        for x, labels in batches(3):
+            train_state, info = step(train_state, x, labels)
+        ended.append((train_state.params, info.cost, info.gradient_norm))
+    assert_alike(*ended)
+
+
 def test_adam_of_rows_that_are_all_read_is_adam():
     """And a row that is not read rests; at its first reading it moves by the learning rate, however late."""
     every = [((np.arange(6), np.tile(np.arange(6), (6, 1))[:, :6]), np.eye(6, dtype=np.float32)) for _ in range(5)]
