@@ -193,6 +193,8 @@ TOO_LARGE = ("attention-heads", "layer_norm_lstm")
 @pytest.mark.parametrize("case", rows(*TOO_LARGE))
 def test_equals_the_reference(case, column):
     name, columns = case.name, COLUMNS
+    if name == "generalized_iou" and column.startswith("while_loop"):
+        pytest.skip("the loop moves the boxes until they have no hull: no reference is finite there")
     if case.kind == "reverse only":
         columns = [column for column in COLUMNS if column not in FORWARD_MODE]
         if column in FORWARD_MODE:

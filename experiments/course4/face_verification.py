@@ -1,4 +1,4 @@
-"""Are these two pictures of one person? By OpenFace's network, by one trained here on 24 people, and by the pixels.
+"""Are two pictures of one person, by OpenFace's network, by one trained here on 24 people, and by the pixels?
 
     python -m experiments run face-verification
     python -m experiments run face-verification --data digits

@@ -31,6 +31,8 @@ LARGE = {name: {"v"} for name in ("attention", "attention-full", "attention-mask
     **{name: set() for name in ("triplet_loss", "triplet_loss-euclidean", "contrastive_loss", "mined_triplet_loss",
                                 "mined_triplet_loss-hard", "mined_triplet_loss-all")}}
 MOVED = {"x", "logits", "predictions", "targets", "q", "k", "v", "initial", "anchor", "embeddings", "a"}
+# Boxes of 1e-30: their areas, 1e-60, are 0 in float32, and a box without area is judged otherwise.
+UNDERFLOWS = {("complete_iou", "small")}
 
 
 def varied(case, change, name, seed=0):
@@ -64,6 +66,8 @@ def test_gradients_at_special_values(case):
     for what, got, right in zip(("y", "cotangent", "tangent"), (y, cotangents, tangents), want):
         for g, w in zip(jax.tree.leaves(got), jax.tree.leaves(right), strict=True):
             for n, name in enumerate(VARIANTS):
+                if (case.name, name) in UNDERFLOWS:
+                    continue
                 # A gate of 1e4, rounded by 1e-3, has a slope that is off by as much. 1e-6: for sums that cancel.
                 rounding = 0.02 if name == "large" and case.kind == "scan" else 2e-5
                 atol = rounding * np.abs(w[n]).max(initial=0) + 1e-6
