@@ -1,4 +1,4 @@
-"""Which of the people known by one picture is this? By OpenFace's network, by one trained here, and by the pixels.
+"""Which of the people known by one picture is this, by OpenFace's network, by one trained here, and by the pixels?
 
     python -m experiments run face-recognition
     python -m experiments run face-recognition --data digits
