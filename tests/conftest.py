@@ -40,7 +40,8 @@ if not jax.config.jax_compilation_cache_dir:
 # alone: they are compiled by XLA's plain emitters, in two thirds of the time (tests.compare.PLAIN_EMITTERS). A file
 # that looks at HLO, memory, cost or the program of a training step does not belong here.
 ABOUT_VALUES = (
-    "ops/*", "detection/*", "layers/*", "gradients/*.py", "gradients/*/*.py", "inside/test_each_op.py",
+    "ops/*", "detection/*", "layers/*", "models/*", "style/*", "decoding/*", "text/*",
+    "gradients/*.py", "gradients/*/*.py", "inside/test_each_op.py",
     "experiments/test_compare_mutation.py", "experiments/test_mutants_sample.py", "test_axes.py", "test_network*.py",
     "test_ground_truth*", "inside/test_look*.py", "traps/*",
     "test_hand_derived.py", "test_hand_derived_dtypes.py", "test_hand_derived_refusals.py",

@@ -74,7 +74,7 @@ def test_recurrent_gradients_are_the_peers_and_the_bare_products_have_their_shap
             np.testing.assert_allclose(a if a.shape == b.shape else a.T, b, rtol=0, atol=1e-5 * np.abs(b).max())
 
 
-@pytest.mark.parametrize("name", ["character-lstm", "transformer"])
+@pytest.mark.parametrize("name", ["character-lstm", pytest.param("transformer", marks=pytest.mark.exhaustive)])
 def test_steps_of_networks_for_text_run(name):
     sides = steps.text_step(name, batch=2, time=4)
     assert [side.name for side in sides][::len(sides) - 1] == ["autodiff", "jaxnn"]
@@ -154,6 +154,7 @@ def test_ops_at_the_command_line(tmp_path, capsys):
     assert all(row["milliseconds"] > 0 and row["temporary"] >= 0 and row["kept"] >= 0 for row in rows)
 
 
+@pytest.mark.exhaustive
 def test_all_ops_have_a_row_each(tmp_path, capsys, monkeypatch):
     asked = []
 

@@ -50,7 +50,12 @@ TINY = {
 }
 
 
-@pytest.mark.parametrize("name", TINY)
+# Others like them, of fewer arrays, run each time.
+SLOW = ("signs-resnet", "transfer-learning", "segmentation")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.exhaustive) if name in SLOW else name
+                                  for name in TINY])
 def test_a_short_run_measures_and_draws(tmp_path, capsys, name):
     options, measures, pictures = TINY[name]
     assert main(["run", name, *options, "--out", str(tmp_path)]) == 0

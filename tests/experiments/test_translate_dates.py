@@ -122,6 +122,7 @@ def test_exact_is_of_all_characters():
     assert exact(["1990-04-28", "1990-04-27"], ["1990-04-28", "1990-04-28"]) == 0.5
 
 
+@pytest.mark.exhaustive
 def test_translate_dates_in_short(tmp_path, monkeypatch):
     def few(knobs, languages):
         net = encoder_decoder(languages.human.size, languages.machine.size, 2, 2, n_embedding=2, n_attention=2)

@@ -43,7 +43,8 @@ def timm_vgg16(name, array):
     return name, array[..., None, None] if name == "pre_logits.fc2.weight" else array
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "vgg16", "densenet121", "resnet18"])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "vgg16", "resnet18",
+                                  pytest.param("densenet121", marks=pytest.mark.exhaustive)])
 def test_timm_has_the_same_arrays_by_other_names(name):
     """The file of a torchvision network, renamed as timm does, is read to the same params."""
     net, arrays = getattr(models, name)(7, **({"hidden": 20} if name == "vgg16" else {})), twin(name)[1]
