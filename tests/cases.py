@@ -147,7 +147,10 @@ def find(name):
 
 def rows(*left_out):
     """Parameters for pytest: one op of each kind, and as `exhaustive` all others, but for those left out by name;
-    networks are made of these."""
+    networks are made of these.
+
+    An exhaustive case may take up to a minute: attention, CTC and the loops over time are each compiled under every
+    transformation and in every dtype, and the boxes' overlaps for every way in which two boxes can lie."""
     one_of_each = ONE_OF_EACH.values()
     return [pytest.param(case, id=case.name, marks=[] if case.name in one_of_each else [pytest.mark.exhaustive])
             for case in CASES if case.name in one_of_each or (case.kind != "network" and case.name not in left_out)]

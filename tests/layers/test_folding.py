@@ -98,6 +98,7 @@ QUICK = ("resnet18",)
 
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.exhaustive) for n in MODELS])
 def test_a_model_with_batch_norm(name):
+    """The deeper ones, up to 40 s each for two whole networks compiled, are exhaustive."""
     size, left, total = MODELS[name]
     shape = (size, size, 3)
     net = getattr(models, name)(7)
