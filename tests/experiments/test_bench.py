@@ -1,7 +1,6 @@
 """The benchmark: the command's table, and that the sides of a row compute the same."""
 
 import json
-import time
 from functools import partial
 
 import jax
@@ -189,13 +188,18 @@ def test_what_is_refused(argv, message, capsys, tmp_path):
     assert message in capsys.readouterr().err
 
 
-def test_a_short_program_is_run_many_times_in_a_round(monkeypatch):
+@pytest.mark.parametrize(("seconds", "n"), [(1e-9, measure.MOST_CALLS), (0.4 * measure.SHORTEST, 3),
+                                            (2 * measure.SHORTEST, 1)])
+def test_a_short_program_is_run_many_times_in_a_round(monkeypatch, seconds, n):
+    monkeypatch.setattr(measure, "take_turns", lambda calls, rounds: [[seconds] for _ in calls])
+    assert measure.calls_in_a_round([Side("a", list), Side("b", list)]) == n
+
+
+def test_each_round_makes_its_calls(monkeypatch):
+    monkeypatch.setattr(measure, "calls_in_a_round", lambda sides: 7)
     calls = []
-    (row,) = measure.measure(Case("name", "what", lambda: [Side("a", lambda: calls.append(0))]), 2)
-    assert len(calls) == 2 + 3 * measure.MOST_CALLS  # two to see how long it takes, then three rounds, one uncounted
-    assert row.milliseconds < 0.1
-    slow = Side("slow", lambda: time.sleep(2 * measure.SHORTEST))
-    assert measure.calls_in_a_round([slow, slow]) == 1
+    measure.measure(Case("name", "what", lambda: [Side("a", lambda: calls.append(0))]), 2)
+    assert len(calls) == 3 * 7  # three rounds, one uncounted
 
 
 def test_a_ratio_is_the_median_of_the_rounds_ratios_to_the_first_side(monkeypatch):
