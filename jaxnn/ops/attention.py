@@ -105,7 +105,8 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, bias: Any = None, slopes
         total = jnp.where(is_first, 0, total) * shrink + jnp.sum(p, -1)
         if rate > 0:
             p = jnp.where(plan.kept(around.words, i, j), p / (1 - rate), 0)
-        weighted = jnp.where(is_first, 0, weighted) * shrink[..., None] + p @ plan.chunk_of_keys(vs, seen, j).astype(wide)
+        v_j = plan.chunk_of_keys(vs, seen, j).astype(wide)
+        weighted = jnp.where(is_first, 0, weighted) * shrink[..., None] + p @ v_j
         # Written at every visit; the last one, with the last chunk of keys, stands.
         divisor = jnp.where(total == 0, 1, total)
         y, lse = y.at[i].set(weighted / divisor[..., None]), lse.at[i].set(level + jnp.log(divisor))

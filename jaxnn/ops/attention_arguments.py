@@ -73,7 +73,7 @@ def planned(who: str, q: Any, k: Any, v: Any, mask: Any, bias: Any, slopes: Any,
     if rate > 0 or key is not None:
         expect_key(who, key)
         expect(rate > 0, who, "a positive rate where it gets a key", repr(rate), "leave the key out at inference")
-    expect(n_keys is None or is_integer(n_keys, 1) and n_keys <= T_k, who,
+    expect(n_keys is None or (is_integer(n_keys, 1) and n_keys <= T_k), who,
            f"n_keys, how many keys are read, an integer in 1 .. {T_k}, or None for all", repr(n_keys))
     # Larger products are faster, and waste more on the diagonal, which weighs most in short sequences (CPU, jax 0.12).
     fits = 512 if T_q >= 4096 else 128 if T_k <= 512 and (causal or window is not None) else 256

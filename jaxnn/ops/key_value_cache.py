@@ -5,10 +5,10 @@
     y = attend_last(q, cache, n_heads=8)               q of those places: what `attention` of all places gives for them
 
 A step costs as much as the places so far ask for, whatever the capacity: attention reads the first 256, 512, 1024 ...
-places of the arrays, as many as are filled; a capacity that is no multiple of 256 costs a copy. Where the cache is carried through `lax.scan`, or given to a `jit` function
-that donates it, new places are written where they belong and nothing is copied. In a batch, `jax.vmap` over keys and
-values, leave the position unmapped, as `KeyValueCache(0, 0, None)`: it is then one number for all, and only one branch
-runs.
+places of the arrays, as many as are filled; a capacity that is no multiple of 256 costs a copy. Where the cache is
+carried through `lax.scan`, or given to a `jit` function that donates it, new places are written where they belong and
+nothing is copied. In a batch, `jax.vmap` over keys and values, leave the position unmapped, as `KeyValueCache(0, 0,
+None)`: it is then one number for all, and only one branch runs.
 """
 
 import functools
