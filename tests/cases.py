@@ -140,6 +140,18 @@ ONE_OF_EACH = {
     "network": "dropout-net"}
 
 
+# What differs from another by a choice of its keywords, or by a variant of its formula: compiled for --exhaustive.
+VARIED = {
+    "attention", "rnn_relu", "gru", "lstm_peephole", "lstm_projected", "layer_norm_lstm", "iou", "generalized_iou",
+    "distance_iou", *(case.name for case in catalogue.CASES if "-" in case.name and case.kind != "network")
+} - {"attention-heads"}
+
+
+def unvaried(names):
+    """Parameters for pytest: those of the names that are VARIED are exhaustive."""
+    return [pytest.param(name, marks=pytest.mark.exhaustive) if name in VARIED else name for name in names]
+
+
 def find(name):
     """The case of this name, of both tables."""
     return next(case for case in CASES if case.name == name)

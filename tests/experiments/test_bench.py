@@ -73,7 +73,8 @@ def test_recurrent_gradients_are_the_peers_and_the_bare_products_have_their_shap
             np.testing.assert_allclose(a if a.shape == b.shape else a.T, b, rtol=0, atol=1e-5 * np.abs(b).max())
 
 
-@pytest.mark.parametrize("name", ["character-lstm", pytest.param("transformer", marks=pytest.mark.exhaustive)])
+@pytest.mark.exhaustive  # a training step of each peer is compiled
+@pytest.mark.parametrize("name", ["character-lstm", "transformer"])
 def test_steps_of_networks_for_text_run(name):
     sides = steps.text_step(name, batch=2, time=4)
     assert [side.name for side in sides][::len(sides) - 1] == ["autodiff", "jaxnn"]
