@@ -39,7 +39,12 @@ def digits():
     return recordings.synthetic_digits(0, per_digit=6)
 
 
-@pytest.mark.parametrize("name", TINY)
+# It is trained and read as digit-strings is, whose short run is in each run of the tests.
+SLOW = ("prompts",)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.exhaustive) if name in SLOW else name
+                                  for name in TINY])
 def test_in_short(tmp_path, capsys, name, monkeypatch):
     options, pictures = TINY[name]
     monkeypatch.setattr(recordings.synthetic_digits, "__defaults__", (6,))

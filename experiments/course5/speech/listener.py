@@ -14,7 +14,7 @@ from jaxnn import GRU, BatchNorm, Conv, Dense, Dropout, Layer, Sequential, ctc, 
 from jaxnn.audio import spec_augment
 from jaxnn.decoding import ctc_beam_search, ctc_greedy
 from jaxnn.layers import over_examples
-from jaxnn.layers.layer import shape_of
+from jaxnn.layers.layer import output_of, shape_of
 from jaxnn.training import evaluate, fit, make_step, start
 
 __all__ = ["BLANK", "Heard", "Listener", "as_batch", "heard", "listener", "loss_of_labels", "read", "train"]
@@ -38,8 +38,7 @@ class Listener(Layer):
         x = shape_of(self, shape)["features"]
         keys = jax.random.split(key, 3)
         below, state = over_batch_of_one(self.below).init(keys[0], (1, *x.shape))
-        n = self.below.parts["conv2"].n_out
-        steps = -(-x.shape[0] // 4)
+        steps, n = output_of(self.below, below, state, x).shape
         recurrent, _ = self.recurrent.init(keys[1], (steps, n))
         head, _ = self.head.init(keys[2], (steps, 2 * self.recurrent.n_hidden))
         return {"below": below, "recurrent": recurrent, "head": head}, {"below": state}

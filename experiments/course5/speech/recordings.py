@@ -46,11 +46,12 @@ def synthetic_digits(seed: int, per_digit: int = 12) -> SpokenDigits:
     noise."""
     vowels = np.random.RandomState(0).uniform((300, 1000), (850, 2500), (10, 3, 2))  # hertz
     rng = np.random.default_rng(seed)
-    samples, keys = [], []
+    samples: list[np.ndarray] = []
+    keys: list[tuple[int, int, int]] = []
     for speaker, pitch in enumerate(PITCHES):
         throat = 0.88 + 0.3 * speaker / (len(PITCHES) - 1)
         for digit in range(10):
-            for index in range(per_digit):
+            for number in range(per_digit):
                 n = int(RATE * rng.uniform(0.3, 0.5))
                 at = np.linspace(0, 2, n)
                 first, second = (np.interp(at, (0, 1, 2), throat * rng.normal(1, 0.04) * vowels[digit, :, i])
@@ -60,16 +61,16 @@ def synthetic_digits(seed: int, per_digit: int = 12) -> SpokenDigits:
                 strength = np.exp(-((k * f0 - first) / 150) ** 2) + 0.6 * np.exp(-((k * f0 - second) / 200) ** 2)
                 voice = np.sum(strength * np.sin(2 * np.pi * k * np.cumsum(f0) / RATE), 0) * np.sin(np.pi * at / 2)
                 noise = rng.normal(size=n) * np.abs(voice).max() * 0.02
-                samples.append(np.float32(0.3 * (voice + noise) / np.abs(voice).max()))
-                keys.append((speaker, digit, index))
-    speaker, y, index = np.array(keys, np.int64).T
-    return SpokenDigits(tuple(samples), y, speaker, index, tuple("ABCDEF"), RATE)
+                samples.append((0.3 * (voice + noise) / np.abs(voice).max()).astype(np.float32))
+                keys.append((speaker, digit, number))
+    speaker, y, number = np.array(keys, np.int64).T
+    return SpokenDigits(tuple(samples), y, speaker, number, tuple("ABCDEF"), RATE)
 
 
 def levelled(x: np.ndarray) -> np.ndarray:
     """The recording at LEVEL; silence as it is."""
     power = np.mean(np.square(x, dtype=np.float64))
-    return x if power == 0 else np.float32(x * np.sqrt(10 ** (LEVEL / 10) / power))
+    return x if power == 0 else (x * np.sqrt(10 ** (LEVEL / 10) / power)).astype(np.float32)
 
 
 def loudest(x: np.ndarray, n: int) -> np.ndarray:

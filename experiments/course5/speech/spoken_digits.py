@@ -133,7 +133,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
         f"{seconds:.0f} s")
     for i in np.flatnonzero(~right)[:20]:
         place = np.flatnonzero(is_test)[i]
-        say(f"  {y[place]} by {digits.speakers[digits.speaker[place]]}, index {digits.index[place]}, is read as "
+        say(f"  {y[place]} by {digits.speakers[digits.speaker[place]]}, number {digits.number[place]}, is read as "
             f"{z[i].argmax()}")
     speakers = new_speakers(knobs, digits, net, x) if knobs.speaker_epochs else {}
     known = {name: float(right[digits.speaker[is_test] == i].mean()) for i, name in enumerate(digits.speakers)}
@@ -157,7 +157,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
 
 def new_speakers(knobs: Knobs, digits: SpokenDigits, net: Sequential, x: np.ndarray) -> dict[str, Any]:
     """For each speaker the accuracy on all of their recordings, after a training without any of them."""
-    found = {}
+    found: dict[str, Any] = {}
     for i, name in enumerate(digits.speakers):
         others, theirs = digits.speaker != i, digits.speaker == i
         state, _ = train(knobs, net, x[others], digits.y[others], knobs.speaker_epochs)

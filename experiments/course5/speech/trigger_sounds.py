@@ -94,7 +94,7 @@ def of_course(clips: TriggerClips, held_out: str, data_dir: Path | None, *, use_
     # The digits have no sound above 4 kHz: a network would know the word by having some. So the word is heard so, too.
     mine["train"][0] += [narrow(x) for x in mine["train"][0]]
     mine["train"] = [faster_and_slower(recordings) for recordings in mine["train"]]
-    train, test = (Words(*mine[part], background=background.samples[:, 0])
+    train, test = (Words(mine[part][0], mine[part][1], background.samples[:, 0])
                    for part, background in zip(("train", "test"), clips.backgrounds, strict=True))
     dev = [Dev(r.name, r.samples, DEV_WORDS[r.name]) for r in clips.dev]
     return Material("recordings", train, test, dev, clips.chime.samples)
@@ -105,10 +105,10 @@ def of_synthetic(digits: SpokenDigits, seed: int) -> Material:
     rng = np.random.default_rng(seed)
     parts = []
     for speakers in ((0, 2, 3, 5), (1, 4)):
-        chosen = [[trimmed(at_44100(digits.samples[i])) for i in np.flatnonzero(
+        word, others = ([trimmed(at_44100(digits.samples[i])) for i in np.flatnonzero(
             np.isin(digits.speaker, speakers) & ((digits.y == 0) == is_word))[::step]]
-            for is_word, step in ((True, 6), (False, 36))]
-        parts.append(Words(*chosen, background=np.float32(0.02 * rng.normal(size=RATE * SECONDS))))
+            for is_word, step in ((True, 6), (False, 36)))
+        parts.append(Words(word, others, (0.02 * rng.normal(size=RATE * SECONDS)).astype(np.float32)))
     made = (make_clip(np.random.RandomState([seed, i]), parts[1]) for i in range(100))
     clip = next(clip for clip in made if len(clip.activates) > 1)
     dev = Dev("synthetic", np.stack([clip.samples] * 2, 1),
@@ -153,7 +153,7 @@ def trimmed(x: np.ndarray) -> np.ndarray:
 
 def level_to(x: np.ndarray, decibels: float) -> np.ndarray:
     power = np.mean(np.square(x, dtype=np.float64))
-    return np.float32(x * np.sqrt(10 ** (decibels / 10) / power)) if power else x
+    return (x * np.sqrt(10 ** (decibels / 10) / power)).astype(np.float32) if power else x
 
 
 def make_clip(random: np.random.RandomState, words: Words) -> Clip:

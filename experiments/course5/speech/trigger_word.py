@@ -89,7 +89,7 @@ def dev_clips(material: Material) -> Clips:
 def detections(p: np.ndarray, threshold: float) -> list[float]:
     """Seconds at which the probability is above the threshold, none within APART steps of the one before."""
     found, last = [], -APART
-    for step in np.flatnonzero(p > threshold):
+    for step in map(int, np.flatnonzero(p > threshold)):
         if step - last >= APART:
             found.append(step * SECONDS / STEPS)
             last = step
