@@ -64,7 +64,7 @@ class Knobs(Configuration):
 class Strings(NamedTuple):
     """Strings of digits.
 
-    samples: (n, SAMPLES), silent noise behind the end. lengths: (n,) samples. digits: a list of arrays 0 .. 9.
+    samples: (n, SAMPLES), over faint noise that goes on behind the end. lengths: (n,) samples. digits: a list of arrays 0 .. 9.
     bounds: for each string the first and the last sample of each digit.
     """
 
@@ -111,7 +111,7 @@ class Pool:
         speaker = rng.choice(self.speakers)
         n_versions = len(next(iter(self.words.values())))
         version = rng.integers(n_versions)
-        parts, bounds, at = [np.zeros(int(rng.uniform(0, PAUSE) * RATE), np.float32)], [], 0
+        parts, bounds = [np.zeros(int(rng.uniform(0, PAUSE) * RATE), np.float32)], []
         at = len(parts[0])
         for digit in digits:
             words = self.words[speaker, digit][version]
@@ -180,6 +180,9 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     for name in held_out:
         if name not in digits.speakers:
             raise InputError("--held-out", f"expects speakers among {', '.join(digits.speakers)}; got {name!r}")
+    n_long = sum(len(x) > RATE for x in digits.samples)
+    if n_long:
+        say(f"of {n_long} recordings longer than a second the loudest second is taken")
     is_test = digits.is_test
     rng = np.random.default_rng((knobs.seed, 2))
     test = Pool(digits, is_test, (1.0,)).draw(rng, knobs.test)

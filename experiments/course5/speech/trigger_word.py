@@ -45,7 +45,7 @@ class Knobs(Configuration):
     seed: int = random_seed(0, "of the clips and the initial weights")
     held_out: str = knob("act3", "the group of recordings of the word that the test has", choices=GROUPS)
     voices: int = knob(1, "1 adds espeak-ng's voices where that program is installed, 0 does not", choices=(0, 1))
-    steps: int = count(150, "of training: 1,200 clips, three hours and twenty minutes of sound")
+    steps: int = count(300, "of training: 2,400 clips, nearly seven hours of sound")
     batch_size: int = count(8, "clips, made anew at each step")
     learning_rate: float = positive(0.003, "Adam's largest")
     dropout: float = knob(0.2, "the course has 0.8, for many more steps than these", at_least=0, below=1)
