@@ -58,6 +58,10 @@ EXPERIMENTS = {
     "long-memory": "experiments.course5.long_memory",
     "translate-dates": "experiments.course5.translate_dates",
     "shakespeare": "experiments.course5.shakespeare",
+    "spoken-digits": "experiments.course5.speech.spoken_digits",
+    "digit-strings": "experiments.course5.speech.digit_strings",
+    "trigger-word": "experiments.course5.speech.trigger_word",
+    "prompts": "experiments.course5.speech.prompts",
 }
 EXPECTED = (InputError, MissingData, BadFile, ModuleNotFoundError)  # errors whose message says it all
 
