@@ -20,6 +20,7 @@ from jaxnn.data.idx import ImageClasses, load_fashion_mnist, load_mnist, read_id
 from jaxnn.data.image_folder import ImageFolder, load_image_folder, read_picture
 from jaxnn.data.images import CatPhotographs, load_cat, pixels_to_rows
 from jaxnn.data.lines import read_text_lines
+from jaxnn.data.music import PianoRolls, load_chorales, load_metheny, load_nottingham
 from jaxnn.data.npz import read_npz
 from jaxnn.data.olivetti import Faces, load_olivetti
 from jaxnn.data.planar import (
@@ -52,6 +53,7 @@ __all__ = [
     "ImageClasses",
     "ImageFolder",
     "MissingData",
+    "PianoRolls",
     "Raccoons",
     "Signs",
     "Split",
@@ -67,6 +69,7 @@ __all__ = [
     "load_breast_cancer",
     "load_camvid",
     "load_cat",
+    "load_chorales",
     "load_cifar10",
     "load_cifar100",
     "load_dates",
@@ -75,7 +78,9 @@ __all__ = [
     "load_football",
     "load_happy",
     "load_image_folder",
+    "load_metheny",
     "load_mnist",
+    "load_nottingham",
     "load_olivetti",
     "load_raccoons",
     "load_signs",
