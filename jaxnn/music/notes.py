@@ -30,7 +30,7 @@ class Note(NamedTuple):
 
 
 def notes_of(midi: Midi, track: int | None = None) -> list[Note]:
-    """The notes of a file, or of one of its tracks, by their start, times in quarter notes.
+    """The notes of a file, or of one of its tracks, by their start, channel and key; times in quarter notes.
 
     A note-on of velocity 0 is a note-off. Of two notes of one key and channel that sound together, the one that began
     first ends first. A note-off of a key that does not sound means nothing.
@@ -44,7 +44,7 @@ def notes_of(midi: Midi, track: int | None = None) -> list[Note]:
            f"track in 0 .. {len(midi.tracks) - 1}, or None for all", repr(track))
     notes = [note for events in (midi.tracks if track is None else (midi.tracks[track],))
              for note in _notes_of_track(events, midi.ticks_per_quarter)]
-    return sorted(notes, key=lambda note: note.start)
+    return sorted(notes, key=lambda note: (note.start, note.channel, note.key))
 
 
 def _notes_of_track(events: Iterable[Event], ticks_per_quarter: int) -> list[Note]:

@@ -62,7 +62,7 @@ def notes_of_roll(roll: Any, frame: float = 1.0, *, velocity: int = 80, channel:
     silent = np.zeros((1, N_KEYS), int)
     steps = np.diff(np.concatenate([silent, roll.astype(int), silent]), axis=0)
     # By key, then by time: the n-th beginning of a key and its n-th end belong together.
-    starts, ends = (np.argwhere(step == steps.T) for step in (1, -1))
+    starts, ends = (np.argwhere(steps.T == step) for step in (1, -1))  # noqa: SIM300
     notes = [Note(float(start * frame), float(end * frame), int(key) + LOWEST, velocity, channel)
              for (key, start), (_, end) in zip(starts, ends, strict=True)]
     return sorted(notes, key=lambda note: (note.start, note.key))
