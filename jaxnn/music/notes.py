@@ -1,6 +1,7 @@
 """Notes of a MIDI file, in quarter notes and in seconds; and a MIDI file of notes."""
 
 import itertools
+import math
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -30,7 +31,8 @@ class Note(NamedTuple):
 
 
 def notes_of(midi: Midi, track: int | None = None) -> list[Note]:
-    """The notes of a file, or of one of its tracks, by their start, channel and key; times in quarter notes.
+    """The notes of a file, or of one of its tracks, by their start, times in quarter notes; notes that begin
+    together stand as in the file.
 
     A note-on of velocity 0 is a note-off. Of two notes of one key and channel that sound together, the one that began
     first ends first. A note-off of a key that does not sound means nothing.
@@ -44,26 +46,27 @@ def notes_of(midi: Midi, track: int | None = None) -> list[Note]:
            f"track in 0 .. {len(midi.tracks) - 1}, or None for all", repr(track))
     notes = [note for events in (midi.tracks if track is None else (midi.tracks[track],))
              for note in _notes_of_track(events, midi.ticks_per_quarter)]
-    return sorted(notes, key=lambda note: (note.start, note.channel, note.key))
+    return sorted(notes, key=lambda note: note.start)
 
 
 def _notes_of_track(events: Iterable[Event], ticks_per_quarter: int) -> list[Note]:
-    sounding: defaultdict[tuple[int, int], deque[tuple[int, int]]] = defaultdict(deque)
-    notes = []
+    sounding: defaultdict[tuple[int, int], deque[int]] = defaultdict(deque)  # places in notes
+    notes: list[Note] = []
     for event in events:
         if not isinstance(event, ChannelEvent) or event.kind not in ("note_on", "note_off"):
             continue
         key, velocity = event.data
         begun = sounding[event.channel, key]
         if event.kind == "note_on" and velocity:
-            begun.append((event.ticks, velocity))
+            begun.append(len(notes))
+            notes.append(Note(event.ticks / ticks_per_quarter, math.inf, key, velocity, event.channel))
         elif begun:
-            ticks, struck = begun.popleft()
-            notes.append(Note(ticks / ticks_per_quarter, event.ticks / ticks_per_quarter, key, struck, event.channel))
+            place = begun.popleft()
+            notes[place] = notes[place]._replace(end=event.ticks / ticks_per_quarter)
     for (channel, key), begun in sounding.items():
         if begun:
             raise InputError("notes_of", f"expects a note-off for each note; got none for key {key} of channel "
-                             f"{channel} that begins at quarter note {begun[0][0] / ticks_per_quarter:g}; add a "
+                             f"{channel} that begins at quarter note {notes[begun[0]].start:g}; add a "
                              "note-off, or leave the note out")
     return notes
 

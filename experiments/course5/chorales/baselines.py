@@ -18,7 +18,8 @@ def marginal_cost(train: list[np.ndarray], rolls: list[np.ndarray]) -> float:
 
 def markov_cost(train: list[np.ndarray], rolls: list[np.ndarray]) -> float:
     """Each key sounds with its frequency among the frames before which it sounds, or does not, by Laplace's rule."""
-    before, after = (np.concatenate([roll[part] for roll in train]).astype(bool) for part in (slice(-1), slice(1, None)))
+    before = np.concatenate([roll[:-1] for roll in train]).astype(bool)
+    after = np.concatenate([roll[1:] for roll in train]).astype(bool)
     p = [((after & (before == state)).sum(axis=0) + 1) / ((before == state).sum(axis=0) + 2) for state in (False, True)]
     sounds = np.concatenate([roll[:-1] for roll in rolls]).astype(bool)
     return _cost(np.concatenate([roll[1:] for roll in rolls]), np.where(sounds, p[1], p[0]))

@@ -25,9 +25,10 @@ import optax
 
 from experiments.course5.chorales import pictures
 from experiments.course5.chorales.baselines import marginal_cost, markov_cost
-from experiments.course5.chorales.measures import described, longest_copy
+from experiments.course5.chorales.measures import described
 from experiments.course5.chorales.network import CELLS, Composer, cost_of, loss, network_of
 from experiments.course5.chorales.pieces import canon, in_length_groups, transposition, windows
+from experiments.course5.copied import longest_copy
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import say, series, table
 from jaxnn import summary
@@ -56,7 +57,7 @@ class Knobs(Configuration):
     epochs: int = count(200, "after which the dev cost of the chorales no longer falls")
     learning_rate: float = positive(0.006, "Adam's first, falling to zero as a cosine")
     patience: int = count(10, "measurements of dev, thirty in all, without a new best after which training ends")
-    temperatures: tuple[float, ...] = knob((0.5, 0.8, 1.0, 1.2), "of the pieces composed; 1 is the model's own", above=0)
+    temperatures: tuple[float, ...] = positive((0.5, 0.8, 1.0, 1.2), "of the pieces composed; 1 is the model's own")
     samples: int = count(16, "pieces composed at each temperature; the first is written as MIDI and WAV")
     beginning: int = count(8, "frames of a test piece that each composed one begins with")
     length: int = count(56, "frames composed behind it")
@@ -128,7 +129,7 @@ def train(knobs: Knobs, net: Any, pieces: PianoRolls) -> tuple[Any, dict[str, An
     at, costs = history.curve("cost")
     steps_of_dev, dev_costs = history.curve("dev")
     say(f"best dev {history.best.value:.3f} at epoch {batches.epoch(history.best.step):.0f}")
-    return jax.tree.map(jnp.asarray, history.best.train_state.params), {
+    return jax.tree.map(jnp.asarray, history.best.params), {
         "training": series(costs / frames, "epoch", [batches.epoch(int(step)) for step in at],
                            start=float(dev_costs[0])),
         "dev_costs": {"epochs": [batches.epoch(int(step)) for step in steps_of_dev], "nats": dev_costs.tolist()}}
@@ -147,11 +148,11 @@ def show(composed: dict[float, tuple[np.ndarray, np.ndarray]], of_test: dict[str
         return (name, f"{of['keys_entropy']:.2f}", of["keys"], f"{of['chords_entropy']:.2f}", f"{of['notes']:.2f}",
                 of["longest_still"], bits)
 
+    rows = [row(f"composed, temperature {t:g}", described(list(rolls)), f"{entropies.mean():.2f}")
+            for t, (rolls, entropies) in composed.items()]
     say()
     say(table(("pieces", "entropy of keys / bits", "keys", "of chords / bits", "notes at once", "longest still",
-               "model / bits a frame"),
-              [row("test", of_test, ""), *(row(f"composed, temperature {t:g}", described(list(rolls)),
-                                               f"{entropies.mean():.2f}") for t, (rolls, entropies) in composed.items())]))
+               "model / bits a frame"), [row("test", of_test, ""), *rows]))
 
 
 def copied(rolls: np.ndarray, train: list[np.ndarray]) -> int:

@@ -1,11 +1,11 @@
-"""What pieces are like: how many notes sound, how varied they are, how long they stand still, and what is copied."""
+"""What pieces are like: how many notes sound, how varied they are, how long they stand still."""
 
 from collections import Counter
 from typing import Any
 
 import numpy as np
 
-__all__ = ["described", "longest_copy"]
+__all__ = ["described", "entropy"]
 
 
 def described(rolls: list[np.ndarray]) -> dict[str, Any]:
@@ -39,19 +39,4 @@ def longest_run(items: list[Any]) -> int:
     for i, item in enumerate(items):
         run = run + 1 if i and item == items[i - 1] else 1
         longest = max(longest, run)
-    return longest
-
-
-def longest_copy(items: list[Any], sources: list[list[Any]]) -> int:
-    """The most items in a row that stand in a row in one of the sources too."""
-    places: dict[Any, list[tuple[int, int]]] = {}
-    for n, source in enumerate(sources):
-        for i, item in enumerate(source):
-            places.setdefault(item, []).append((n, i))
-    # ends[n, i]: how many items up to the last one equal those of source n up to i.
-    ends: dict[tuple[int, int], int] = {}
-    longest = 0
-    for item in items:
-        ends = {(n, i): ends.get((n, i - 1), 0) + 1 for n, i in places.get(item, ())}
-        longest = max(longest, *ends.values(), 0) if ends else longest
     return longest

@@ -52,7 +52,8 @@ class Composer:
         self._op = layer.op
         self._run = jax.jit(self._pieces, static_argnums=2)
 
-    def pieces(self, beginnings: np.ndarray, length: int, temperature: float, key: Any) -> tuple[np.ndarray, np.ndarray]:
+    def pieces(self, beginnings: np.ndarray, length: int, temperature: float,
+               key: Any) -> tuple[np.ndarray, np.ndarray]:
         """(rolls (n, beginning + length, 88) uint8, entropies (n, length), bits).
 
         Args:

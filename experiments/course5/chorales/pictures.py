@@ -1,5 +1,6 @@
 """Pictures of the chorales: learning curve and costs, piano rolls, entropies."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ def draw(out: Path, name: str, measures: dict[str, Any], costs: dict[str, float]
     figures.curves(axes[0, 0], {"training, transposed, with dropout": (training["epoch"], training["cost"]),
                                 "dev": (dev["epochs"][1:], dev["nats"][1:])}, "epoch", "cost / nats per frame")
     names = list(costs)
-    bars = axes[0, 1].barh(names, list(costs.values()), color=["tab:orange" if "here" in n else "tab:gray" for n in names])
+    colours = ["tab:orange" if "here" in name else "tab:gray" for name in names]
+    bars = axes[0, 1].barh(names, list(costs.values()), color=colours)
     axes[0, 1].bar_label(bars, [f"{cost:.2f}" for cost in costs.values()], padding=3)
     axes[0, 1].set(xlabel="test cost / nats per frame, over 88 keys", xlim=(0, 1.15 * max(costs.values())))
     axes[0, 1].invert_yaxis()
@@ -39,12 +41,12 @@ def draw(out: Path, name: str, measures: dict[str, Any], costs: dict[str, float]
     figure, axes = figures.panels(1, 2, (5.2, 3.8), f"{name}: are the pieces one note repeated? ({len(rolls)} pieces)")
     edges = np.arange(0, n - beginning + 1, max((n - beginning) // 7, 1))
     of_test = [entropy(np.concatenate([p[beginning + a:beginning + b] for p in pieces.test]).sum(axis=0))
-               for a, b in zip(edges[:-1], edges[1:], strict=True)]
+               for a, b in itertools.pairwise(edges)]
     middles = (edges[:-1] + edges[1:]) / 2
     lines = {"test pieces": (middles, of_test)}
     for t, (rolls, _) in composed.items():
         lines[f"temperature {t:g}"] = (middles, [entropy(rolls[:, beginning + a:beginning + b].sum(axis=(0, 1)))
-                                                 for a, b in zip(edges[:-1], edges[1:], strict=True)])
+                                                 for a, b in itertools.pairwise(edges)])
     figures.curves(axes[0, 0], lines, "frames behind the beginning", "entropy of the keys / bits")
     axes[0, 0].set_ylim(bottom=0)
     for t, (_, entropies) in composed.items():
