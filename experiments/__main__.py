@@ -58,7 +58,9 @@ EXPERIMENTS = {
     "long-memory": "experiments.course5.long_memory",
     "translate-dates": "experiments.course5.translate_dates",
     "shakespeare": "experiments.course5.shakespeare",
+    "jazz": "experiments.course5.jazz.experiment",
     "chorales": "experiments.course5.chorales.experiment",
+    "intents": "experiments.course5.intents.experiment",
 }
 EXPECTED = (InputError, MissingData, BadFile, ModuleNotFoundError)  # errors whose message says it all
 

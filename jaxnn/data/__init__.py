@@ -32,6 +32,7 @@ from jaxnn.data.planar import (
 )
 from jaxnn.data.raccoons import Raccoons, load_raccoons
 from jaxnn.data.signs import Signs, load_signs
+from jaxnn.data.snips import Snips, Utterance, load_snips
 from jaxnn.data.splits import Split, split, standardize
 from jaxnn.data.tables import BreastCancer, Digits, load_breast_cancer, load_digits
 from jaxnn.data.usps import load_usps
@@ -56,7 +57,9 @@ __all__ = [
     "PianoRolls",
     "Raccoons",
     "Signs",
+    "Snips",
     "Split",
+    "Utterance",
     "blobs",
     "check_examples",
     "data_directory",
@@ -84,6 +87,7 @@ __all__ = [
     "load_olivetti",
     "load_raccoons",
     "load_signs",
+    "load_snips",
     "load_usps",
     "noisy_circles",
     "noisy_moons",

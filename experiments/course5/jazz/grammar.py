@@ -76,8 +76,8 @@ def _root(tones: Sequence[Spelled]) -> Spelled:
 
 
 def fitting_scale(chord: Sequence[int]) -> set[tuple[int, int]]:
-    """The tones, as (letter, accidental), of the scale that holds the most tones of the chord: a major scale for a major
-    chord, a Dorian one for any other. Of several the one with the highest tonic between C4 and B4."""
+    """The tones, as (letter, accidental), of the scale that holds the most tones of the chord: a major scale for a
+    major chord, a Dorian one for any other. Of several the one with the highest tonic between C4 and B4."""
     steps = MAJOR if is_major(chord) else DORIAN
 
     def height(tonic: tuple[int, int]) -> int:

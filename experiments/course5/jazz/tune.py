@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from experiments.course5.jazz.grammar import symbol
 from jaxnn.data import load_metheny
-from jaxnn.music import Midi, Note, notes_of
+from jaxnn.music import Midi, notes_of
 
 __all__ = ["EDITIONS", "Bar", "Tune", "metheny", "nursery_tune"]
 
@@ -68,12 +68,12 @@ def metheny(edition: str, directory: Path | None = None) -> Tune:
       MissingData, BadFile: as `jaxnn.data.load_metheny`.
     """
     midi = load_metheny(directory)
-    solo = [group for group in _groups(midi, SOLO) if END >= group.start]
+    solo = _groups(midi, SOLO)
     notes: list[tuple[float, float, int | None]] = [
         (group.start, group.end - group.start, group.keys[0]) for group in solo
-        if len(group.keys) == 1 and group.start >= BEGIN]
+        if len(group.keys) == 1 and BEGIN <= group.start < END]
     if edition == "2021":
-        notes += [(start, length, None) for start, length in _rests(_groups(midi, SOLO)) if BEGIN <= start <= END]
+        notes += [(start, length, None) for start, length in _rests(solo) if BEGIN <= start < END]
     notes.sort(key=lambda note: note[0])
     chords = [group for group in _groups(midi, PIANO) if len(group.keys) > 1 and BEGIN <= group.start < END]
     return Tune(f"Metheny, edition {edition}", _bars(notes, chords), 130.0)
@@ -92,13 +92,9 @@ def _groups(midi: Midi, track: int) -> list[Group]:
             if abs(notes[j].end - note.end) <= TOGETHER:  # a note may be in two chords, each as long as its first
                 members.append(notes[j])
                 used.add(j)
-        start, length = on_grid(note.start), on_grid(_length(members)) or 1 / max(GRIDS)
+        start, length = on_grid(note.start), on_grid(note.end - note.start) or 1 / max(GRIDS)
         groups.append(Group(start, start + length, tuple(member.key for member in members)))
     return sorted(groups, key=lambda group: group.start)
-
-
-def _length(members: list[Note]) -> float:
-    return members[0].end - members[0].start
 
 
 def on_grid(time: float) -> float:
