@@ -14,6 +14,7 @@ patterns where its files are missing: enough to see it run.
 
 import dataclasses
 import functools
+import re
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -208,7 +209,7 @@ def draw(out: Path, name: str, runs: dict[str, Any], answers: dict[str, Answers]
         axis.grid(alpha=0.3)
         axis.legend()
     figures.save(figure, out / "learning_curves.png")
-    short = [intent.replace("Search", "Search\n").replace("Add", "Add\n").replace("Book", "Book\n") for intent in intents]
+    short = [re.sub(r"^(Search|Add|Book)", r"\1\n", intent) for intent in intents]
     for kind, found in answers.items():
         numbers = [np.array([intents.index(n) for n in names]) for names in (found.intents, [u.intent for u in test])]
         figure, ((axis,),) = figures.panels(1, 1, (6.6, 5.8), f"{name}, {kind}: {len(test)} test sentences, "

@@ -6,7 +6,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxnn import LSTM, Dense, Embedding, Layer, LayerNorm, TransformerBlock, dropout, length_mask, softmax_cross_entropy
+from jaxnn import (
+    LSTM,
+    Dense,
+    Embedding,
+    Layer,
+    LayerNorm,
+    TransformerBlock,
+    dense,
+    dropout,
+    length_mask,
+    softmax_cross_entropy,
+)
 from jaxnn.initializers import random_normal
 from jaxnn.layers.attention import dense_over_time
 from jaxnn.layers.layer import shape_of
@@ -94,8 +105,7 @@ class SentenceReader(Layer):
                               None if keys is None else next(keys), train=train)[0]
         h = dropped(h)
         largest = jnp.max(jnp.where(mask[:, None], h, -1e9), axis=0)
-        logits = {"tags": dense_over_time(params["tags"], h), "intent": dense_over_time(params["intent"], largest[None])[0]}
-        return logits, state
+        return {"tags": dense_over_time(params["tags"], h), "intent": dense(params["intent"], largest)}, state
 
 
 def loss(logits: Any, label: Any) -> Any:

@@ -107,7 +107,8 @@ class BucketedBatches:
 # A few sentences that need no file.
 
 PATTERNS = {
-    "PlayMusic": ("play {track} by {artist}", "i want to hear {artist}", "put on {track}", "play some {artist} on {service}"),
+    "PlayMusic": ("play {track} by {artist}", "i want to hear {artist}", "put on {track}",
+                  "play some {artist} on {service}"),
     "GetWeather": ("will it rain in {city} {time}", "what is the weather in {city}", "how cold is it {time} in {city}"),
     "BookRestaurant": ("book a table in {city} for {number}", "i need a table {time} for {number} people",
                        "reserve a {food} restaurant in {city}"),

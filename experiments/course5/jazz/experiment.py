@@ -131,13 +131,15 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
 
 def train(knobs: Knobs, net: Sequential, pieces: np.ndarray, n_symbols: int) -> tuple[Any, np.ndarray]:
     """(params, the cost of all pieces before the first epoch and after each)."""
-    x = as_rows(pieces, n_symbols)
+    x = jnp.asarray(as_rows(pieces, n_symbols))
     batches = Batches(x, pieces, min(knobs.batch_size, len(pieces)), seed=knobs.seed)
     optimizer = optax.adam(lambda step: knobs.learning_rate / (1 + knobs.decay * step))
 
+    of_pieces = jnp.asarray(pieces)
+
     @jax.jit
     def of_all(params: Any) -> Any:
-        return jnp.mean(jax.vmap(lambda x, s: cost(net(params, {}, x)[0], s))(x, jnp.asarray(pieces)))
+        return jnp.mean(jax.vmap(lambda rows, symbols: cost(net(params, {}, rows)[0], symbols))(x, of_pieces))
 
     train_state, history = fit(
         start(net, optimizer, (LENGTH, n_symbols), jax.random.key(knobs.seed)), make_step(net, cost, optimizer),
