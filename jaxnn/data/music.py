@@ -17,6 +17,7 @@ __all__ = ["N_KEYS", "PianoRolls", "load_chorales", "load_metheny", "load_nottin
 
 N_KEYS = 88  # of a piano: key 0 is A0, number 21 of MIDI
 MAX_FILE_BYTES = 2**23
+OWN = "jaxnn.music.piano_roll of your own notes"
 PARTS = {"train": "traindata", "dev": "validdata", "test": "testdata"}  # our name, and that in the file
 
 
@@ -32,7 +33,7 @@ class PianoRolls(NamedTuple):
     test: list[np.ndarray]
 
 
-def load_chorales(directory: str | Path | None = None, *, instead: str = "jaxnn.music.CANON") -> PianoRolls:
+def load_chorales(directory: str | Path | None = None, *, instead: str = OWN) -> PianoRolls:
     """The 382 chorales of J. S. Bach that are known as JSB Chorales: 229 to train on, 76 dev, 77 test.
 
     Args:
@@ -47,7 +48,7 @@ def load_chorales(directory: str | Path | None = None, *, instead: str = "jaxnn.
     return _load("JSB_Chorales.mat", (229, 76, 77), directory, instead, "load_chorales")
 
 
-def load_nottingham(directory: str | Path | None = None, *, instead: str = "jaxnn.music.CANON") -> PianoRolls:
+def load_nottingham(directory: str | Path | None = None, *, instead: str = OWN) -> PianoRolls:
     """The 1,037 folk tunes with chords of the Nottingham collection: 694 to train on, 173 dev, 170 test.
 
     Args and errors: as of `load_chorales`; the file is c5/music/Nottingham.mat.
@@ -56,7 +57,7 @@ def load_nottingham(directory: str | Path | None = None, *, instead: str = "jaxn
     return _load("Nottingham.mat", (694, 173, 170), directory, instead, "load_nottingham")
 
 
-def load_metheny(directory: str | Path | None = None, *, instead: str = "--data canon") -> "Midi":
+def load_metheny(directory: str | Path | None = None, *, instead: str = "jaxnn.music.midi_of your own notes") -> "Midi":
     """The MIDI file of Pat Metheny's "And Then I Knew" that the course's jazz assignment reads.
 
     Args:

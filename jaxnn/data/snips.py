@@ -31,7 +31,7 @@ class Snips(NamedTuple):
     test: list[Utterance]
 
 
-def load_snips(directory: str | Path | None = None, *, instead: str = "--data embedded") -> Snips:
+def load_snips(directory: str | Path | None = None, *, instead: str = "utterances of your own") -> Snips:
     """Reads c5/snips/train, valid and test: in each a sentence in a line of seq.in, its slots in seq.out, its intent in
     label.
 

@@ -70,7 +70,7 @@ def load(knobs: Knobs, data_dir: Path | None) -> tuple[str, Snips]:
     if knobs.data == "embedded":
         return "embedded", embedded_utterances()
     try:
-        return "SNIPS", load_snips(data_dir)
+        return "SNIPS", load_snips(data_dir, instead="--data embedded")
     except MissingData as error:
         if knobs.data != "auto":
             raise

@@ -67,7 +67,7 @@ def metheny(edition: str, directory: Path | None = None) -> Tune:
     Raises:
       MissingData, BadFile: as `jaxnn.data.load_metheny`.
     """
-    midi = load_metheny(directory)
+    midi = load_metheny(directory, instead="--data nursery")
     solo = _groups(midi, SOLO)
     notes: list[tuple[float, float, int | None]] = [
         (group.start, group.end - group.start, group.keys[0]) for group in solo
