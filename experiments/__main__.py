@@ -62,6 +62,9 @@ EXPERIMENTS = {
     "digit-strings": "experiments.course5.speech.digit_strings",
     "trigger-word": "experiments.course5.speech.trigger_word",
     "prompts": "experiments.course5.speech.prompts",
+    "jazz": "experiments.course5.jazz.experiment",
+    "chorales": "experiments.course5.chorales.experiment",
+    "intents": "experiments.course5.intents.experiment",
 }
 EXPECTED = (InputError, MissingData, BadFile, ModuleNotFoundError)  # errors whose message says it all
 

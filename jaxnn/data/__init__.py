@@ -20,6 +20,7 @@ from jaxnn.data.idx import ImageClasses, load_fashion_mnist, load_mnist, read_id
 from jaxnn.data.image_folder import ImageFolder, load_image_folder, read_picture
 from jaxnn.data.images import CatPhotographs, load_cat, pixels_to_rows
 from jaxnn.data.lines import read_text_lines
+from jaxnn.data.music import PianoRolls, load_chorales, load_metheny, load_nottingham
 from jaxnn.data.npz import read_npz
 from jaxnn.data.olivetti import Faces, load_olivetti
 from jaxnn.data.planar import (
@@ -32,6 +33,7 @@ from jaxnn.data.planar import (
 from jaxnn.data.prompts import Prompts, load_prompts
 from jaxnn.data.raccoons import Raccoons, load_raccoons
 from jaxnn.data.signs import Signs, load_signs
+from jaxnn.data.snips import Snips, Utterance, load_snips
 from jaxnn.data.splits import Split, split, standardize
 from jaxnn.data.spoken_digits import SpokenDigits, load_spoken_digits
 from jaxnn.data.tables import BreastCancer, Digits, load_breast_cancer, load_digits
@@ -57,6 +59,7 @@ __all__ = [
     "ImageFolder",
     "MissingData",
     "Prompts",
+    "PianoRolls",
     "Raccoons",
     "Recording",
     "Signs",
@@ -64,6 +67,9 @@ __all__ = [
     "Split",
     "SpokenDigits",
     "TriggerClips",
+    "Snips",
+    "Split",
+    "Utterance",
     "blobs",
     "check_examples",
     "data_directory",
@@ -78,6 +84,7 @@ __all__ = [
     "load_breast_cancer",
     "load_camvid",
     "load_cat",
+    "load_chorales",
     "load_cifar10",
     "load_cifar100",
     "load_dates",
@@ -86,13 +93,16 @@ __all__ = [
     "load_football",
     "load_happy",
     "load_image_folder",
+    "load_metheny",
     "load_mnist",
+    "load_nottingham",
     "load_olivetti",
     "load_prompts",
     "load_raccoons",
     "load_signs",
     "load_spoken_digits",
     "load_trigger_clips",
+    "load_snips",
     "load_usps",
     "noisy_circles",
     "noisy_moons",
