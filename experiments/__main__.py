@@ -58,6 +58,8 @@ EXPERIMENTS = {
     "long-memory": "experiments.course5.long_memory",
     "translate-dates": "experiments.course5.translate_dates",
     "shakespeare": "experiments.course5.shakespeare",
+    "babi": "experiments.course5.babi",
+    "dialog": "experiments.course5.dialog",
 }
 EXPECTED = (InputError, MissingData, BadFile, ModuleNotFoundError)  # errors whose message says it all
 
