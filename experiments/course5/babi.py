@@ -111,8 +111,8 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     _, net, params = chosen
     logits, weights = look(net, params, test_x)
     looked = attention_measures(weights, stories.test, logits.argmax(-1) == test_labels)
-    say(f"the supporting fact has the largest weight of the last hop in {percent(looked['last_hop_on_support'])} of the "
-        "test questions")
+    share = percent(looked["last_hop_on_support"])
+    say(f"the supporting fact has the largest weight of the last hop in {share} of the test questions")
     draw_training(out, measures, stories.name)
     draw_attention(out, stories.test, logits, weights, vocabulary)
     return {"data": stories.name, "networks": measures, "test_accuracy": measures[BEST]["test_accuracy"],
