@@ -7,6 +7,7 @@
     python -m experiments faults all|kill|corrupt|edits|failing|hostile|signals [-n N]
     python -m experiments scale curves|collectives|measure|predict
     python -m experiments bench [NAME ...] [--op NAME | --all-ops] [--size SIZE] [--batch N] [--rounds N] [--out DIR]
+    python -m experiments talk [--about restaurants|stories] [--networks DIR] [--anew] [--threshold P]
 """
 
 import argparse
@@ -112,6 +113,7 @@ COMMANDS = {
     "scale": ("training on many devices: the same costs, what is sent, what to expect",
               "experiments.scale.command:scale"),
     "bench": ("times and memory beside autodiff's, as ratios", "experiments.bench.command:bench"),
+    "talk": ("a conversation with a memory network, about restaurants or stories", "experiments.talk.command:talk"),
 }
 
 

@@ -54,10 +54,12 @@ class Training(NamedTuple):
 
 
 class Responder:
-    """A response network with its words, its candidates and its params, None before training."""
+    """A response network with its words, its candidates and its params, None before training; notes are whatever else
+    is to be kept with them in a file, as JSON has it."""
 
-    def __init__(self, net: Any, params: Any, vocabulary: WordVocabulary, candidates: Sequence[str]):
-        self.net, self.params = net, params
+    def __init__(self, net: Any, params: Any, vocabulary: WordVocabulary, candidates: Sequence[str],
+                 notes: dict[str, Any] | None = None):
+        self.net, self.params, self.notes = net, params, notes or {}
         self.vocabulary, self.candidates = vocabulary, tuple(candidates)
         self._program = jax.jit(jax.vmap(self._one, (None, 0)))
 
@@ -90,12 +92,12 @@ class Responder:
         return np.exp(log_p[0]), weights[0, :, :len(memory)]
 
     def save(self, directory: Path) -> None:
-        """Writes the params, the vocabulary and how the network is made."""
+        """Writes the params, the vocabulary, the notes and how the network is made."""
         directory.mkdir(parents=True, exist_ok=True)
         self.vocabulary.save(directory / "vocabulary.json")
         net = self.net
         save(directory / "params", 0, self.params, extra={
-            "candidates": list(self.candidates), "n_embedding": net.n_embedding, "hops": net.hops,
+            "candidates": list(self.candidates), "n_embedding": net.n_embedding, "hops": net.hops, "notes": self.notes,
             "entities": None if net.entities is None else [list(row) for row in net.entities]})
 
     @classmethod
@@ -113,7 +115,7 @@ class Responder:
         except (BadCheckpoint, OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(str(directory), f"expects a network that was saved there; got {error}; train one anew"
                              ) from error
-        return cls(net, params, vocabulary, made["candidates"])
+        return cls(net, params, vocabulary, made["candidates"], made["notes"])
 
     def _one(self, params: Any, x: Any) -> Any:
         logits, weights = self.net.aligned(params, x)

@@ -64,9 +64,12 @@ def made_stories(n: int, seed: int) -> tuple[Question, ...]:
     found = []
     for _ in range(n):
         a, b, c = (PLACES[i] for i in rng.choice(len(PLACES), 3, replace=False))
-        first, second = (ways[i] for i in rng.choice(len(ways), 2, replace=False))
-        # Two places beside the same one, in other directions; or three in a row, told from either end.
-        facts = [(a, first, b), (c, second, b)] if rng.random() < 0.5 else [(a, first, b), (b, second, c)]
+        first, second = (ways[i] for i in rng.choice(len(ways), 2))
+        # Two places beside the same one, or one beside another beside a third; each question has one answer.
+        is_row = rng.random() < 0.5
+        if second == (OPPOSITE[first] if is_row else first):
+            second = OPPOSITE[second]
+        facts = [(a, first, b), (b, second, c)] if is_row else [(a, first, b), (c, second, b)]
         if rng.random() < 0.5:
             facts.reverse()
         place = int(rng.integers(2))
