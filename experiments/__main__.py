@@ -7,6 +7,7 @@
     python -m experiments faults all|kill|corrupt|edits|failing|hostile|signals [-n N]
     python -m experiments scale curves|collectives|measure|predict
     python -m experiments bench [NAME ...] [--op NAME | --all-ops] [--size SIZE] [--batch N] [--rounds N] [--out DIR]
+    python -m experiments talk [--about restaurants|stories] [--networks DIR] [--anew] [--threshold P]
 """
 
 import argparse
@@ -65,6 +66,8 @@ EXPERIMENTS = {
     "jazz": "experiments.course5.jazz.experiment",
     "chorales": "experiments.course5.chorales.experiment",
     "intents": "experiments.course5.intents.experiment",
+    "babi": "experiments.course5.babi",
+    "dialog": "experiments.course5.dialog",
 }
 EXPECTED = (InputError, MissingData, BadFile, ModuleNotFoundError)  # errors whose message says it all
 
@@ -117,6 +120,7 @@ COMMANDS = {
     "scale": ("training on many devices: the same costs, what is sent, what to expect",
               "experiments.scale.command:scale"),
     "bench": ("times and memory beside autodiff's, as ratios", "experiments.bench.command:bench"),
+    "talk": ("a conversation with a memory network, about restaurants or stories", "experiments.talk.command:talk"),
 }
 
 

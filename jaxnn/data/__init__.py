@@ -6,11 +6,13 @@ and the course's photographs are read from files you provide (`load_cat`). Nothi
 """
 
 from jaxnn.data.alpacas import Alpacas, load_alpacas
+from jaxnn.data.babi import Question, load_babi, read_babi
 from jaxnn.data.batches import Batches
 from jaxnn.data.camvid import CamVid, load_camvid
 from jaxnn.data.checks import check_examples
 from jaxnn.data.cifar import load_cifar10, load_cifar100
 from jaxnn.data.dates import DatePairs, human_dates, load_dates, parse_date
+from jaxnn.data.dialogs import RestaurantDialogs, Turn, load_dialogs, read_dialogs
 from jaxnn.data.directory import MissingData, data_directory, find
 from jaxnn.data.download import DownloadFailed, download
 from jaxnn.data.football import FootballField, load_football
@@ -62,6 +64,9 @@ __all__ = [
     "PianoRolls",
     "Raccoons",
     "Recording",
+    "Question",
+    "Raccoons",
+    "RestaurantDialogs",
     "Signs",
     "Sound",
     "Split",
@@ -70,6 +75,7 @@ __all__ = [
     "Snips",
     "Split",
     "Utterance",
+    "Turn",
     "blobs",
     "check_examples",
     "data_directory",
@@ -81,6 +87,7 @@ __all__ = [
     "human_dates",
     "list_hdf5",
     "load_alpacas",
+    "load_babi",
     "load_breast_cancer",
     "load_camvid",
     "load_cat",
@@ -88,6 +95,7 @@ __all__ = [
     "load_cifar10",
     "load_cifar100",
     "load_dates",
+    "load_dialogs",
     "load_digits",
     "load_fashion_mnist",
     "load_football",
@@ -109,6 +117,8 @@ __all__ = [
     "parse_date",
     "pixels_to_rows",
     "planar_flower",
+    "read_babi",
+    "read_dialogs",
     "read_hdf5",
     "read_idx",
     "read_npz",
