@@ -74,14 +74,20 @@ class RowOptimizer(NamedTuple):
     update: Callable
 
 
-def row_sgd(learning_rate: float) -> RowOptimizer:
-    """E_r <- E_r - η dE_r."""
-    _expect_rate("row_sgd", learning_rate)
+def row_sgd(learning_rate: float | Callable[[Any], Any]) -> RowOptimizer:
+    """E_r <- E_r - η dE_r; η a number, or a schedule: a function of the number of steps before, as optax makes them."""
+    if not callable(learning_rate):
+        _expect_rate("row_sgd", learning_rate)
+
+    def init(table: Any) -> Any:
+        return jnp.zeros((), jnp.int32) if callable(learning_rate) else ()
 
     def update(gradient: RowGradient, state: Any, table: Any) -> tuple[Any, Any]:
+        if callable(learning_rate):
+            return state + 1, _moved(table, gradient, -learning_rate(state) * gradient.values)
         return state, _moved(table, gradient, -learning_rate * gradient.values)
 
-    return RowOptimizer(lambda table: (), update)
+    return RowOptimizer(init, update)
 
 
 def row_adagrad(learning_rate: float, *, initial: float = 0.1, eps: float = 1e-7) -> RowOptimizer:
