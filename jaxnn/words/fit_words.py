@@ -11,6 +11,7 @@ import optax
 
 from jaxnn.checks import expect, is_integer, is_number
 from jaxnn.training import by_rows, make_step, row_sgd, start_from
+from jaxnn.training.rows import row_clip
 from jaxnn.words.chunks import Epochs, pairs_of
 from jaxnn.words.corpus import Corpus
 from jaxnn.words.objectives import WordModel, initial_tables
@@ -41,7 +42,7 @@ class EpochNote(NamedTuple):
 def fit_words(corpus: Corpus, *, kind: str = "skip-gram", output: str = "negative sampling", n_dim: int = 100,
               window: int = 5, negatives: float = 5, sample: float = 1e-3, epochs: int = 5,
               learning_rate: float | None = None, parts: Parts | None = None, n_centres: int = 32,
-              n_negatives: int = 32, batch_size: int = 128, seed: int = 0,
+              n_negatives: int = 32, batch_size: int = 128, longest_step: float = 1.0, seed: int = 0,
               initial: WordVectors | None = None,
               report: Callable[[EpochNote, Callable[[], WordVectors]], Any] | None = None) -> WordVectors:
     """Word vectors of a corpus, bitwise the same for the same arguments on the same machine.
@@ -99,7 +100,7 @@ def fit_words(corpus: Corpus, *, kind: str = "skip-gram", output: str = "negativ
     steps = max(int(round(batches.steps * epochs)), 1)
     # The cost is a mean over the chunks of a batch, and what moves a row is a sum.
     rate = optax.linear_schedule(learning_rate * batch_size, learning_rate * batch_size * LEAST_RATE, steps)
-    optimizer = by_rows(optax.sgd(0.0), row_sgd(rate), True)
+    optimizer = by_rows(optax.sgd(0.0), row_clip(row_sgd(rate), longest_step / (learning_rate * batch_size)), True)
     step = make_step(model, _loss_itself, optimizer)
     train_state = start_from(params, {}, optimizer, jax.random.key(seed))
     labels = np.zeros(batch_size, np.float32)
