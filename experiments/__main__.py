@@ -58,6 +58,7 @@ EXPERIMENTS = {
     "long-memory": "experiments.course5.long_memory",
     "translate-dates": "experiments.course5.translate_dates",
     "shakespeare": "experiments.course5.shakespeare",
+    "word2vec": "experiments.course5.word2vec",
 }
 EXPECTED = (InputError, MissingData, BadFile, ModuleNotFoundError)  # errors whose message says it all
 

@@ -30,10 +30,19 @@ from jaxnn.data.planar import (
     planar_flower,
 )
 from jaxnn.data.raccoons import Raccoons, load_raccoons
+from jaxnn.data.sentences import LabelledSentences, load_emojify, load_sst2
 from jaxnn.data.signs import Signs, load_signs
 from jaxnn.data.splits import Split, split, standardize
 from jaxnn.data.tables import BreastCancer, Digits, load_breast_cancer, load_digits
 from jaxnn.data.usps import load_usps
+from jaxnn.data.words import (
+    GenderWords,
+    find_glove,
+    load_analogies,
+    load_definitions,
+    load_gender_words,
+    load_word_pairs,
+)
 
 __all__ = [
     "Alpacas",
@@ -48,9 +57,11 @@ __all__ = [
     "Faces",
     "Field",
     "FootballField",
+    "GenderWords",
     "HappyFaces",
     "ImageClasses",
     "ImageFolder",
+    "LabelledSentences",
     "MissingData",
     "Raccoons",
     "Signs",
@@ -60,26 +71,33 @@ __all__ = [
     "data_directory",
     "download",
     "find",
+    "find_glove",
     "gaussian_quantiles",
     "human_dates",
     "list_hdf5",
     "load_alpacas",
+    "load_analogies",
     "load_breast_cancer",
     "load_camvid",
     "load_cat",
     "load_cifar10",
     "load_cifar100",
     "load_dates",
+    "load_definitions",
     "load_digits",
+    "load_emojify",
     "load_fashion_mnist",
     "load_football",
+    "load_gender_words",
     "load_happy",
     "load_image_folder",
     "load_mnist",
     "load_olivetti",
     "load_raccoons",
     "load_signs",
+    "load_sst2",
     "load_usps",
+    "load_word_pairs",
     "noisy_circles",
     "noisy_moons",
     "parse_date",

@@ -31,7 +31,7 @@ def huffman_tree(counts: Any) -> Tree:
 
     >>> tree = huffman_tree([4, 2, 1])
     >>> tree.nodes.tolist(), tree.signs.tolist()
-    ([[1, 0], [1, 0], [1, 0]], [[-1, 0], [1, 1], [1, -1]])
+    ([[1, 0], [1, 0], [1, 0]], [[1, 0], [-1, 1], [-1, -1]])
     """
     values = np.asarray(counts)
     is_counts = values.ndim == 1 and len(values) >= 2 and values.dtype.kind in "iu" and bool(np.all(values > 0))
