@@ -59,6 +59,8 @@ EXPERIMENTS = {
     "translate-dates": "experiments.course5.translate_dates",
     "shakespeare": "experiments.course5.shakespeare",
     "word2vec": "experiments.course5.word2vec",
+    "emojify": "experiments.course5.emojify",
+    "sentiment": "experiments.course5.sentiment",
 }
 EXPECTED = (InputError, MissingData, BadFile, ModuleNotFoundError)  # errors whose message says it all
 

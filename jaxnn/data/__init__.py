@@ -30,7 +30,7 @@ from jaxnn.data.planar import (
     planar_flower,
 )
 from jaxnn.data.raccoons import Raccoons, load_raccoons
-from jaxnn.data.sentences import LabelledSentences, load_emojify, load_sst2
+from jaxnn.data.sentences import EMOJIS, LabelledSentences, load_emojify, load_sst2
 from jaxnn.data.signs import Signs, load_signs
 from jaxnn.data.splits import Split, split, standardize
 from jaxnn.data.tables import BreastCancer, Digits, load_breast_cancer, load_digits
@@ -45,6 +45,7 @@ from jaxnn.data.words import (
 )
 
 __all__ = [
+    "EMOJIS",
     "Alpacas",
     "BadFile",
     "Batches",
