@@ -59,6 +59,8 @@ EXPERIMENTS = {
     "translate-dates": "experiments.course5.translate_dates",
     "shakespeare": "experiments.course5.shakespeare",
     "word2vec": "experiments.course5.word2vec",
+    "glove": "experiments.course5.glove",
+    "debias": "experiments.course5.debias",
     "emojify": "experiments.course5.emojify",
     "sentiment": "experiments.course5.sentiment",
 }
