@@ -68,6 +68,11 @@ EXPERIMENTS = {
     "intents": "experiments.course5.intents.experiment",
     "babi": "experiments.course5.babi",
     "dialog": "experiments.course5.dialog",
+    "word2vec": "experiments.course5.word2vec",
+    "glove": "experiments.course5.glove",
+    "debias": "experiments.course5.debias",
+    "emojify": "experiments.course5.emojify",
+    "sentiment": "experiments.course5.sentiment",
 }
 EXPECTED = (InputError, MissingData, BadFile, ModuleNotFoundError)  # errors whose message says it all
 

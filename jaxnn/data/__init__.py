@@ -34,6 +34,7 @@ from jaxnn.data.planar import (
 )
 from jaxnn.data.prompts import Prompts, load_prompts
 from jaxnn.data.raccoons import Raccoons, load_raccoons
+from jaxnn.data.sentences import EMOJIS, LabelledSentences, load_emojify, load_sst2
 from jaxnn.data.signs import Signs, load_signs
 from jaxnn.data.snips import Snips, Utterance, load_snips
 from jaxnn.data.splits import Split, split, standardize
@@ -42,8 +43,17 @@ from jaxnn.data.tables import BreastCancer, Digits, load_breast_cancer, load_dig
 from jaxnn.data.trigger_clips import Recording, TriggerClips, load_trigger_clips
 from jaxnn.data.usps import load_usps
 from jaxnn.data.wav import Sound, decode_wav, encode_wav, read_wav, write_wav
+from jaxnn.data.words import (
+    GenderWords,
+    find_glove,
+    load_analogies,
+    load_definitions,
+    load_gender_words,
+    load_word_pairs,
+)
 
 __all__ = [
+    "EMOJIS",
     "Alpacas",
     "BadFile",
     "Batches",
@@ -56,9 +66,11 @@ __all__ = [
     "Faces",
     "Field",
     "FootballField",
+    "GenderWords",
     "HappyFaces",
     "ImageClasses",
     "ImageFolder",
+    "LabelledSentences",
     "MissingData",
     "Prompts",
     "PianoRolls",
@@ -83,11 +95,13 @@ __all__ = [
     "download",
     "encode_wav",
     "find",
+    "find_glove",
     "gaussian_quantiles",
     "human_dates",
     "list_hdf5",
     "load_alpacas",
     "load_babi",
+    "load_analogies",
     "load_breast_cancer",
     "load_camvid",
     "load_cat",
@@ -96,9 +110,12 @@ __all__ = [
     "load_cifar100",
     "load_dates",
     "load_dialogs",
+    "load_definitions",
     "load_digits",
+    "load_emojify",
     "load_fashion_mnist",
     "load_football",
+    "load_gender_words",
     "load_happy",
     "load_image_folder",
     "load_metheny",
@@ -111,7 +128,9 @@ __all__ = [
     "load_spoken_digits",
     "load_trigger_clips",
     "load_snips",
+    "load_sst2",
     "load_usps",
+    "load_word_pairs",
     "noisy_circles",
     "noisy_moons",
     "parse_date",
