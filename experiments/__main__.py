@@ -40,6 +40,7 @@ EXPERIMENTS = {
     "softmax-signs": "experiments.course2.softmax_signs",
     "hyperparameters": "experiments.course2.hyperparameters.experiment",
     "bias-variance": "experiments.course2.bias_variance.experiment",
+    "mislabelled": "experiments.course3.mislabelled",
     "convolution-step-by-step": "experiments.course4.step_by_step",
     "convnet": "experiments.course4.convnet",
     "signs-resnet": "experiments.course4.signs_resnet",
