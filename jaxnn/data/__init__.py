@@ -29,11 +29,15 @@ from jaxnn.data.planar import (
     noisy_moons,
     planar_flower,
 )
+from jaxnn.data.prompts import Prompts, load_prompts
 from jaxnn.data.raccoons import Raccoons, load_raccoons
 from jaxnn.data.signs import Signs, load_signs
 from jaxnn.data.splits import Split, split, standardize
+from jaxnn.data.spoken_digits import SpokenDigits, load_spoken_digits
 from jaxnn.data.tables import BreastCancer, Digits, load_breast_cancer, load_digits
+from jaxnn.data.trigger_clips import Recording, TriggerClips, load_trigger_clips
 from jaxnn.data.usps import load_usps
+from jaxnn.data.wav import Sound, decode_wav, encode_wav, read_wav, write_wav
 
 __all__ = [
     "Alpacas",
@@ -52,13 +56,20 @@ __all__ = [
     "ImageClasses",
     "ImageFolder",
     "MissingData",
+    "Prompts",
     "Raccoons",
+    "Recording",
     "Signs",
+    "Sound",
     "Split",
+    "SpokenDigits",
+    "TriggerClips",
     "blobs",
     "check_examples",
     "data_directory",
+    "decode_wav",
     "download",
+    "encode_wav",
     "find",
     "gaussian_quantiles",
     "human_dates",
@@ -77,8 +88,11 @@ __all__ = [
     "load_image_folder",
     "load_mnist",
     "load_olivetti",
+    "load_prompts",
     "load_raccoons",
     "load_signs",
+    "load_spoken_digits",
+    "load_trigger_clips",
     "load_usps",
     "noisy_circles",
     "noisy_moons",
@@ -90,6 +104,8 @@ __all__ = [
     "read_npz",
     "read_picture",
     "read_text_lines",
+    "read_wav",
     "split",
     "standardize",
+    "write_wav",
 ]
