@@ -58,8 +58,8 @@ def load(name: str, data_dir: Path | None, seed: int) -> Digits:
 
 
 def _described(digits: Digits) -> Digits:
-    say(f"{digits.name}: {len(digits.train_x)} training, {len(digits.dev_x)} dev and {len(digits.test_x)} test pictures "
-        f"of {digits.train_x.shape[1]}x{digits.train_x.shape[2]} pixels")
+    say(f"{digits.name}: {len(digits.train_x)} training, {len(digits.dev_x)} dev and {len(digits.test_x)} test "
+        f"pictures of {digits.train_x.shape[1]}x{digits.train_x.shape[2]} pixels")
     return digits
 
 

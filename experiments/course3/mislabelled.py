@@ -106,7 +106,8 @@ def find(knobs: Knobs, digits: data.Digits, model: Any, step: Any, given: np.nda
     begin = time.process_time()
     p = out_of_fold(knobs, digits, model, given)
     folded = time.process_time() - begin
-    rankings = {NORM: suspects(scores.norms), LAST: suspects(scores.leaf_norms["dense2"]["bias"]), LOSS: suspects(scores.losses)}
+    rankings = {NORM: suspects(scores.norms), LAST: suspects(scores.leaf_norms["dense2"]["bias"]),
+                LOSS: suspects(scores.losses)}
     rankings |= {FOLDS: suspects(1 - p[np.arange(len(p)), given])} | by_cleanlab(p, given)
     # The loss costs a forward pass each epoch: less than a third of forward, backward and the norms.
     seconds = {NORM: watched, LAST: watched, LOSS: alone + (watched - alone) / 3, FOLDS: folded}
@@ -159,7 +160,7 @@ def by_cleanlab(p: np.ndarray, given: np.ndarray) -> dict[str, Suspects]:
 
 def learn_again(knobs: Knobs, digits: data.Digits, model: Any, step: Any, given: np.ndarray, is_wrong: np.ndarray,
                 ranking: tuple[Suspects, np.ndarray]) -> dict[str, Any]:
-    """Test errors after training on the labels as given, without the suspects, on those relabelled, and on the truth."""
+    """Test errors after training on the labels as given, without the suspects, with them relabelled, on the truth."""
     order, read = ranking[0].order[:int(is_wrong.sum())], ranking[1]
     mended = given.copy()
     mended[order] = read[order]
@@ -179,8 +180,8 @@ def learn_again(knobs: Knobs, digits: data.Digits, model: Any, step: Any, given:
     ends = intervals.of_paired_difference(wrong["as given"], wrong["relabelled"])
     say(table(("training labels", "test error"),
               [(name, intervals.shown(r["test_error"], r["interval"])) for name, r in record.items()]))
-    say(f"relabelling leaves {percent(right)} of the labels right, where {percent(1 - knobs.fraction)} were, and takes "
-        f"off {intervals.shown_points(less, ends)}")
+    say(f"relabelling leaves {percent(right)} of the labels right, of which {percent(1 - knobs.fraction)} were, and "
+        f"takes off {intervals.shown_points(less, ends)}")
     return {**record, "right_after_relabelling": right, "won_by_relabelling": less, "won_interval": ends}
 
 
