@@ -44,6 +44,8 @@ EXPERIMENTS = {
     "human-level": "experiments.course3.human_level",
     "mislabelled": "experiments.course3.mislabelled",
     "error-analysis": "experiments.course3.error_analysis",
+    "mismatch": "experiments.course3.mismatch",
+    "transfer": "experiments.course3.transfer",
     "multi-task": "experiments.course3.multi_task",
     "convolution-step-by-step": "experiments.course4.step_by_step",
     "convnet": "experiments.course4.convnet",

@@ -1,5 +1,6 @@
 """Handwritten digits, a small network for them, and its training: what several experiments of this course share."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,8 @@ from experiments.shared.run import say
 from jaxnn import Conv, Dense, Flatten, MaxPool, Sequential, relu
 from jaxnn import softmax_cross_entropy as loss
 from jaxnn.data import Batches, MissingData, load_digits, load_usps, split
-from jaxnn.training import Step, evaluate, make_step, start
+from jaxnn.training import Step, TrainState, evaluate, make_step, start
+from jaxnn.training.train_state import copied
 
 __all__ = ["CHOICES", "WHY", "Digits", "adam", "convnet", "load", "logits", "train"]
 
@@ -86,7 +88,8 @@ def train(model: Any, x: np.ndarray, y: np.ndarray, *, epochs: float, batch_size
     """
     batches = Batches(x, y, min(batch_size, len(x)), seed=seed, augment=augment)
     step = step or make_step(model, loss, adam(learning_rate, len(x), batches.batch_size, epochs))
-    train_state = start(model, step.optimizer, x.shape[1:], jax.random.key(seed))
+    # To start compiles several programs, so that what is drawn once serves every training of the same seed.
+    train_state = jax.tree.map(copied, _started(step, x.shape[1:], seed))
     if begin is not None:
         train_state = train_state._replace(params=jax.tree.map(np.array, begin[0]),
                                            state=jax.tree.map(np.array, begin[1]))
@@ -95,6 +98,11 @@ def train(model: Any, x: np.ndarray, y: np.ndarray, *, epochs: float, batch_size
         train_state, info = step(train_state, *batches(s))
         costs.append(info.cost)
     return train_state.params, train_state.state, np.asarray(costs, float).tolist()
+
+
+@functools.lru_cache(maxsize=4)
+def _started(step: Step, shape: tuple[int, ...], seed: int) -> TrainState:
+    return start(step.layer, step.optimizer, shape, jax.random.key(seed))
 
 
 def logits(model: Any, params: Any, state: Any, x: np.ndarray) -> np.ndarray:
