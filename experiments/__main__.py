@@ -46,6 +46,7 @@ EXPERIMENTS = {
     "error-analysis": "experiments.course3.error_analysis",
     "mismatch": "experiments.course3.mismatch",
     "transfer": "experiments.course3.transfer",
+    "end-to-end": "experiments.course3.end_to_end",
     "multi-task": "experiments.course3.multi_task",
     "convolution-step-by-step": "experiments.course4.step_by_step",
     "convnet": "experiments.course4.convnet",
