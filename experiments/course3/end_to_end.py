@@ -32,7 +32,7 @@ from jaxnn.decoding import ctc_greedy
 from jaxnn.text.metrics import edit_distance
 from jaxnn.training import evaluate, make_step
 
-N_DIGITS, LONGEST = 3, 4400  # samples of one recording: 0.55 s; longer ones, a tenth, are left out
+N_DIGITS, LONGEST = 3, 4400  # samples of one recording: 0.55 s; longer ones, a sixth, are left out
 FRAMES = N_DIGITS * LONGEST + 3000
 BLANK = 10
 PIPELINE, TRUE_CUTS, CTC = "cut and read", "the same with true cuts", "end to end"
@@ -85,7 +85,8 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
         pieces = spoken.features(spoken.padded(pieces_of(some.sound, some.places)))
         size = min(2 * knobs.batch_size, len(pieces))
         params, state, of_reader = data.train(reader, pieces, some.labels.ravel(), seed=knobs.seed,
-                                              step=steps["reader"], epochs=knobs.reader_steps * size / len(pieces), batch_size=size)
+                                              step=steps["reader"], batch_size=size,
+                                              epochs=knobs.reader_steps * size / len(pieces))
         for way, places in ((PIPELINE, cuts), (TRUE_CUTS, test.places)):
             errors[way].append(measured(read_pieces(reader, params, state, test.sound, places), test.labels))
         size = min(knobs.batch_size, n)
@@ -123,7 +124,7 @@ def strings(knobs: Knobs, heard: spoken.Spoken, pool: np.ndarray, n: int, seed: 
 
 
 def cut(sound: np.ndarray, noise: float, *, window: int = 160, shortest: float = 0.1,
-        pause: float = 0.04) -> np.ndarray:
+        pause: float = 0.02) -> np.ndarray:
     """(n, 2) where pieces begin and end: runs that are louder than the noise, pauses shorter than `pause` seconds
     bridged, and pieces shorter than `shortest` seconds dropped."""
     n = len(sound) // window
@@ -147,7 +148,9 @@ def pieces_of(sound: np.ndarray, places: Any) -> list[np.ndarray]:
 def read_pieces(reader: Any, params: Any, state: Any, sound: np.ndarray, places: Any) -> list[list[int]]:
     """The digits of each string, one for each piece."""
     pieces = pieces_of(sound, places)
-    read = data.logits(reader, params, state, spoken.features(spoken.padded(pieces))).argmax(-1).tolist() if pieces else []
+    read: list[int] = []
+    if pieces:
+        read = data.logits(reader, params, state, spoken.features(spoken.padded(pieces))).argmax(-1).tolist()
     result, at = [], 0
     for of_row in places:
         result.append(read[at:at + len(of_row)])

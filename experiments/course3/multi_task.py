@@ -42,9 +42,9 @@ class Knobs(Configuration):
     seed: int = random_seed(0, "of the masks, the weights and the batches")
     least: float = knob(0.002, "part of the pixels from which on a thing counts as present", above=0, below=1)
     masked: tuple[float, ...] = knob((0.0, 0.6, 0.85), "shares of the labels that are masked", at_least=0, below=1)
-    widths: tuple[int, ...] = knob((2, 12), "channels of the first convolution; the others have twice as many",
+    widths: tuple[int, ...] = knob((2, 8), "channels of the first convolution; the others have twice as many",
                                    at_least=1)
-    steps: int = count(300, "the training cost has levelled off")
+    steps: int = count(200, "the training cost has levelled off nearly")
     batch_size: int = count(32, "a tenth of the pictures")
     learning_rate: float = positive(0.002, "Adam's first, falling to zero as a cosine")
 

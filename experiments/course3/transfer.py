@@ -35,10 +35,10 @@ NOTHING, SAME, OTHER = "nothing", "digits of other writers", "hands"
 class Knobs(Configuration):
     data: str = knob("auto", "the target: " + data.WHY, choices=data.CHOICES)
     seed: int = random_seed(0, "of the weights, the batches and which labels are there; others follow")
-    labels: tuple[int, ...] = knob((20, 50, 200, 1000, 5000), "labelled examples of the target", at_least=10)
+    labels: tuple[int, ...] = knob((20, 50, 200, 1000), "labelled examples of the target", at_least=10)
     seeds: int = knob(2, "networks of each kind; the bands are over them", at_least=2)
-    steps: int = count(250, "of each training, whatever its size: those with 5,000 labels have levelled off nearly")
-    source_steps: int = count(400, "the source is read")
+    steps: int = count(150, "of each training, whatever its size: all costs have levelled off nearly")
+    source_steps: int = count(300, "the source is read")
     batch_size: int = count(32, "more than the fewest labels")
     learning_rate: float = positive(0.001, "of Adam")
 
