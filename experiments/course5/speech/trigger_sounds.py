@@ -12,7 +12,7 @@ from experiments.shared.run import say
 from jaxnn.audio import Clip, resample, synthesize
 from jaxnn.data import MissingData, SpokenDigits, TriggerClips, load_spoken_digits, load_trigger_clips
 
-__all__ = ["GROUPS", "RATE", "Dev", "Material", "Words", "level_to", "load", "make_clip", "trimmed"]
+__all__ = ["GROUPS", "LEVEL", "RATE", "Dev", "Material", "Words", "level_to", "load", "make_clip", "trimmed"]
 
 RATE, SECONDS = 44_100, 10
 GROUPS = ("plain", "act2", "act3")  # of the course's recordings of the word, by the ends of their names

@@ -23,7 +23,7 @@ import numpy as np
 import optax
 
 from experiments.course5.speech.recordings import CHOICES
-from experiments.course5.speech.trigger_sounds import GROUPS, RATE, Material, Words, load, make_clip
+from experiments.course5.speech.trigger_sounds import GROUPS, LEVEL, RATE, Material, Words, level_to, load, make_clip
 from experiments.shared import figures
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import percent, say, series, table
@@ -90,7 +90,7 @@ def dev_clips(material: Material) -> Clips:
     for i, of_clip in enumerate(ends):
         for end in of_clip:
             y[i] = insert_ones(y[i], round(1000 * end))
-    samples = [np.ascontiguousarray(dev.samples[:, 0]) for dev in material.dev]
+    samples = [level_to(dev.samples[:, 0], LEVEL) for dev in material.dev]  # one is 16 decibels below it
     return Clips(np.asarray(features(np.stack(samples))), y, ends, samples)
 
 
@@ -247,6 +247,6 @@ def draw_detections(out: Path, material: Material, p: dict[str, np.ndarray], set
             over.plot(at, [1.0] * len(at), "v", color="lime", markersize=9, label="detection")
         over.set(ylabel="probability", ylim=(0, 1.1), xlim=(0, SECONDS))
         if ends or at:
-            over.legend(loc="upper right", fontsize=8)
+            over.legend(loc="center right", fontsize=8)
     axes[-1, 0].set_xlabel("time / s")
     figures.save(figure, out / "detections.png")
