@@ -8,6 +8,13 @@ steps; `jaxnn.ctc` is its loss with the gradient by hand. The strings are made a
 the official split trains on; the test's strings are made of its test recordings. Beside the likeliest path stands the
 beam search over prefixes. Then a speaker is left out of training: what a new voice costs. The picture shows where the
 network hears each digit beside where it is.
+
+Result of seed 0, 300 test strings of 1,499 digits, digits that are wrong; 86 s of training for each on a CPU core:
+                               likeliest path    beam of 10    strings that are right
+    all speakers, known                0.73 %        0.73 %                   96.67 %
+    theo, known                        0.33 %        0.26 %                   98.67 %
+    theo, left out of training         4.23 %        3.97 %                   82.67 %
+The network speaks up once in each digit, for a step or two, near its end, and is silent otherwise.
 """
 
 import dataclasses
@@ -64,8 +71,10 @@ class Knobs(Configuration):
 class Strings(NamedTuple):
     """Strings of digits.
 
-    samples: (n, SAMPLES), over faint noise that goes on behind the end. lengths: (n,) samples. digits: a list of arrays 0 .. 9.
-    bounds: for each string the first and the last sample of each digit.
+    samples: (n, SAMPLES), over faint noise that goes on behind the end.
+    lengths: (n,), in samples.
+    digits: for each string an array of 0 .. 9.
+    bounds: for each string the first sample of each digit, and the first behind it.
     """
 
     samples: np.ndarray
