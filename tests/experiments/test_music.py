@@ -47,7 +47,8 @@ def test_the_symbols_are_those_of_the_courses_programs(edition):
 
 @pytest.mark.parametrize(("letters", "semitones", "name"), [
     (0, 0, "P1"), (1, 2, "M2"), (2, 3, "m3"), (3, 6, "A4"), (4, 6, "d5"), (7, 12, "P8"), (-2, -3, "m-3"),
-    (-4, -7, "P-5"), (-5, -9, "M-6"), (-5, -8, "m-6"), (0, 1, "A1"), (0, -1, "d1"), (1, 0, "d2"), (1, -1, "dd2"), (8, 14, "M9"),
+    (-4, -7, "P-5"), (-5, -9, "M-6"), (-5, -8, "m-6"), (0, 1, "A1"), (0, -1, "d1"), (1, 0, "d2"), (1, -1, "dd2"),
+    (8, 14, "M9"),
     (-3, -6, "A-4"), (9, 15, "m10"), (5, 10, "A6"), (2, 5, "A3")])
 def test_names_of_intervals(letters, semitones, name):
     assert interval_name(letters, semitones) == name and semitones_of(name) == semitones

@@ -52,10 +52,10 @@ class Knobs(Configuration):
                           at_least=0, below=1)
     unread: float = knob(0.5, "a word that occurs n times is left unread with probability unread / (unread + n)",
                          at_least=0)
-    epochs: int = count(12, "the dev measure has stopped rising")
-    batch_size: int = count(32, "sentences of each step")
-    learning_rate: float = positive(0.003, "Adam's first for the LSTM, falling to zero as a cosine")
-    transformer_rate: float = positive(0.0015, "Adam's first for the transformer")
+    epochs: int = count(10, "the dev measure has stopped rising")
+    batch_size: int = count(64, "sentences of each step")
+    learning_rate: float = positive(0.004, "Adam's largest for the LSTM, falling to zero as a cosine")
+    transformer_rate: float = positive(0.002, "Adam's largest for the transformer")
 
 
 class Answers(NamedTuple):
