@@ -189,8 +189,12 @@ def test_composing_is_what_training_computes():
 def test_the_cost_leaves_out_first_frames_and_filling():
     net = network_of("LSTM", 3, 0.0)
     params = jax.tree.map(jnp.zeros_like, net.init(jax.random.key(0), (6, 88))[0])
-    rolls = [roll[:n] for roll, n in zip(canon().test, (5, 9))]
-    assert cost_of(net, params, in_length_groups(rolls, step=16)) == pytest.approx(88 * np.log(2), rel=1e-5)
+    params["head"]["bias"] -= 2.0  # p = σ(-2) of each key, whatever was before
+    rolls = [roll[:n] for roll, n in zip(canon().test, (5, 20))]
+    rolls[1] = np.concatenate([rolls[1][19:], rolls[1]])  # one that begins with two notes
+    sounding = np.concatenate([roll[1:] for roll in rolls]).sum(axis=1).mean()
+    expected = sounding * np.log1p(np.exp(2)) + (88 - sounding) * np.log1p(np.exp(-2))
+    assert cost_of(net, params, in_length_groups(rolls, step=16)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_what_pieces_are_like():
