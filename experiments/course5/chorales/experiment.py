@@ -6,10 +6,9 @@
 A piece is a piano roll: which of 88 keys sounds in each frame. An LSTM reads the frames so far and gives a probability
 for each key of the next one; the cost is the negative log-likelihood of a frame, summed over the keys. Beside it stand
 two predictions by counting: how often each key sounds (marginals), and how often after it has sounded or not (Markov).
-Training pieces are transposed at random, so that a progression is learnt in every key; half of a window's state is no
-piece's property. The network is the one of the best dev cost. It then continues the beginnings of test pieces, each key
-drawn by itself, at several temperatures: entropies tell whether the pieces collapse onto one note, as MIDI and WAV they
-can be heard.
+Training pieces are transposed at random, so that a progression is learnt in every key. The network is the one of the
+best dev cost. It then continues the beginnings of test pieces, each key drawn by itself, at several temperatures:
+entropies tell whether the pieces collapse onto one note, and as MIDI and WAV they can be heard.
 
 --data auto takes the chorales, and a round in twelve keys where the file is missing: enough to see it run.
 """
