@@ -116,15 +116,19 @@ def train(knobs: Knobs, net: Any, pieces: PianoRolls) -> tuple[Any, dict[str, An
     optimizer = optax.chain(optax.clip_by_global_norm(50.0 * knobs.window / 128),
                             optax.adam(optax.cosine_decay_schedule(knobs.learning_rate, steps)))
     frames = float(of_train.weights.sum(axis=1).mean())  # of a window: the cost is summed over these
-    train_state, history = fit(
+    every, costs_of_dev = batches.steps(max(knobs.epochs / 30, 1)), []
+
+    def metrics(params: Any, state: Any) -> dict[str, float]:
+        costs_of_dev.append(cost_of(net, params, dev))
+        if len(costs_of_dev) % 5 == 1:
+            epoch = min(batches.epoch((len(costs_of_dev) - 1) * every), knobs.epochs)
+            say(f"epoch {epoch:5.0f}: dev {costs_of_dev[-1]:.3f} nats per frame")
+        return {"dev": costs_of_dev[-1]}
+
+    _, history = fit(
         start(net, optimizer, (knobs.window, N_KEYS), jax.random.key(knobs.seed)), make_step(net, loss, optimizer),
-        batches, steps=steps, every=batches.steps(max(knobs.epochs / 30, 1)), patience=knobs.patience, watch="dev",
-        metrics=lambda params, state: {"dev": cost_of(net, params, dev)}, progress=False)
-    del train_state
+        batches, steps=steps, every=every, patience=knobs.patience, watch="dev", metrics=metrics, progress=False)
     assert history.best is not None
-    for record in history.records[1::5]:
-        say(f"epoch {batches.epoch(record['step']):5.0f}: dev {record['dev']:.3f}, training, transposed, "
-            f"{record['cost'] / frames:.3f} nats per frame")
     at, costs = history.curve("cost")
     steps_of_dev, dev_costs = history.curve("dev")
     say(f"best dev {history.best.value:.3f} at epoch {batches.epoch(history.best.step):.0f}")
