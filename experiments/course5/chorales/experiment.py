@@ -53,7 +53,7 @@ class Knobs(Configuration):
     semitones: int = knob(4, "by which a training window is moved up or down at most", at_least=0, below=N_KEYS)
     window: int = count(128, "frames of a training window; most chorales are shorter")
     batch_size: int = count(8, "windows of each step")
-    epochs: int = count(200, "after which the dev cost of the chorales no longer falls")
+    epochs: int = count(120, "after which the dev cost of the chorales no longer falls")
     learning_rate: float = positive(0.006, "Adam's first, falling to zero as a cosine")
     patience: int = count(10, "measurements of dev, thirty in all, without a new best after which training ends")
     temperatures: tuple[float, ...] = positive((0.5, 0.8, 1.0, 1.2), "of the pieces composed; 1 is the model's own")
