@@ -29,7 +29,7 @@ from experiments.course5.chorales.network import CELLS, Composer, cost_of, loss,
 from experiments.course5.chorales.pieces import canon, in_length_groups, transposition, windows
 from experiments.course5.copied import longest_copy
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
-from experiments.shared.run import say, series, table
+from experiments.shared.run import percent, say, series, table
 from jaxnn import summary
 from jaxnn.data import Batches, MissingData, PianoRolls, load_chorales, load_nottingham
 from jaxnn.data.music import N_KEYS
@@ -149,13 +149,13 @@ def compose(knobs: Knobs, net: Any, params: Any, pieces: PianoRolls) -> dict[flo
 def show(composed: dict[float, tuple[np.ndarray, np.ndarray]], of_test: dict[str, Any]) -> None:
     def row(name: str, of: dict[str, Any], bits: str) -> tuple[Any, ...]:
         return (name, f"{of['keys_entropy']:.2f}", of["keys"], f"{of['chords_entropy']:.2f}", f"{of['notes']:.2f}",
-                of["longest_still"], bits)
+                of["longest_still"], percent(of["stuck"]), bits)
 
     rows = [row(f"composed, temperature {t:g}", described(list(rolls)), f"{entropies.mean():.2f}")
             for t, (rolls, entropies) in composed.items()]
     say()
     say(table(("pieces", "entropy of keys / bits", "keys", "of chords / bits", "notes at once", "longest still",
-               "model / bits a frame"), [row("test", of_test, ""), *rows]))
+               "stuck", "model / bits a frame"), [row("test", of_test, ""), *rows]))
 
 
 def copied(rolls: np.ndarray, train: list[np.ndarray]) -> int:
