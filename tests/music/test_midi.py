@@ -168,6 +168,7 @@ STOP = bytes.fromhex("00 ff 2f 00")
     (file_of(STOP + NOTE), "expects nothing behind the end of a track at byte 26; got 7 bytes"),
     (file_of(b"\x00\x3c\x40" + STOP), "expects a status byte at byte 23; got 0x3C and no channel event"),
     (file_of(b"\x00\x90\x3c\x40\x00\xf0\x01\xf7\x00\x3c\x00" + STOP), "no channel event directly before"),
+    (file_of(b"\x00\x90\x3c\x40\x00\xff\x01\x00\x00\x3c\x00" + STOP), "no channel event directly before"),
     (file_of(b"\x00\x90\x3c\x80" + STOP), "expects data in 0..127 of note_on at byte 24; got 128"),
     (file_of(b"\x00\xf8" + STOP), "expects a status byte that a file may hold at byte 23; got 0xF8"),
     (file_of(b"\xff\xff\xff\xff\x00\x90" + STOP), "expects a number of at most four bytes at byte 22; got more"),

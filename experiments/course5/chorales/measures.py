@@ -16,6 +16,7 @@ def described(rolls: list[np.ndarray]) -> dict[str, Any]:
     notes: that sound in a frame, the mean.
     silent: the part of the frames in which nothing sounds.
     longest_still: frames in a row that are the same.
+    stuck: the part of the pieces whose second half is one frame, held.
     """
     frames = np.concatenate(rolls)
     keys = frames.sum(axis=0)
@@ -23,6 +24,7 @@ def described(rolls: list[np.ndarray]) -> dict[str, Any]:
     return {"keys_entropy": entropy(keys), "chords_entropy": entropy(list(chords.values())),
             "keys": int((keys > 0).sum()), "chords": len(chords), "notes": float(frames.sum(axis=1).mean()),
             "silent": float((~frames.any(axis=1)).mean()),
+            "stuck": float(np.mean([(roll[len(roll) // 2:] == roll[-1]).all() for roll in rolls])),
             "longest_still": max(longest_run([frame.tobytes() for frame in roll]) for roll in rolls)}
 
 

@@ -43,11 +43,12 @@ def draw(out: Path, name: str, measures: dict[str, Any], costs: dict[str, float]
     of_test = [entropy(np.concatenate([p[beginning + a:beginning + b] for p in pieces.test]).sum(axis=0))
                for a, b in itertools.pairwise(edges)]
     middles = (edges[:-1] + edges[1:]) / 2
-    lines = {"test pieces": (middles, of_test)}
-    for t, (rolls, _) in composed.items():
-        lines[f"temperature {t:g}"] = (middles, [entropy(rolls[:, beginning + a:beginning + b].sum(axis=(0, 1)))
-                                                 for a, b in itertools.pairwise(edges)])
+    lines = {f"temperature {t:g}": (middles, [entropy(rolls[:, beginning + a:beginning + b].sum(axis=(0, 1)))
+                                              for a, b in itertools.pairwise(edges)])
+             for t, (rolls, _) in composed.items()}
+    axes[0, 0].plot(middles, of_test, color="black", linestyle="--", label="test pieces")
     figures.curves(axes[0, 0], lines, "frames behind the beginning", "entropy of the keys / bits")
+    axes[0, 0].legend()
     axes[0, 0].set_ylim(bottom=0)
     for t, (_, entropies) in composed.items():
         axes[0, 1].plot(entropies.mean(axis=0), label=f"temperature {t:g}")

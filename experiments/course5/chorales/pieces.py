@@ -27,9 +27,9 @@ class Windows(NamedTuple):
     weights: (n, time) float32, 1 where a frame is of the piece.
     """
 
-    before: np.ndarray
-    frames: np.ndarray
-    weights: np.ndarray
+    before: Any
+    frames: Any
+    weights: Any
 
 
 def canon() -> PianoRolls:
@@ -80,7 +80,7 @@ def transposition(rolls: list[np.ndarray], most: int) -> Any:
 
     @jax.jit
     def moved(key: Any, before: Any, frames: Any) -> tuple[Any, Any]:
-        shifts = jax.random.randint(key, len(before), -down, up + 1)
+        shifts = jax.random.randint(key, (len(before),), -down, up + 1)
         roll = jax.vmap(lambda a, n: jnp.roll(a, n, axis=1))
         return roll(before, shifts), roll(frames, shifts)
 

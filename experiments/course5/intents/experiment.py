@@ -52,10 +52,10 @@ class Knobs(Configuration):
                           at_least=0, below=1)
     unread: float = knob(0.5, "a word that occurs n times is left unread with probability unread / (unread + n)",
                          at_least=0)
-    epochs: int = count(12, "the dev measure has stopped rising")
-    batch_size: int = count(32, "sentences of each step")
-    learning_rate: float = positive(0.003, "Adam's first for the LSTM, falling to zero as a cosine")
-    transformer_rate: float = positive(0.0015, "Adam's first for the transformer")
+    epochs: int = count(10, "the dev measure has stopped rising")
+    batch_size: int = count(64, "sentences of each step")
+    learning_rate: float = positive(0.004, "Adam's largest for the LSTM, falling to zero as a cosine")
+    transformer_rate: float = positive(0.002, "Adam's largest for the transformer")
 
 
 class Answers(NamedTuple):
@@ -211,14 +211,15 @@ def draw(out: Path, name: str, runs: dict[str, Any], answers: dict[str, Answers]
     figures.save(figure, out / "learning_curves.png")
     short = [re.sub(r"^(Search|Add|Book)", r"\1\n", intent) for intent in intents]
     for kind, found in answers.items():
-        numbers = [np.array([intents.index(n) for n in names]) for names in (found.intents, [u.intent for u in test])]
+        predicted, true = (np.array([intents.index(name) for name in names])
+                           for names in (found.intents, [u.intent for u in test]))
         figure, ((axis,),) = figures.panels(1, 1, (6.6, 5.8), f"{name}, {kind}: {len(test)} test sentences, "
-                                            f"{percent(accuracy(*numbers))} of the intents right")
-        counts = confusion_matrix(*numbers, len(intents))
+                                            f"{percent(accuracy(predicted, true))} of the intents right")
+        counts = confusion_matrix(predicted, true, len(intents))
         axis.imshow(np.sqrt(counts), cmap="Blues")
-        for (true, predicted), n in np.ndenumerate(counts):
+        for (row, column), n in np.ndenumerate(counts):
             if n:
-                axis.text(predicted, true, str(n), ha="center", va="center",
+                axis.text(column, row, str(n), ha="center", va="center",
                           color="white" if n > counts.max() / 3 else "black")
         axis.set(xlabel="predicted intent", ylabel="true intent", xticks=range(len(intents)),
                  yticks=range(len(intents)), yticklabels=short)

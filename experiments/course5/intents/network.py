@@ -21,7 +21,6 @@ from jaxnn import (
 from jaxnn.initializers import random_normal
 from jaxnn.layers.attention import dense_over_time
 from jaxnn.layers.layer import shape_of
-from jaxnn.ops import sinusoidal_positions
 
 __all__ = ["KINDS", "SentenceReader", "loss"]
 
@@ -71,7 +70,9 @@ class SentenceReader(Layer):
     def body(self) -> dict[str, Layer]:
         if self.kind == "LSTM":
             return {"lstm": LSTM(self.hidden, bidirectional=True)}
-        block = TransformerBlock(self.heads, self.hidden, rate_attention=self.rate, rate_output=self.rate)
+        # Rotations tell how far apart two words are: what a word is depends on its neighbours, not on its place.
+        block = TransformerBlock(self.heads, self.hidden, rotary="halves", rate_attention=self.rate,
+                                 rate_output=self.rate)
         return {**{f"block{i + 1}": block for i in range(self.blocks)}, "norm": LayerNorm()}
 
     def init(self, key: Any, shape: Any) -> tuple[Any, Any]:
@@ -96,7 +97,7 @@ class SentenceReader(Layer):
         if self.kind == "LSTM":
             h = self.body["lstm"](params["lstm"], {}, (rows, mask))[0]
         else:
-            h = rows + sinusoidal_positions(*rows.shape)
+            h = rows
             for name, layer in self.body.items():
                 if name == "norm":
                     h = layer(params[name], {}, h)[0]
