@@ -126,7 +126,7 @@ def networks(knobs: Knobs, words: int, n_facts: int) -> list[tuple[str, Any, Any
     def as_given(x: Any) -> Any:
         return x
 
-    options = {"n_embedding": knobs.embedding, "hops": knobs.hops, "most_facts": n_facts}
+    options: dict[str, Any] = {"n_embedding": knobs.embedding, "hops": knobs.hops, "most_facts": n_facts}
     return [(BEST, memory_network(words, **options), as_given, knobs.learning_rate),
             ("memory network, bags of words", memory_network(words, **options, encoding="bag"), as_given,
              knobs.learning_rate),
