@@ -9,10 +9,20 @@ et al. 2015) attends to the facts, several times, and knows each word's position
 same without the positions, an LSTM that reads facts and question in one row, and a sum of words without an order. All
 answer with a word, learn from the same 1,000 questions, and never see which fact is the right one.
 
-The pictures show the training and the attention. Of the 1,000 test questions 124 stand in training too, with the same
-story; the accuracy on the others is given as well. Without the files, stories of the same kind are made here.
+The pictures show the training and the attention. Of the 1,000 test questions 134 stand in training too, with the same
+story; the accuracy on the others is given as well. Without the files, stories of the same kind are made here. Width,
+decay and learning rate were chosen on 200 of the training questions, before any was tested.
 
-RESULT
+Result of seeds 0, 1 and 2, right answers on test; 60 s of processor time in all:
+                                     parameters     mean    lowest    highest    not in training
+    memory network                        3,456   97.5 %    92.4 %    100.0 %             97.2 %
+    memory network, bags of words         3,456   68.0 %    67.0 %     68.6 %             67.4 %
+    LSTM                                 35,088   71.2 %    69.5 %     72.2 %             66.8 %
+    bag of words                          3,088   67.7 %    67.6 %     67.7 %             67.6 %
+Two of three memory networks answer all questions, and their last hop reads the right fact in all of them, which nothing
+told them to do; one settles in a poorer place. Published are 96.2 % (three hops, 20 numbers for a word). Without the
+order of the words the place that is asked for cannot be told from the one that is given; the LSTM, which has the order,
+learns the training questions by heart.
 """
 
 import dataclasses
@@ -108,13 +118,13 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
               [(name, f"{m['parameters']:,}", f"{m['cpu_seconds']:.0f}", percent(m["test_accuracy"]),
                 percent(min(m["test_accuracies"])), percent(max(m["test_accuracies"])), percent(m["new_accuracy"]))
                for name, m in measures.items()]))
-    low, high = intervals.of_fraction(round(measures[BEST]["test_accuracy"] * len(new)), len(new))
-    say(f"{BEST}: 95 % interval {percent(low)} to {percent(high)} of one trial's {len(new):,} questions")
     _, net, params = chosen
     logits, weights = look(net, params, test_x)
     looked = attention_measures(weights, stories.test, logits.argmax(-1) == test_labels)
-    share = percent(looked["last_hop_on_support"])
-    say(f"the supporting fact has the largest weight of the last hop in {share} of the test questions")
+    low, high = intervals.of_fraction(round(looked["accuracy"] * len(new)), len(new))
+    say(f"the {BEST} that fits its training best has {percent(looked['accuracy'])}, 95 % interval {percent(low)} to "
+        f"{percent(high)}; the supporting fact has the largest weight of its last hop in "
+        f"{percent(looked['last_hop_on_support'])} of the test questions")
     draw_training(out, measures, stories.name)
     draw_attention(out, stories.test, logits, weights, vocabulary)
     return {"data": stories.name, "networks": measures, "test_accuracy": measures[BEST]["test_accuracy"],
@@ -185,7 +195,7 @@ def draw_training(out: Path, measures: dict[str, Any], data: str) -> None:
         axis.plot(100 * np.array(m["test_accuracies"]), [place] * len(m["test_accuracies"]), "o", color=f"C{place}")
         axis.text(1, place, name, va="center", fontsize=9)
     axis.axvline(100 * PUBLISHED, color="grey", linestyle="--", linewidth=1, label="published, three hops")
-    axis.set(xlabel="right answers on test / %; a point is one trial", yticks=[], xlim=(0, 100))
+    axis.set(xlabel="right answers on test / % (colours of both panels; a point is one trial)", yticks=[], xlim=(0, 103))
     axis.invert_yaxis()
     axis.legend(fontsize=8, loc="lower right")
     figures.save(figure, out / "training.png")
