@@ -187,7 +187,7 @@ def attention_measures(weights: np.ndarray, questions: tuple[Question, ...], rig
 
 
 def draw_training(out: Path, measures: dict[str, Any], data: str) -> None:
-    figure, axes = figures.panels(1, 2, (5.4, 3.8), f"Questions about two facts ({data}): what each network learns, by its colour")
+    figure, axes = figures.panels(1, 2, (5.4, 3.8), f"Questions about two facts ({data}), by networks")
     figures.curves(axes[0, 0], {name: (m["costs"]["step"], m["costs"]["cost"]) for name, m in measures.items()},
                    "step", "training cost of the first trial / nats per answer", log=True, legend=False)
     axis = axes[0, 1]
