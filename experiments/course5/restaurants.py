@@ -176,12 +176,12 @@ def made_dialogs(n: int, seed: int) -> RestaurantDialogs:
         request = " ".join(["can you book a table", *(TOLD[name][1].format(slots[name]).replace(" please", "")
                                                       for name in given)])
         turns = [(pick(GREETINGS), "hello what can i help you with today"), (request, "i'm on it")]
-        said = SILENCE
+        utterance = SILENCE
         for name in slots:
             if name not in given:
-                turns.append((said, ASKED[name]))
-                said = pick(TOLD[name]).format(slots[name])
-        turns += [(said, "ok let me look into some options for you"), (SILENCE, f"api_call {' '.join(slots.values())}")]
+                turns.append((utterance, ASKED[name]))
+                utterance = pick(TOLD[name]).format(slots[name])
+        turns += [(utterance, "ok let me look into some options for you"), (SILENCE, f"api_call {' '.join(slots.values())}")]
         return tuple(Turn((), user, response) for user, response in turns)
 
     train, dev, test, test_oov = (tuple(one(part) for _ in range(n)) for part in (0, 0, 0, 1))

@@ -132,8 +132,8 @@ class StoryTalk:
     def _asked(self, line: str, words: list[str]) -> list[str]:
         if not self.facts:
             return ["I know no fact yet. Tell me one first."]
-        told = {word for fact in self.facts for word in words_of(fact)}
-        missing = [word for word in words if word in self.reader.answers and word not in told]
+        named = {word for fact in self.facts for word in words_of(fact)}
+        missing = [word for word in words if word in self.reader.answers and word not in named]
         if missing:
             return [f"I do not know: no fact names the {' or the '.join(missing)}."]
         answer, p, self.looked = self.reader.answer(self.facts, line)

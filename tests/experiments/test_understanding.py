@@ -292,10 +292,10 @@ def test_a_conversation_by_a_pipe(responder, tmp_path, monkeypatch, capsys):
     """Of saved networks, to the end of the input; another topic; what is no text; Ctrl-C."""
     responder.save(tmp_path / "restaurants")
     monkeypatch.setattr(stories, "MADE", 20)
-    said = (b"hi\n:why\n:stories\nThe office is north of the kitchen.\nWhat is north of the kitchen?\n:help\n\xff\xfe\n"
-            b":new\n")
+    typed = (b"hi\n:why\n:stories\nThe office is north of the kitchen.\nWhat is north of the kitchen?\n:help\n\xff\xfe\n"
+             b":new\n")
     argv = ["talk", "--data", "made", "--epochs", "1", "--threshold", "0", "--networks", str(tmp_path)]
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(said), encoding="utf-8"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed), encoding="utf-8"))
     assert main(argv) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"the network of {tmp_path / 'restaurants'}; --anew trains another"
