@@ -181,7 +181,8 @@ def made_dialogs(n: int, seed: int) -> RestaurantDialogs:
             if name not in given:
                 turns.append((utterance, ASKED[name]))
                 utterance = pick(TOLD[name]).format(slots[name])
-        turns += [(utterance, "ok let me look into some options for you"), (SILENCE, f"api_call {' '.join(slots.values())}")]
+        turns += [(utterance, "ok let me look into some options for you"),
+                  (SILENCE, f"api_call {' '.join(slots.values())}")]
         return tuple(Turn((), user, response) for user, response in turns)
 
     train, dev, test, test_oov = (tuple(one(part) for _ in range(n)) for part in (0, 0, 0, 1))

@@ -292,7 +292,7 @@ def test_a_conversation_by_a_pipe(responder, tmp_path, monkeypatch, capsys):
     """Of saved networks, to the end of the input; another topic; what is no text; Ctrl-C."""
     responder.save(tmp_path / "restaurants")
     monkeypatch.setattr(stories, "MADE", 20)
-    typed = (b"hi\n:why\n:stories\nThe office is north of the kitchen.\nWhat is north of the kitchen?\n:help\n\xff\xfe\n"
+    typed = (b"hi\n:why\n:stories\nThe office is north of the kitchen.\nWhat is north of the kitchen?\n:help\n\xff\n"
              b":new\n")
     argv = ["talk", "--data", "made", "--epochs", "1", "--threshold", "0", "--networks", str(tmp_path)]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed), encoding="utf-8"))
