@@ -235,10 +235,11 @@ def test_it_says_what_it_does_not_know():
     assert line.startswith("I do not know what to say to that: my best guess, 'hello', has a probability of 48 % only.")
     assert conversation.turns == [], "what was not said is not remembered"
     assert conversation.answer("hi sushi") == [
-        "I do not know the word 'sushi': no dialog that I learnt from has it.", "hello"]
+        "I do not know the word 'sushi': no dialog that I learnt from has it. Please say it in other words."]
     assert conversation.answer("sushi tomorrow, sushi!") == [
-        "I do not know the words 'sushi', 'tomorrow': no dialog that I learnt from has them.",
-        "Please say it in other words."]
+        "I do not know the words 'sushi', 'tomorrow': no dialog that I learnt from has them. Please say it in other "
+        "words."]
+    assert conversation.answer("hi") == ["hello"]
     assert conversation.answer("?!") == ["I read no word in that."]
     assert "65 words; I follow 64 at most" in conversation.answer("hi " * 65)[0]
     assert len(fixed.heard) == 2
