@@ -50,7 +50,7 @@ class Knobs(Configuration):
     seed: int = random_seed(0, "of the initial weights, the batches and made dialogs")
     embedding: int = count(32, "numbers that stand for a word, as published for most tasks")
     hops: int = count(3, "how often the dialog is read, as published for tasks 3 and 5")
-    epochs: int = count(12, "at most; the epoch that is best on dev is kept")
+    epochs: int = count(14, "at most; the epoch that is best on dev is kept")
     seconds: float = positive(150.0, "of processor time for a network, after which no epoch begins")
     batch_size: int = count(64, "turns")
     learning_rate: float = positive(0.01, "Adam's largest, falling to a twentieth as a cosine")

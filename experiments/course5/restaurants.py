@@ -167,7 +167,7 @@ def made_dialogs(n: int, seed: int) -> RestaurantDialogs:
     rng = np.random.default_rng(seed)
 
     def pick(words: Sequence[str]) -> str:
-        return words[rng.integers(len(words))]
+        return words[int(rng.integers(len(words)))]
 
     def one(part: int) -> tuple[Turn, ...]:
         slots = {"cuisine": pick(CUISINES[part]), "location": pick(LOCATIONS[part]), "number": pick(NUMBERS),
@@ -176,15 +176,16 @@ def made_dialogs(n: int, seed: int) -> RestaurantDialogs:
         request = " ".join(["can you book a table", *(TOLD[name][1].format(slots[name]).replace(" please", "")
                                                       for name in given)])
         turns = [(pick(GREETINGS), "hello what can i help you with today"), (request, "i'm on it")]
-        said = SILENCE
+        utterance = SILENCE
         for name in slots:
             if name not in given:
-                turns.append((said, ASKED[name]))
-                said = pick(TOLD[name]).format(slots[name])
-        turns += [(said, "ok let me look into some options for you"), (SILENCE, f"api_call {' '.join(slots.values())}")]
+                turns.append((utterance, ASKED[name]))
+                utterance = pick(TOLD[name]).format(slots[name])
+        turns += [(utterance, "ok let me look into some options for you"),
+                  (SILENCE, f"api_call {' '.join(slots.values())}")]
         return tuple(Turn((), user, response) for user, response in turns)
 
-    parts = [tuple(one(part) for _ in range(n)) for part in (0, 0, 0, 1)]
+    train, dev, test, test_oov = (tuple(one(part) for _ in range(n)) for part in (0, 0, 0, 1))
     cuisines, locations = (a + b for a, b in (CUISINES, LOCATIONS))
     calls = [f"api_call {c} {place} {k} {p}" for c in cuisines for place in locations for k in NUMBERS for p in PRICES]
     knowledge = {}
@@ -197,4 +198,4 @@ def made_dialogs(n: int, seed: int) -> RestaurantDialogs:
                                                         number), strict=True))
     fixed = ("hello what can i help you with today", "i'm on it", *ASKED.values(),
              "ok let me look into some options for you")
-    return RestaurantDialogs(*parts, candidates=(*fixed, *calls), knowledge=knowledge)
+    return RestaurantDialogs(train, dev, test, test_oov, (*fixed, *calls), knowledge)

@@ -66,15 +66,12 @@ class RestaurantTalk:
         words = user.split()
         if len(words) > MOST_WORDS:
             return [f"That is {len(words)} words; I follow {MOST_WORDS} at most. Say it in fewer."]
-        lines = []
         strange = [word for word in dict.fromkeys(words) if word not in self.read]
-        if strange:
-            lines.append(f"I do not know {'the word' if len(strange) == 1 else 'the words'} "
-                         f"{', '.join(map(repr, strange))}: no dialog that I learnt from has "
-                         f"{'it' if len(strange) == 1 else 'them'}.")
-            if len(strange) == len(set(words)):
-                return [*lines, "Please say it in other words."]
-        return lines + self._go_on(user)
+        if strange:  # a guess from the other words would book what nobody asked for
+            return [f"I do not know {'the word' if len(strange) == 1 else 'the words'} "
+                    f"{', '.join(map(repr, strange))}: no dialog that I learnt from has "
+                    f"{'it' if len(strange) == 1 else 'them'}. Please say it in other words."]
+        return self._go_on(user)
 
     def why(self) -> list[str]:
         """What the last response was chosen from, and what was read for it."""

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxnn.checks import expect, is_integer
+from jaxnn.checks import as_path, expect, is_integer
 from jaxnn.data.directory import find
 from jaxnn.data.hdf5 import BadFile
 from jaxnn.data.lines import lines_of
@@ -86,7 +86,7 @@ def read_dialogs(path: str | Path, task: int) -> RestaurantDialogs:
     expect(is_integer(task) and task in TASKS, "read_dialogs", "task, an integer in 1 .. 5", repr(task))
     names = {part: f"{TASKS[task]}_{ending}.txt" for part, ending in PARTS.items()}
     names |= {"candidates": "babi_candidates.txt", "knowledge": "babi_kb.txt"}
-    contents = _members(Path(path), set(names.values()))
+    contents = _members(as_path("read_dialogs", "path", path), set(names.values()))
     lines = {part: lines_of(f"{path}: {name}", contents[name]) for part, name in names.items()}
     who = {part: f"{path}: {name}" for part, name in names.items()}
     candidates = parse_candidates(lines["candidates"], who["candidates"])

@@ -235,10 +235,11 @@ def test_it_says_what_it_does_not_know():
     assert line.startswith("I do not know what to say to that: my best guess, 'hello', has a probability of 48 % only.")
     assert conversation.turns == [], "what was not said is not remembered"
     assert conversation.answer("hi sushi") == [
-        "I do not know the word 'sushi': no dialog that I learnt from has it.", "hello"]
+        "I do not know the word 'sushi': no dialog that I learnt from has it. Please say it in other words."]
     assert conversation.answer("sushi tomorrow, sushi!") == [
-        "I do not know the words 'sushi', 'tomorrow': no dialog that I learnt from has them.",
-        "Please say it in other words."]
+        "I do not know the words 'sushi', 'tomorrow': no dialog that I learnt from has them. Please say it in other "
+        "words."]
+    assert conversation.answer("hi") == ["hello"]
     assert conversation.answer("?!") == ["I read no word in that."]
     assert "65 words; I follow 64 at most" in conversation.answer("hi " * 65)[0]
     assert len(fixed.heard) == 2
@@ -292,10 +293,10 @@ def test_a_conversation_by_a_pipe(responder, tmp_path, monkeypatch, capsys):
     """Of saved networks, to the end of the input; another topic; what is no text; Ctrl-C."""
     responder.save(tmp_path / "restaurants")
     monkeypatch.setattr(stories, "MADE", 20)
-    said = (b"hi\n:why\n:stories\nThe office is north of the kitchen.\nWhat is north of the kitchen?\n:help\n\xff\xfe\n"
-            b":new\n")
+    typed = (b"hi\n:why\n:stories\nThe office is north of the kitchen.\nWhat is north of the kitchen?\n:help\n\xff\n"
+             b":new\n")
     argv = ["talk", "--data", "made", "--epochs", "1", "--threshold", "0", "--networks", str(tmp_path)]
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(said), encoding="utf-8"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed), encoding="utf-8"))
     assert main(argv) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"the network of {tmp_path / 'restaurants'}; --anew trains another"
