@@ -1,4 +1,4 @@
-"""If the direction of gender is taken out of word vectors, is the bias gone? (No.)
+"""If the direction of gender is taken out of word vectors, is the bias gone?
 
     python -m experiments run debias
     python -m experiments run debias --data glove
@@ -6,8 +6,8 @@
 
 The direction is the first principal component of ten pairs such as (she, he). Words that are not about gender are
 neutralized, and pairs such as (actress, actor) equalized (Bolukbasi et al. 2016). After that no neutral word has a
-part along the direction, and the cosine with it, by which the bias is often told, is 0 for all of them. What stays,
-and the picture shows, is everything else (Gonen & Goldberg 2019):
+part along the direction, and the cosine with it, by which the bias is often told, is 0 for all of them. The bias is
+still there. What stays, and the picture shows, is everything else (Gonen & Goldberg 2019):
 
     association   whether professions or careers stand nearer to male than to female names (WEAT), by names and words
                   that are not on the direction
@@ -69,7 +69,7 @@ class Knobs(Configuration):
     vectors: str = knob("runs/word2vec/vectors.txt", "for --data definitions: a file that run word2vec has written")
     seed: int = random_seed(0, "of the clusters, the folds and the drawn partitions")
     biased: int = count(100, "words at each end of the direction, of GloVe's 9,187; farther in, less is biased")
-    share: float = knob(0.3, "of the professions at each end of the direction, so that both sides have as many", above=0,
+    share: float = knob(0.3, "of the professions at each end of the direction: both sides have as many", above=0,
                         below=0.51)
 
 
@@ -161,7 +161,8 @@ def read(knobs: Knobs, data_dir: Path | None) -> Task:
         corpus = encode_corpus(tiny_words.sentences(4000, knobs.seed))
         vectors = fit_words(corpus, n_dim=20, epochs=6, sample=1e-2, batch_size=8, learning_rate=0.05, seed=knobs.seed)
         jobs = tiny_words.PROFESSIONS
-        professions = tuple((word, 0.0, side) for name, side in (("male", 1.0), ("female", -1.0)) for word in jobs[name])
+        professions = tuple((word, 0.0, side) for name, side in (("male", 1.0), ("female", -1.0))
+                            for word in jobs[name])
         specific = tuple(word for pair in tiny_words.GENDER_PAIRS for word in pair)
         sets = {"professions, by words": ((jobs["male"], jobs["female"]), (("man", "he", "his"),
                                                                            ("woman", "she", "her")))}
@@ -191,8 +192,8 @@ def draw(out: Path, knobs: Knobs, before: WordVectors, after: WordVectors, direc
         axis.title.set_fontsize(10)
         axis.legend(fontsize=8)
         axis.grid(alpha=0.3)
-    names = {"largest_cosine_of_a_neutral_word": "largest cosine\nwith the direction", "clusters": "clusters agree\nwith "
-             "gender", "recovered_most_biased": "classifier,\nmost biased", "recovered_professions":
+    names = {"largest_cosine_of_a_neutral_word": "largest cosine\nwith the direction",
+             "clusters": "clusters agree\nwith gender", "recovered_most_biased": "classifier,\nmost biased", "recovered_professions":
              f"classifier,\n{len(jobs)} professions"}
     places = np.arange(len(names))
     for k, (name, colour) in enumerate((("before", "C2"), ("after", "C3"))):

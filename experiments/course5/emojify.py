@@ -3,8 +3,8 @@
     python -m experiments run emojify
     python -m experiments run emojify --data course
 
-The course's two models. The first averages the words' GloVe vectors and puts a softmax on the mean, trained one sentence
-at a time; the second is an LSTM of two layers over the same vectors, which stay as they are. `--data course` reads the
+The course's two models. The first averages the words' GloVe vectors and puts a softmax on the mean, trained one
+sentence at a time; the second is an LSTM of two layers over the same vectors, which stay as they are. `--data course` reads the
 course's sentences and GloVe's vectors; `--data tiny` (the default) has sentences of its own, whose words have vectors
 drawn by chance, so that a word it was not trained on says nothing.
 
@@ -117,15 +117,14 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
                      f"{both.mean():.1%} of {len(both)}" if len(both) else "-"))
     say()
     say(table(("model", "train", "test", "test, sentences with all words"), rows))
-    say(table(("sentence", *(name for name, _ in models[:2])),
-              [(text, *(EMOJIS[model["of"]([text])[0]] for _, model in models[:2])) for text in NEGATIONS]))
-    measures["negations"] = {text: {name: EMOJIS[model["of"]([text])[0]] for name, model in models[:2]}
-                             for text in NEGATIONS}
+    said = {name: [EMOJIS[k] for k in model["of"](NEGATIONS)] for name, model in models[:2]}
+    say(table(("sentence", *said), zip(NEGATIONS, *said.values(), strict=True)))
+    measures["negations"] = {text: {name: found[i] for name, found in said.items()} for i, text in enumerate(NEGATIONS)}
     measures["costs"] = series(first["costs"], "epoch")
     measures["costs_of_the_last_sentence"] = {str(i): first["last"][i] for i in range(0, knobs.iterations, 100)}
     say(f"the first model's costs at epochs 0, 100 ..., of the last sentence: "
-        f"{', '.join(f'{v:.5f}' for v in first['last'][::100])}; the course prints {list(PRINTED.values())} with all of "
-        "GloVe")
+        f"{', '.join(f'{v:.5f}' for v in first['last'][::100])}; the course prints {list(PRINTED.values())} with all "
+        "of GloVe")
     wrong = [(text, EMOJIS[y], EMOJIS[z]) for text, y, z in zip(task.test.texts, task.test.y, first["read"]) if y != z]
     say(table(("averaged vectors, wrong: sentence", "emoji", "read as"), wrong))
     draw(out, knobs, task, models, measures)

@@ -160,8 +160,8 @@ def _read_binary(path: Path, dtype: Any, most: int | None) -> WordVectors:
         except UnicodeDecodeError:
             word = ""
         if word.split() != [word]:
-            raise BadFile(f"{path} expects word {number} in UTF-8, without white space; got {content[at:blank][:40]!r}; "
-                          "get the file again")
+            raise BadFile(f"{path} expects word {number} in UTF-8, without white space; got "
+                          f"{content[at:blank][:40]!r}; get the file again")
         if word in words:
             raise BadFile(f"{path} expects each word once; got {word!r} as words {words[word]} and {number}; get the "
                           "file again")
