@@ -193,8 +193,8 @@ def draw(out: Path, knobs: Knobs, before: WordVectors, after: WordVectors, direc
         axis.legend(fontsize=8)
         axis.grid(alpha=0.3)
     names = {"largest_cosine_of_a_neutral_word": "largest cosine\nwith the direction",
-             "clusters": "clusters agree\nwith gender", "recovered_most_biased": "classifier,\nmost biased", "recovered_professions":
-             f"classifier,\n{len(jobs)} professions"}
+             "clusters": "clusters agree\nwith gender", "recovered_most_biased": "classifier,\nmost biased",
+             "recovered_professions": f"classifier,\n{len(jobs)} professions"}
     places = np.arange(len(names))
     for k, (name, colour) in enumerate((("before", "C2"), ("after", "C3"))):
         values = [measures[name][key] for key in names]

@@ -4,9 +4,9 @@
     python -m experiments run emojify --data course
 
 The course's two models. The first averages the words' GloVe vectors and puts a softmax on the mean, trained one
-sentence at a time; the second is an LSTM of two layers over the same vectors, which stay as they are. `--data course` reads the
-course's sentences and GloVe's vectors; `--data tiny` (the default) has sentences of its own, whose words have vectors
-drawn by chance, so that a word it was not trained on says nothing.
+sentence at a time; the second is an LSTM of two layers over the same vectors, which stay as they are. `--data course`
+reads the course's sentences and GloVe's vectors; `--data tiny` (the default) has sentences of its own, whose words have
+vectors drawn by chance, so that a word it was not trained on says nothing.
 
 What the course prints, costs 1.95205, .07972, .04456, .03432 and a test accuracy of .857 (LSTM .821), needs all 400,000
 words of GloVe (c5/glove.6B.50d.txt). With the subset of 9,187 words only 88 of the 132 training and 46 of the 56 test

@@ -185,7 +185,7 @@ def draw(out: Path, notes: list[EpochNote], scores: list[dict[str, PairScore]], 
     if "gensim" in measures:
         for i, (_name, value) in enumerate(measures["gensim"]["spearman"].items()):
             axes[0, 1].axhline(value, color=f"C{i}", linestyle=":", linewidth=1,
-                               label=f"gensim, {measures['gensim']['epochs']} epochs")
+                               label=f"gensim, epochs in all: {measures['gensim']['epochs']}")
     axes[0, 1].legend(fontsize=8, loc="lower right")
     n, step, rows = zip(*times, strict=True)
     figures.curves(axes[0, 2], {"whole step": (n, step), "its rows read and moved alone": (n, rows)},

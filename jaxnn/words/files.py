@@ -109,8 +109,8 @@ def _split(path: Path, number: int, line: str, n_dim: int) -> tuple[str, list[fl
     word, *fields = line.split(" ")
     if len(fields) != n_dim or n_dim == 0 or not word:
         what = "cut off" if len(fields) < n_dim else "too long"
-        raise BadFile(f"{path} expects a word and {max(n_dim, 1)} numbers in line {number}, with one blank between; got "
-                      f"{len(fields)} after {word[:40]!r}: the line is {what}; get the file again")
+        raise BadFile(f"{path} expects a word and {max(n_dim, 1)} numbers in line {number}, with one blank between; "
+                      f"got {len(fields)} after {word[:40]!r}: the line is {what}; get the file again")
     try:
         numbers = [float(field) for field in fields]
     except ValueError:
