@@ -17,7 +17,10 @@ still there. What stays, and the picture shows, is everything else (Gonen & Gold
 `--data glove`: the course's GloVe subset; `--data definitions`: vectors that `run word2vec` has written; `--data tiny`
 (the default): vectors of a corpus made by rules, in which professions stand with one gender nine times of ten.
 
-RESULT
+Result. --data glove: the largest cosine of a neutral word falls from .57 to 0; a classifier finds the side of the 200
+most biased words before in 100 %, after in 86 %, of 66 professions in 92 and 77 %; clusters agree with gender 100 and
+61 %.
+--data definitions, the vectors of run word2vec: 100 and 89 %, 88 and 75 %, clusters 100 and 87 %.
 """
 
 import dataclasses

@@ -13,7 +13,9 @@ gradient times its value (`sentence_networks.marks`): red against the film, blue
 Averaging cannot know what "not" stands before: of "not good" and "good" it reads two words for, or one against and one
 for. What each network makes of such pairs is printed.
 
-RESULT
+Result (--data sst2): averaged vectors 80.8 % of the test set, the mean of two trials, their vote 81.0 % (79 to 83), 8
+CPU seconds each; the convolution after four epochs 80.1 % (78 to 82), 20 CPU seconds. "not a bad film at all" is read as
+against the film by each.
 """
 
 import dataclasses
@@ -208,8 +210,8 @@ def negations(task: Task, best: dict[str, Any]) -> dict[str, Any]:
 
 def draw(out: Path, knobs: Knobs, curves: dict[str, list[list[float]]], measures: dict[str, Any],
          logits: dict[str, np.ndarray], task: Task) -> None:
-    figure, axes = figures.panels(1, 2, (5.2, 3.8), f"Sentiment, {knobs.data}, {knobs.trials} trials each, no "
-                                  "pretrained vectors")
+    figure, axes = figures.panels(1, 2, (5.2, 3.8), f"Sentiment, {knobs.data}, trials of each: "
+                                  f"{knobs.trials}, no pretrained vectors")
     for i, (kind, trials) in enumerate(curves.items()):
         at = np.arange(1, len(trials[0]) + 1)
         for k, dev in enumerate(trials):
