@@ -109,10 +109,10 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
         f"{' '.join(before.words[i] for i in order[::-1][:8])}")
     measures: dict[str, Any] = {"pairs": len(pairs), "share_of_the_direction": float(direction.shares[0]),
                                 "professions": len(jobs), "biased_words": 2 * n}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, vectors in (("before", before), ("after", after)):
         unit = vectors.unit.astype(np.float64)
-        found = {
+        found: dict[str, Any] = {
             "largest_cosine_of_a_neutral_word": float(np.abs(unit[neutral] @ direction.vector).max()),
             "clusters": cluster_agreement(unit[most], labels, seed=knobs.seed),
             "recovered_most_biased": recovered(unit[most], labels, seed=knobs.seed),

@@ -147,7 +147,7 @@ def read(knobs: Knobs, data_dir: Path | None) -> Task:
         sets.append(LabelledSentences(texts, np.array(labels), EMOJIS))
     words = sorted({word for part in sets for text in part.texts for word in text.split()} |
                    {word for text in NEGATIONS for word in text.split()})
-    return Task(*sets, WordVectors(words, 0.5 * rng.standard_normal((len(words), 50))))
+    return Task(sets[0], sets[1], WordVectors(words, 0.5 * rng.standard_normal((len(words), 50))))
 
 
 def averaged(knobs: Knobs, task: Task) -> dict[str, Any]:

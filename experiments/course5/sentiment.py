@@ -14,8 +14,8 @@ Averaging cannot know what "not" stands before: of "not good" and "good" it read
 for. What each network makes of such pairs is printed.
 
 Result (--data sst2): averaged vectors 80.8 % of the test set, the mean of two trials, their vote 81.0 % (79 to 83),
-8 CPU seconds each; the convolution after four epochs 80.1 % (78 to 82), 20 CPU seconds. "not a bad film at all" is read
-as against the film by each.
+8 CPU seconds each; one LSTM after three epochs 81.4 % (80 to 83), one convolution after four 80.1 % (78 to 82), 20 CPU
+seconds. "not a bad film at all" is read as against the film by each.
 """
 
 import dataclasses
