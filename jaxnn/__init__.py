@@ -36,6 +36,7 @@ Gradients
     per_example clipped_gradient_sum    the gradients of single examples
 
 Modules beside: jaxnn.training, jaxnn.losses, jaxnn.data, jaxnn.text, jaxnn.audio, jaxnn.decoding, jaxnn.metrics,
+Modules beside: jaxnn.training, jaxnn.losses, jaxnn.data, jaxnn.text, jaxnn.words, jaxnn.decoding, jaxnn.metrics,
     jaxnn.faces, jaxnn.style, jaxnn.detection, jaxnn.gradients, jaxnn.inside, jaxnn.testing.
 """
 

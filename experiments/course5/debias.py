@@ -1,4 +1,4 @@
-"""If the direction of gender is taken out of word vectors, is the bias gone? (No.)
+"""If the direction of gender is taken out of word vectors, is the bias gone?
 
     python -m experiments run debias
     python -m experiments run debias --data glove
@@ -6,8 +6,8 @@
 
 The direction is the first principal component of ten pairs such as (she, he). Words that are not about gender are
 neutralized, and pairs such as (actress, actor) equalized (Bolukbasi et al. 2016). After that no neutral word has a
-part along the direction, and the cosine with it, by which the bias is often told, is 0 for all of them. What stays,
-and the picture shows, is everything else (Gonen & Goldberg 2019):
+part along the direction, and the cosine with it, by which the bias is often told, is 0 for all of them. The bias is
+still there. What stays, and the picture shows, is everything else (Gonen & Goldberg 2019):
 
     association   whether professions or careers stand nearer to male than to female names (WEAT), by names and words
                   that are not on the direction
@@ -17,7 +17,10 @@ and the picture shows, is everything else (Gonen & Goldberg 2019):
 `--data glove`: the course's GloVe subset; `--data definitions`: vectors that `run word2vec` has written; `--data tiny`
 (the default): vectors of a corpus made by rules, in which professions stand with one gender nine times of ten.
 
-RESULT
+Result. --data glove: the largest cosine of a neutral word falls from .57 to 0; a classifier finds the side of the 200
+most biased words before in 100 %, after in 86 %, of 66 professions in 92 and 77 %; clusters agree with gender 100 and
+61 %.
+--data definitions, the vectors of run word2vec: 100 and 89 %, 88 and 75 %, clusters 100 and 87 %.
 """
 
 import dataclasses
@@ -69,7 +72,7 @@ class Knobs(Configuration):
     vectors: str = knob("runs/word2vec/vectors.txt", "for --data definitions: a file that run word2vec has written")
     seed: int = random_seed(0, "of the clusters, the folds and the drawn partitions")
     biased: int = count(100, "words at each end of the direction, of GloVe's 9,187; farther in, less is biased")
-    share: float = knob(0.3, "of the professions at each end of the direction, so that both sides have as many", above=0,
+    share: float = knob(0.3, "of the professions at each end of the direction: both sides have as many", above=0,
                         below=0.51)
 
 
@@ -106,10 +109,10 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
         f"{' '.join(before.words[i] for i in order[::-1][:8])}")
     measures: dict[str, Any] = {"pairs": len(pairs), "share_of_the_direction": float(direction.shares[0]),
                                 "professions": len(jobs), "biased_words": 2 * n}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, vectors in (("before", before), ("after", after)):
         unit = vectors.unit.astype(np.float64)
-        found = {
+        found: dict[str, Any] = {
             "largest_cosine_of_a_neutral_word": float(np.abs(unit[neutral] @ direction.vector).max()),
             "clusters": cluster_agreement(unit[most], labels, seed=knobs.seed),
             "recovered_most_biased": recovered(unit[most], labels, seed=knobs.seed),
@@ -161,7 +164,8 @@ def read(knobs: Knobs, data_dir: Path | None) -> Task:
         corpus = encode_corpus(tiny_words.sentences(4000, knobs.seed))
         vectors = fit_words(corpus, n_dim=20, epochs=6, sample=1e-2, batch_size=8, learning_rate=0.05, seed=knobs.seed)
         jobs = tiny_words.PROFESSIONS
-        professions = tuple((word, 0.0, side) for name, side in (("male", 1.0), ("female", -1.0)) for word in jobs[name])
+        professions = tuple((word, 0.0, side) for name, side in (("male", 1.0), ("female", -1.0))
+                            for word in jobs[name])
         specific = tuple(word for pair in tiny_words.GENDER_PAIRS for word in pair)
         sets = {"professions, by words": ((jobs["male"], jobs["female"]), (("man", "he", "his"),
                                                                            ("woman", "she", "her")))}
@@ -191,9 +195,9 @@ def draw(out: Path, knobs: Knobs, before: WordVectors, after: WordVectors, direc
         axis.title.set_fontsize(10)
         axis.legend(fontsize=8)
         axis.grid(alpha=0.3)
-    names = {"largest_cosine_of_a_neutral_word": "largest cosine\nwith the direction", "clusters": "clusters agree\nwith "
-             "gender", "recovered_most_biased": "classifier,\nmost biased", "recovered_professions":
-             f"classifier,\n{len(jobs)} professions"}
+    names = {"largest_cosine_of_a_neutral_word": "largest cosine\nwith the direction",
+             "clusters": "clusters agree\nwith gender", "recovered_most_biased": "classifier,\nmost biased",
+             "recovered_professions": f"classifier,\n{len(jobs)} professions"}
     places = np.arange(len(names))
     for k, (name, colour) in enumerate((("before", "C2"), ("after", "C3"))):
         values = [measures[name][key] for key in names]

@@ -3,10 +3,10 @@
     python -m experiments run emojify
     python -m experiments run emojify --data course
 
-The course's two models. The first averages the words' GloVe vectors and puts a softmax on the mean, trained one sentence
-at a time; the second is an LSTM of two layers over the same vectors, which stay as they are. `--data course` reads the
-course's sentences and GloVe's vectors; `--data tiny` (the default) has sentences of its own, whose words have vectors
-drawn by chance, so that a word it was not trained on says nothing.
+The course's two models. The first averages the words' GloVe vectors and puts a softmax on the mean, trained one
+sentence at a time; the second is an LSTM of two layers over the same vectors, which stay as they are. `--data course`
+reads the course's sentences and GloVe's vectors; `--data tiny` (the default) has sentences of its own, whose words have
+vectors drawn by chance, so that a word it was not trained on says nothing.
 
 What the course prints, costs 1.95205, .07972, .04456, .03432 and a test accuracy of .857 (LSTM .821), needs all 400,000
 words of GloVe (c5/glove.6B.50d.txt). With the subset of 9,187 words only 88 of the 132 training and 46 of the 56 test
@@ -14,7 +14,8 @@ sentences have all of their words; the others are read without the words that ar
 points, and the interval of a figure is as wide as 20. Sentences with a negation are listed: a mean of vectors cannot
 know what "not" stands before.
 
-RESULT
+Result (--data course, GloVe's subset): averaged vectors 45 of 56 test sentences, 80.4 % (68 to 89), 89 % of the 46 that
+have all of their words; costs of the last sentence 1.944, .035, .011, .005. "not feeling happy" is read as a smile.
 """
 
 import dataclasses
@@ -117,15 +118,14 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
                      f"{both.mean():.1%} of {len(both)}" if len(both) else "-"))
     say()
     say(table(("model", "train", "test", "test, sentences with all words"), rows))
-    say(table(("sentence", *(name for name, _ in models[:2])),
-              [(text, *(EMOJIS[model["of"]([text])[0]] for _, model in models[:2])) for text in NEGATIONS]))
-    measures["negations"] = {text: {name: EMOJIS[model["of"]([text])[0]] for name, model in models[:2]}
-                             for text in NEGATIONS}
+    said = {name: [EMOJIS[k] for k in model["of"](NEGATIONS)] for name, model in models[:2]}
+    say(table(("sentence", *said), zip(NEGATIONS, *said.values(), strict=True)))
+    measures["negations"] = {text: {name: found[i] for name, found in said.items()} for i, text in enumerate(NEGATIONS)}
     measures["costs"] = series(first["costs"], "epoch")
     measures["costs_of_the_last_sentence"] = {str(i): first["last"][i] for i in range(0, knobs.iterations, 100)}
     say(f"the first model's costs at epochs 0, 100 ..., of the last sentence: "
-        f"{', '.join(f'{v:.5f}' for v in first['last'][::100])}; the course prints {list(PRINTED.values())} with all of "
-        "GloVe")
+        f"{', '.join(f'{v:.5f}' for v in first['last'][::100])}; the course prints {list(PRINTED.values())} with all "
+        "of GloVe")
     wrong = [(text, EMOJIS[y], EMOJIS[z]) for text, y, z in zip(task.test.texts, task.test.y, first["read"]) if y != z]
     say(table(("averaged vectors, wrong: sentence", "emoji", "read as"), wrong))
     draw(out, knobs, task, models, measures)
@@ -147,7 +147,7 @@ def read(knobs: Knobs, data_dir: Path | None) -> Task:
         sets.append(LabelledSentences(texts, np.array(labels), EMOJIS))
     words = sorted({word for part in sets for text in part.texts for word in text.split()} |
                    {word for text in NEGATIONS for word in text.split()})
-    return Task(*sets, WordVectors(words, 0.5 * rng.standard_normal((len(words), 50))))
+    return Task(sets[0], sets[1], WordVectors(words, 0.5 * rng.standard_normal((len(words), 50))))
 
 
 def averaged(knobs: Knobs, task: Task) -> dict[str, Any]:

@@ -8,7 +8,7 @@ squares (`jaxnn.words.glove`). The corpus is read once, to count; what is traine
 vectors are judged as those of `run word2vec`: Spearman's correlation with what people find alike, analogies with the
 words of the question left out, neighbours, and a projection.
 
-RESULT
+Result (--data tiny): the pairs of one kind are all above the others, and every question about capitals is answered.
 """
 
 import dataclasses

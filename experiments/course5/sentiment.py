@@ -5,18 +5,21 @@
 
 Averaged word vectors, an LSTM in both directions, and a convolution over words, from scratch: no vectors that were
 learnt elsewhere. `--data sst2`: the Stanford Sentiment Treebank, 6,920 sentences to train on, and none of its phrases.
-`--data tiny` (the default): reviews made by rules, with "not" in a quarter of them. Each network is trained several times from other weights; the
-figure of a network is the mean of its trials, and that of the vote is of the mean of their logits. The epoch is chosen on the
-dev set. Sentences of one's own are read too, and every word is marked by its gradient times its value
-(`sentence_networks.marks`): red against the film, blue for it.
+`--data tiny` (the default): reviews made by rules, with "not" in a quarter of them. Each network is trained several
+times from other weights; the figure of a network is the mean of its trials, and that of the vote is of the mean of
+their logits. The epoch is chosen on the dev set. Sentences of one's own are read too, and every word is marked by its
+gradient times its value (`sentence_networks.marks`): red against the film, blue for it.
 
 Averaging cannot know what "not" stands before: of "not good" and "good" it reads two words for, or one against and one
 for. What each network makes of such pairs is printed.
 
-RESULT
+Result (--data sst2): averaged vectors 80.8 % of the test set, the mean of two trials, their vote 81.0 % (79 to 83),
+8 CPU seconds each; one LSTM after three epochs 81.4 % (80 to 83), one convolution after four 80.1 % (78 to 82), 20 CPU
+seconds. "not a bad film at all" is read as against the film by each.
 """
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -180,14 +183,16 @@ def read_sentence(net: SentenceNetwork, params: Any, task: Task, text: list[str]
     """
     expect(bool(text), "--sentences", "sentences of at least one word", repr(" ".join(text)))
     ids = task.vocabulary.encode(" ".join(text))
-    rows = np.zeros(max(len(ids), task.n_time), np.int32)
-    rows[:len(ids)] = ids
-    length = np.int32(len(ids))
-    z, _ = net(params, {}, (jnp.asarray(rows), length))
-    found = marks(net, params, jnp.asarray(rows), length, (0, 1))
+    (rows,), (length,) = pad([ids], max(len(ids), task.n_time))
+    z, found = _read_and_mark(net, params, rows, length)
     return {"probability_good": float(jax.nn.softmax(z)[1]), "words": text,
             "unknown": [word for word, n in zip(text, ids, strict=True) if n == 1],
             "marks": np.asarray(found)[:len(ids)].tolist()}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _read_and_mark(net: SentenceNetwork, params: Any, ids: Any, length: Any) -> tuple[Any, Any]:
+    return net(params, {}, (ids, length))[0], marks(net, params, ids, length, (0, 1))
 
 
 def negations(task: Task, best: dict[str, Any]) -> dict[str, Any]:
@@ -205,8 +210,8 @@ def negations(task: Task, best: dict[str, Any]) -> dict[str, Any]:
 
 def draw(out: Path, knobs: Knobs, curves: dict[str, list[list[float]]], measures: dict[str, Any],
          logits: dict[str, np.ndarray], task: Task) -> None:
-    figure, axes = figures.panels(1, 2, (5.2, 3.8), f"Sentiment, {knobs.data}, {knobs.trials} trials each, no "
-                                  "pretrained vectors")
+    figure, axes = figures.panels(1, 2, (5.2, 3.8), f"Sentiment, {knobs.data}, trials of each: "
+                                  f"{knobs.trials}, no pretrained vectors")
     for i, (kind, trials) in enumerate(curves.items()):
         at = np.arange(1, len(trials[0]) + 1)
         for k, dev in enumerate(trials):

@@ -1,7 +1,7 @@
 """How long a step of skip-gram takes, by the size of the vocabulary, and how long its rows take alone."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ from jaxnn.training.rows import row_gradient
 from jaxnn.words import Corpus, Epochs, WordModel
 from jaxnn.words.chunks import pairs_of
 
-__all__ = ["times"]
+__all__ = ["programs", "times"]
 
 
 def times(vocabularies: Sequence[int], *, n_dim: int, batch_size: int, rounds: int) -> list[tuple[int, float, float]]:
@@ -23,10 +23,15 @@ def times(vocabularies: Sequence[int], *, n_dim: int, batch_size: int, rounds: i
     Every vocabulary has words of equal frequency, so that the larger ones share no rows within a step and the smaller
     ones few.
     """
-    return [_of(n, n_dim, batch_size, rounds) for n in vocabularies]
+    found = []
+    for n in vocabularies:
+        whole, alone, pairs = programs(n, n_dim, batch_size)
+        found.append((n, 1e6 * _least(whole, rounds) / pairs, 1e6 * _least(alone, rounds) / pairs))
+    return found
 
 
-def _of(n_words: int, n_dim: int, batch_size: int, rounds: int) -> tuple[int, float, float]:
+def programs(n_words: int, n_dim: int, batch_size: int) -> tuple[Callable[[], Any], Callable[[], Any], int]:
+    """(a whole step, the reading, summing and moving of its rows alone, how many pairs the step has)."""
     rng = np.random.default_rng(0)
     n = batch_size * 32
     tokens = rng.integers(0, n_words, n).astype(np.int32)
@@ -60,8 +65,7 @@ def _of(n_words: int, n_dim: int, batch_size: int, rounds: int) -> tuple[int, fl
         tables[:] = rows_alone(*tables, centres, contexts)
         return tables
 
-    millions = pairs_of(batch) / 1e6
-    return n_words, _least(whole, rounds) / millions, _least(alone, rounds) / millions
+    return whole, alone, pairs_of(batch)
 
 
 def _least(call: Any, rounds: int) -> float:

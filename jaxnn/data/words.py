@@ -1,4 +1,4 @@
-"""Words: a corpus, pairs that people have rated, analogy questions, lists about gender, and where GloVe's vectors lie."""
+"""Words: a corpus, pairs that people have rated, analogy questions, lists about gender, and where GloVe lies."""
 
 import json
 from pathlib import Path

@@ -109,8 +109,8 @@ def _split(path: Path, number: int, line: str, n_dim: int) -> tuple[str, list[fl
     word, *fields = line.split(" ")
     if len(fields) != n_dim or n_dim == 0 or not word:
         what = "cut off" if len(fields) < n_dim else "too long"
-        raise BadFile(f"{path} expects a word and {max(n_dim, 1)} numbers in line {number}, with one blank between; got "
-                      f"{len(fields)} after {word[:40]!r}: the line is {what}; get the file again")
+        raise BadFile(f"{path} expects a word and {max(n_dim, 1)} numbers in line {number}, with one blank between; "
+                      f"got {len(fields)} after {word[:40]!r}: the line is {what}; get the file again")
     try:
         numbers = [float(field) for field in fields]
     except ValueError:
@@ -160,8 +160,8 @@ def _read_binary(path: Path, dtype: Any, most: int | None) -> WordVectors:
         except UnicodeDecodeError:
             word = ""
         if word.split() != [word]:
-            raise BadFile(f"{path} expects word {number} in UTF-8, without white space; got {content[at:blank][:40]!r}; "
-                          "get the file again")
+            raise BadFile(f"{path} expects word {number} in UTF-8, without white space; got "
+                          f"{content[at:blank][:40]!r}; get the file again")
         if word in words:
             raise BadFile(f"{path} expects each word once; got {word!r} as words {words[word]} and {number}; get the "
                           "file again")

