@@ -9,8 +9,8 @@ question of each picture is which things are in it.
 
 Birds: which network within the limits; bias or variance; how sure the network is; how many birds are missed, and at
 which threshold few enough are; what twice the data would bring; a new species of which there are few pictures. Driving:
-is the trouble the other streets, or the learning; which errors to mend first, those of dark pictures, of little contrast, of
-things that are rare; and fog, synthesised in one density or in many.
+is the trouble the other streets, or the learning; which errors to mend first, those of dark pictures, of little
+contrast, of things that are rare; and fog, synthesised in one density or in many.
 """
 
 import dataclasses
@@ -56,7 +56,7 @@ class Knobs(Configuration):
     recall: float = knob(0.99, "part of the birds that must be found", above=0, below=1)
     milliseconds: float = positive(1.0, "limit on the time for one picture")
     parameters: int = count(30_000, "limit on the size of a network")
-    steps: int = count(300, "of each training of the birds")
+    steps: int = count(250, "of each training of the birds")
     street_steps: int = count(200, "of each training of the streets")
     width: int = count(8, "channels of the first convolution, for the streets")
     batch_size: int = count(32, "pictures")
@@ -274,7 +274,8 @@ def draw_birds(out: Path, name: str, record: dict[str, Any], before: Any, after:
     axes[0, 1].plot(at, 100 * (a * at**-b + c), color="C0", linewidth=1)
     axes[0, 1].errorbar(more["sizes"][-1:], [100 * more["predicted"]],
                         [[100 * (more["predicted"] - more["interval"][0])],
-                         [100 * min(more["interval"][1] - more["predicted"], 1)]], color="C0", capsize=3, label="foretold")
+                         [100 * min(more["interval"][1] - more["predicted"], 1)]], color="C0", capsize=3,
+                        label="foretold")
     axes[0, 1].set(xlabel="training pictures", ylabel="test error / %", xscale="log", yscale="log")
     ways = record["new_species"]
     axes[0, 2].bar(range(len(ways)), [100 * r["missed"] for r in ways.values()], capsize=3,

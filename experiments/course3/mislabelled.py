@@ -61,7 +61,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
         given, is_wrong = changed(knobs, digits, kind)
         records[kind], curves[kind], ranking = find(knobs, digits, model, step, given, is_wrong, kind)
         shown[kind] = given, is_wrong, ranking
-        records[kind]["after"] = learn_again(knobs, digits, model, step, given, is_wrong, ranking)
+        records[kind]["after"] = learn_again(knobs, digits, model, given, is_wrong, ranking)
     draw(out, digits, curves, shown)
     if knobs.dates:
         records["dates"] = wrong_dates.rank(out, data_dir, knobs.dates, knobs.date_epochs, knobs.seed)
@@ -158,10 +158,12 @@ def by_cleanlab(p: np.ndarray, given: np.ndarray) -> dict[str, Suspects]:
             for method in ("self_confidence", "normalized_margin")}
 
 
-def learn_again(knobs: Knobs, digits: data.Digits, model: Any, step: Any, given: np.ndarray, is_wrong: np.ndarray,
+def learn_again(knobs: Knobs, digits: data.Digits, model: Any, given: np.ndarray, is_wrong: np.ndarray,
                 ranking: tuple[Suspects, np.ndarray]) -> dict[str, Any]:
     """Test errors after training on the labels as given, without the suspects, with them relabelled, on the truth."""
     order, read = ranking[0].order[:int(is_wrong.sum())], ranking[1]
+    # A rate that falls to zero: at a constant one the last step says more about chance than about the labels.
+    step = make_step(model, loss, data.adam(2 * knobs.learning_rate, len(given), knobs.batch_size, knobs.epochs))
     mended = given.copy()
     mended[order] = read[order]
     kept = np.ones(len(given), bool)
@@ -192,8 +194,8 @@ def draw(out: Path, digits: data.Digits, curves: dict[str, dict[str, np.ndarray]
         figures.curves(axis, {name: (lines["k"], v) for name, v in lines.items() if name != "k"},
                        "suspects k", "precision")
         k = int(shown[kind][1].sum())
-        axis.axvline(k, color="grey", linestyle=":")
-        axis.text(k, 0.02, f" {k} wrong labels", fontsize=8, color="grey", rotation=90)
+        axis.axvline(k, color="grey", linestyle=":", label=f"as many as wrong labels, {k}")
+        axis.legend(fontsize=8)
         axis.set(xscale="log", ylim=(0, 1.03), title=kind)
     figures.save(figure, out / "precision.png")
     for kind, (given, is_wrong, (ranking, _)) in shown.items():
