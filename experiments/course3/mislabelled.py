@@ -13,6 +13,18 @@ true one. Each example then gets a score, and the first tenth by that score are 
 The suspects are then deleted, or relabelled with the class that the same training gives them, and a new network learns
 from what results. Last, a network reads the course's file of 10,000 dates, some of which contradict their texts: the
 generator wrote the year of the week. Their ranks by gradient norm say how soon a person would come upon them.
+
+Result of seed 0 on USPS, 656 of 6,562 labels wrong, 160 s of processor time; precision among the first 656:
+                            uniform    look-alikes    cost / trainings
+    gradient norm           94.8 %     91.5 %         4.3
+    last layer's            97.3 %     93.9 %         4.3
+    loss                    97.3 %     91.3 %         2.1
+    cross-validation        96.5 %     86.3 %         4.3
+    cleanlab, its margin    94.8 %     89.3 %         4.3
+So the norm of the last layer's gradient is as good as the loss, and better among look-alikes; the norm of the whole
+gradient is not better than the loss among digits. Both beat cross-validation among look-alikes, at half of its cost or
+the same. Among the dates the whole norm is better: half of the 33 contradictory ones are in the first 32 of 10,000,
+all in the first 221; by loss in the first 77 and 386.
 """
 
 import dataclasses
