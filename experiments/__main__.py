@@ -49,6 +49,7 @@ EXPERIMENTS = {
     "transfer": "experiments.course3.transfer",
     "end-to-end": "experiments.course3.end_to_end",
     "multi-task": "experiments.course3.multi_task",
+    "case-studies": "experiments.course3.case_studies",
     "convolution-step-by-step": "experiments.course4.step_by_step",
     "convnet": "experiments.course4.convnet",
     "signs-resnet": "experiments.course4.signs_resnet",

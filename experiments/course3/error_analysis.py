@@ -44,9 +44,9 @@ class Knobs(Configuration):
     streets: str = knob("auto", "CamVid where its file is found, else canvases of digits",
                         choices=("auto", "camvid", "digits", "none"))
     seed: int = random_seed(0, "of the weights and the batches")
-    epochs: int = count(6, "of the network that hears; the errors of a new speaker have stopped falling")
+    epochs: int = count(8, "of the network that hears; the errors of a new speaker have stopped falling")
     recordings: int = count(25, "of each word by each speaker: half of them")
-    batch_size: int = count(32, "recordings")
+    batch_size: int = count(16, "recordings")
     learning_rate: float = positive(0.003, "Adam's first, falling to zero as a cosine")
     street_epochs: int = count(6, "of the network that finds things: far from its best, with errors to look at")
     street_width: int = count(8, "channels of its first level")
@@ -145,9 +145,9 @@ def draw(path: Path, title: str, found: ErrorTable) -> None:
     figure, axes = figures.panels(1, 3, (4.4, 0.28 * len(rows) + 1.6), title)
     at = np.arange(len(rows))
     panels = (("error among them / %", ("error",)), ("part / %", ("of_errors", "of_gradient")),
-              ("points of error", ("ceiling", "share", "alone")))
+              ("points of error", ("ceiling", "share")))
     words = {"error": "error", "of_errors": "of the errors", "of_gradient": "of the gradient", "ceiling": "ceiling",
-             "share": "share: adds up", "alone": "alone"}
+             "share": "share: these add up"}
     for axis, (label, names) in zip(axes[0], panels, strict=True):
         kept = [name for name in names if name != "of_gradient" or not np.isnan(rows[0].of_gradient)]
         height = 0.8 / len(kept)

@@ -13,6 +13,18 @@ true one. Each example then gets a score, and the first tenth by that score are 
 The suspects are then deleted, or relabelled with the class that the same training gives them, and a new network learns
 from what results. Last, a network reads the course's file of 10,000 dates, some of which contradict their texts: the
 generator wrote the year of the week. Their ranks by gradient norm say how soon a person would come upon them.
+
+Result of seed 0 on USPS, 656 of 6,562 labels wrong, 160 s of processor time; precision among the first 656:
+                            uniform    look-alikes    cost / trainings
+    gradient norm           94.8 %     91.5 %         4.3
+    last layer's            97.3 %     93.9 %         4.3
+    loss                    97.3 %     91.3 %         2.1
+    cross-validation        96.5 %     86.3 %         4.3
+    cleanlab, its margin    94.8 %     89.3 %         4.3
+So the norm of the last layer's gradient is as good as the loss, and better among look-alikes; the norm of the whole
+gradient is not better than the loss among digits. Both beat cross-validation among look-alikes, at half of its cost or
+the same. Among the dates the whole norm is better: half of the 33 contradictory ones are in the first 32 of 10,000,
+all in the first 221; by loss in the first 77 and 386.
 """
 
 import dataclasses
@@ -61,7 +73,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
         given, is_wrong = changed(knobs, digits, kind)
         records[kind], curves[kind], ranking = find(knobs, digits, model, step, given, is_wrong, kind)
         shown[kind] = given, is_wrong, ranking
-        records[kind]["after"] = learn_again(knobs, digits, model, step, given, is_wrong, ranking)
+        records[kind]["after"] = learn_again(knobs, digits, model, given, is_wrong, ranking)
     draw(out, digits, curves, shown)
     if knobs.dates:
         records["dates"] = wrong_dates.rank(out, data_dir, knobs.dates, knobs.date_epochs, knobs.seed)
@@ -158,10 +170,12 @@ def by_cleanlab(p: np.ndarray, given: np.ndarray) -> dict[str, Suspects]:
             for method in ("self_confidence", "normalized_margin")}
 
 
-def learn_again(knobs: Knobs, digits: data.Digits, model: Any, step: Any, given: np.ndarray, is_wrong: np.ndarray,
+def learn_again(knobs: Knobs, digits: data.Digits, model: Any, given: np.ndarray, is_wrong: np.ndarray,
                 ranking: tuple[Suspects, np.ndarray]) -> dict[str, Any]:
     """Test errors after training on the labels as given, without the suspects, with them relabelled, on the truth."""
     order, read = ranking[0].order[:int(is_wrong.sum())], ranking[1]
+    # A rate that falls to zero: at a constant one the last step says more about chance than about the labels.
+    step = make_step(model, loss, data.adam(2 * knobs.learning_rate, len(given), knobs.batch_size, knobs.epochs))
     mended = given.copy()
     mended[order] = read[order]
     kept = np.ones(len(given), bool)
@@ -192,8 +206,8 @@ def draw(out: Path, digits: data.Digits, curves: dict[str, dict[str, np.ndarray]
         figures.curves(axis, {name: (lines["k"], v) for name, v in lines.items() if name != "k"},
                        "suspects k", "precision")
         k = int(shown[kind][1].sum())
-        axis.axvline(k, color="grey", linestyle=":")
-        axis.text(k, 0.02, f" {k} wrong labels", fontsize=8, color="grey", rotation=90)
+        axis.axvline(k, color="grey", linestyle=":", label=f"as many as wrong labels, {k}")
+        axis.legend(fontsize=8)
         axis.set(xscale="log", ylim=(0, 1.03), title=kind)
     figures.save(figure, out / "precision.png")
     for kind, (given, is_wrong, (ranking, _)) in shown.items():

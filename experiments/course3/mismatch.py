@@ -9,9 +9,17 @@ network's cost on train-dev and on dev are compared layer by layer: a cosine nea
 set would help on the other; halves of train-dev say what the cosine is of two sets that differ by chance alone.
 
 Then the speech is to be understood in noise, of which there is none in the training set: it is synthesised. One network
-hears each recording with a piece of one second of noise, the same each time; the other with noise that is new each
-time. Both are tested in that one second of noise, and in noise that neither has heard. People hear no difference
-between them.
+hears each recording over the same 0.8 seconds of noise; the other hears each over noise of its own. Both are tested
+over those 0.8 seconds, and over noise that neither has heard.
+
+Result of seed 0 on half of the Free Spoken Digit Dataset, 45 s of processor time; errors:
+    new speaker    train     train-dev    dev        test
+    nicolas        7.8 %     9.6 %        23.1 %     23.3 %    the least mismatch, 13 points
+    lucas          5.4 %     6.8 %        32.3 %     36.7 %
+    theo           4.1 %     6.0 %        70.0 %     66.7 %    the most, 64 points
+After one epoch the gradients of two halves of train-dev have a cosine of .78, those of train-dev and dev of .12. At the
+end the halves have -.04: the network rests there, and what is left is chance. With one background the error is 12.4 % over that background and
+32.8 % over others, +20.4 points (+15.0 to +25.5); with many, 22.4 % and 20.0 %, a gap of -2.4 points (-7.2 to +2.5).
 """
 
 import dataclasses
@@ -42,8 +50,9 @@ class Knobs(Configuration):
     speaker: int = knob(2, "which of the six is looked at, 0 to 5; all six are tried as the new one", at_least=0,
                         below=6)
     recordings: int = knob(25, "of each word by each speaker", at_least=4)
-    epochs: int = count(6, "the train error is near zero")
-    batch_size: int = count(32, "recordings")
+    epochs: int = count(8, "the errors have stopped falling")
+    early: int = count(1, "epochs after which the gradients are compared too: they still have something in common")
+    batch_size: int = count(16, "recordings")
     learning_rate: float = positive(0.003, "Adam's first, falling to zero as a cosine")
     level: float = knob(5.0, "decibels of the speech over the noise")
     human_error: float = knob(0.005, "of people on single digits, an assumption", at_least=0, below=1)
@@ -71,9 +80,13 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     say(f"{name}: {rows[name]['text']}")
     leaks = find_leaks(sound, parts, groups=heard.speaker, near=None)
     say(f"what the parts share: {leaks}".replace("; use split_groups", ""))
-    layers = agreements(knobs, model, looked_at, x, y)
-    say(table(("layer", "cosine of train-dev and dev", "of two halves of train-dev"),
-              [(layer, f"{r['dev']:.3f}", f"{r['half']:.3f}") for layer, r in layers.items()]))
+    early, _, _ = data.train(model, x[parts["train"]], y[parts["train"]], epochs=knobs.early, step=step,
+                             batch_size=knobs.batch_size, seed=knobs.seed)
+    layers = {when: agreements(knobs, model, values, looked_at, x, y)
+              for when, values in (("early", early), ("trained", looked_at["params"]))}
+    for when, of_layers in layers.items():
+        say(table((f"layer, {when}", "cosine of train-dev and dev", "of two halves of train-dev"),
+                  [(layer, f"{r['dev']:.3f}", f"{r['half']:.3f}") for layer, r in of_layers.items()]))
     noise = in_noise(knobs, heard, sound, model, step, parts)
     draw(out, heard, rows, layers, noise, name)
     return {"data": heard.name, "speakers": rows, "looked_at": name, "layers": layers, "noise": noise}
@@ -98,7 +111,7 @@ def judged(knobs: Knobs, wrong: np.ndarray, parts: dict[str, np.ndarray]) -> dic
             "intervals": {name: intervals.of_fraction(int(wrong[p].sum()), len(p)) for name, p in parts.items()}}
 
 
-def agreements(knobs: Knobs, model: Any, looked_at: dict[str, Any], x: np.ndarray,
+def agreements(knobs: Knobs, model: Any, params: Any, looked_at: dict[str, Any], x: np.ndarray,
                y: np.ndarray) -> dict[str, dict[str, float]]:
     """By layer: the cosine of the gradients on train-dev and dev, and on two halves of train-dev."""
     @jax.jit
@@ -112,7 +125,7 @@ def agreements(knobs: Knobs, model: Any, looked_at: dict[str, Any], x: np.ndarra
     order = np.random.default_rng(knobs.seed).permutation(held)
     # Three sets of one size, so that chance does as much to each.
     size = min(len(order) // 2, len(dev))
-    of_half, of_other, of_dev = (gradient(looked_at["params"], x[which], y[which])
+    of_half, of_other, of_dev = (gradient(params, x[which], y[which])
                                  for which in (order[:size], order[size:2 * size], dev[:size]))
     to_dev, to_half = cosines(of_half, of_dev), cosines(of_half, of_other)
     return {layer: {"dev": to_dev[layer].cosine, "half": to_half[layer].cosine, "norm": to_dev[layer].norms[0],
@@ -169,7 +182,7 @@ def in_noise(knobs: Knobs, heard: spoken.Spoken, sound: np.ndarray, model: Any, 
     return {**record, "costs": costs}
 
 
-def draw(out: Path, heard: spoken.Spoken, rows: dict[str, Any], layers: dict[str, dict[str, float]],
+def draw(out: Path, heard: spoken.Spoken, rows: dict[str, Any], layers: dict[str, dict[str, dict[str, float]]],
          noise: dict[str, Any], name: str) -> None:
     figure, axes = figures.panels(1, 3, (5.0, 4.0), f"{heard.name}: train and train-dev of five speakers, dev and "
                                                     "test of the sixth")
@@ -182,10 +195,15 @@ def draw(out: Path, heard: spoken.Spoken, rows: dict[str, Any], layers: dict[str
     axes[0, 0].set_xticks(range(len(rows)), list(rows), rotation=30, ha="right", fontsize=8)
     axes[0, 0].axhline(0, color="black", linewidth=0.8)
     axes[0, 0].set(ylabel="gap / points of error, with 95 %", xlabel="new speaker")
-    at = np.arange(len(layers))
-    for i, (key, label) in enumerate((("half", "two halves of train-dev"), ("dev", "train-dev and dev"))):
-        axes[0, 1].bar(at + 0.4 * i - 0.2, [r[key] for r in layers.values()], 0.4, label=label)
-    axes[0, 1].set_xticks(at, list(layers), rotation=30, ha="right", fontsize=8)
+    names = list(layers["early"])
+    at = np.arange(len(names))
+    for i, (when, key, label) in enumerate((("early", "half", "early: halves of train-dev"),
+                                            ("early", "dev", "early: train-dev and dev"),
+                                            ("trained", "half", "trained: halves of train-dev"),
+                                            ("trained", "dev", "trained: train-dev and dev"))):
+        axes[0, 1].bar(at + 0.2 * (i - 1.5), [layers[when][layer][key] for layer in names], 0.2, label=label)
+    axes[0, 1].axhline(0, color="black", linewidth=0.8)
+    axes[0, 1].set_xticks(at, names, rotation=30, ha="right", fontsize=8)
     axes[0, 1].set(ylabel="cosine of the gradients", xlabel=f"layer; {name} is new")
     ways, tests = [w for w in noise if w != "costs"], list(noise[CLEAN])[:3]
     for i, test in enumerate(tests):

@@ -36,6 +36,8 @@ TINY = {
     "multi-task": (["--data", "digits", "--steps", "4", "--masked", "0", "--widths", "2"], {"one_or_each", "trunk"}),
     "end-to-end": (["--data", "made", "--strings", "8", "--test-strings", "8", "--steps", "3", "--reader-steps", "3",
                     "--batch-size", "8"], {"end_to_end"}),
+    "case-studies": (["--data", "digits", "--streets", "digits", "--steps", "5", "--street-steps", "3", "--width", "2",
+                      "--parameters", "3000"], {"birds", "driving"}),
 }
 QUICK = ("metric",)  # for the others, what they are made of is tested below, and their library in tests/analysis
 
