@@ -7,6 +7,7 @@
     python -m experiments faults all|kill|corrupt|edits|failing|hostile|signals [-n N]
     python -m experiments scale curves|collectives|measure|predict
     python -m experiments bench [NAME ...] [--op NAME | --all-ops] [--size SIZE] [--batch N] [--rounds N] [--out DIR]
+    python -m experiments gallery [--runs DIR] [--out DIR]
 """
 
 import argparse
@@ -110,6 +111,8 @@ COMMANDS = {
     "scale": ("training on many devices: the same costs, what is sent, what to expect",
               "experiments.scale.command:scale"),
     "bench": ("times and memory beside autodiff's, as ratios", "experiments.bench.command:bench"),
+    "gallery": ("one site of all results: cards, a map of the course, derivations",
+                "experiments.gallery.command:gallery"),
 }
 
 
