@@ -58,8 +58,7 @@ def _experiments(site: Site) -> str:
     n_run = sum(map(bool, runs.values()))
     parts = ["<h1>Neural networks, every backward pass by hand</h1>",
              f"<p>{n_run} of {len(runs)} experiments have been run. Each card has our figures beside the published "
-             "ones, and the ops that the experiment trains; a click on an op shows the derivation of its backward "
-             "pass.</p>",
+             "ones, and the ops that it trains; a click on an op shows the derivation of its backward pass.</p>",
              _problems(site.problems)]
     courses = {number: [name for name in runs if _course(name) == number] for number in (*COURSES, 0)}
     jumps = "".join(f'<a href="#course{number}">{_course_title(number)}</a>' for number in courses if courses[number])
@@ -187,13 +186,13 @@ def _anchor(one: Assignment) -> str:
 
 def _map(site: Site) -> str:
     parts = ["<h1>Map of the course</h1><p>The weeks and assignments of the Deep Learning Specialization, the "
-             "experiments and ops that are each of them, and our figures beside the printed ones. Where the tests compare "
-             "ours with the values that an assignment prints, their file is named.</p>"]
+             "experiments and ops that are each of them, and our figures beside the printed ones. Where the tests "
+             "compare ours with the values that an assignment prints, their file is named.</p>"]
     for number, title in COURSES.items():
         rows = "".join(_row(site, one) for one in ASSIGNMENTS if one.course == number)
         parts.append(f'<h2 id="course{number}">Course {number}: {title}</h2><div class="wide"><table class="map">'
-                     "<tr><th>week</th><th>assignment</th><th>experiments, ops</th><th>ours, printed</th></tr>"
-                     f"{rows}</table></div>")
+                     "<tr><th>week</th><th>assignment</th><th>experiments, ops</th>"
+                     f"<th>ours, printed</th></tr>{rows}</table></div>")
     mapped = {name for one in ASSIGNMENTS for name in one.experiments}
     beside = sorted(set(site.experiments) - mapped)
     if beside:

@@ -20,7 +20,8 @@ from jaxnn.checks import InputError
 
 ROOT = Path(__file__).parents[2]
 RECORD = {"experiment": "digits", "seed": 0, "configuration": {"seed": 0, "epochs": 3}, "seconds": 1.5,
-          "device": "2 CPU cores", "versions": {"jax": "0.10.2"}, "pictures": ["cost.png"], "test_accuracy": 0.875, "commit": "abc"}
+          "device": "2 CPU cores", "versions": {"jax": "0.10.2"}, "pictures": ["cost.png"], "test_accuracy": 0.875,
+          "commit": "abc"}
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b550000000a49444154789c63f80f0001"
                     "0101001bb6ee560000000049454e44ae426082")  # one white pixel
 
