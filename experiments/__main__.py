@@ -8,6 +8,7 @@
     python -m experiments scale curves|collectives|measure|predict
     python -m experiments bench [NAME ...] [--op NAME | --all-ops] [--size SIZE] [--batch N] [--rounds N] [--out DIR]
     python -m experiments talk [--about restaurants|stories] [--networks DIR] [--anew] [--threshold P]
+    python -m experiments gallery [--runs DIR] [--out DIR]
 """
 
 import argparse
@@ -135,6 +136,8 @@ COMMANDS = {
               "experiments.scale.command:scale"),
     "bench": ("times and memory beside autodiff's, as ratios", "experiments.bench.command:bench"),
     "talk": ("a conversation with a memory network, about restaurants or stories", "experiments.talk.command:talk"),
+    "gallery": ("one site of all results: cards, a map of the course, derivations",
+                "experiments.gallery.command:gallery"),
 }
 
 
