@@ -30,9 +30,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.course5 import tiny_words
-from experiments.shared import figures, intervals
+from experiments.shared import figures
 from experiments.shared.knobs import Configuration, count, knob, random_seed
 from experiments.shared.run import say, table
+from jaxnn.analysis import intervals
 from jaxnn.checks import expect
 from jaxnn.data import GenderWords, find_glove, load_gender_words
 from jaxnn.words import (

@@ -27,10 +27,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.shared import figures, intervals
+from experiments.shared import figures
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import say, series, table
 from jaxnn import LSTM, Dense, Dropout, Layer, Sequential, dense, length_mask, softmax_cross_entropy
+from jaxnn.analysis import intervals
 from jaxnn.checks import expect
 from jaxnn.data import EMOJIS, Batches, LabelledSentences, find_glove, load_emojify
 from jaxnn.metrics import confusion_matrix

@@ -30,10 +30,11 @@ import optax
 
 from experiments.course5.marked_words import draw_marks
 from experiments.course5.sentence_networks import NETWORKS, SentenceNetwork, marks
-from experiments.shared import figures, intervals
+from experiments.shared import figures
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import say, series, table
 from jaxnn import softmax_cross_entropy
+from jaxnn.analysis import intervals
 from jaxnn.checks import expect
 from jaxnn.data import Batches, LabelledSentences, load_sst2
 from jaxnn.text import WordVocabulary, pad

@@ -26,9 +26,9 @@ import optax
 from experiments.course5.intents.network import KINDS, SentenceReader, loss
 from experiments.course5.intents.sentences import BucketedBatches, Encoding, Sentences, embedded_utterances
 from experiments.shared import figures
-from experiments.shared.intervals import of_fraction, shown
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import percent, say, series, table
+from jaxnn.analysis.intervals import of_fraction, shown
 from jaxnn.data import MissingData, Snips, Utterance, load_snips
 from jaxnn.metrics import accuracy, confusion_matrix
 from jaxnn.text import ChunkScores, chunk_scores

@@ -36,10 +36,11 @@ from experiments.course5.speech.recordings import (
     load,
     loudest,
 )
-from experiments.shared import figures, intervals
+from experiments.shared import figures
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import say, series, table
 from jaxnn import AveragePool, BatchNorm, Conv, Dense, Dropout, Flatten, Sequential, relu, softmax_cross_entropy
+from jaxnn.analysis import intervals
 from jaxnn.audio import mfcc, spec_augment
 from jaxnn.data import Batches, SpokenDigits
 from jaxnn.metrics import confusion_matrix
