@@ -9,7 +9,8 @@ vectors are judged as those of `run word2vec`: Spearman's correlation with what 
 words of the question left out, neighbours, and a projection.
 
 Result (--data tiny, 1 CPU second): the pairs of one kind are all above the others, as by skip-gram; all questions about
-capitals are answered, where skip-gram answers a fifth, and a third of those about the family, where it answers two.
+capitals are answered, of which skip-gram answers a fifth, and a third of those about the family, of which skip-gram
+answers two thirds.
 """
 
 import dataclasses
@@ -62,7 +63,8 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
         say(f"epoch {epoch + 1:2d}  weighted loss {loss:.5f}  {found}  {at[-1]:.0f} CPU seconds")
 
     vectors = fit_glove(counted, n_dim=knobs.n_dim, epochs=knobs.epochs, learning_rate=knobs.learning_rate,
-                        x_max=knobs.x_max, batch_size=min(knobs.batch_size, n // 50 + 1), seed=knobs.seed, report=report)
+                        x_max=knobs.x_max, batch_size=min(knobs.batch_size, n // 50 + 1), seed=knobs.seed,
+                        report=report)
     write_word_vectors(vectors, out / "vectors.txt", "glove")
     measures = word2vec.judge(vectors, scores[-1], questions, word2vec.QUERIES[knobs.data])
     figure, axes = figures.panels(1, 2, (5.0, 3.8), f"GloVe: {n:,} pairs of {len(corpus.words):,} words")
