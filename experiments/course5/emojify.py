@@ -14,8 +14,10 @@ sentences have all of their words; the others are read without the words that ar
 points, and the interval of a figure is as wide as 20. Sentences with a negation are listed: a mean of vectors cannot
 know what "not" stands before.
 
-Result (--data course, GloVe's subset): averaged vectors 45 of 56 test sentences, 80.4 % (68 to 89), 89 % of the 46 that
-have all of their words; costs of the last sentence 1.944, .035, .011, .005. "not feeling happy" is read as a smile.
+Result (--data course, GloVe's subset): averaged vectors 45 of 56 test sentences, 80.4 % (68 to 89), 89 % of the 46
+that have all of their words; costs of the last sentence 1.944, .035, .011, .005. LSTMs from three seeds 75.0, 73.2 and
+73.2 %. "not feeling happy" is read as a smile by the average, as disappointed by the LSTM; "this is not funny" as a
+smile by both.
 """
 
 import dataclasses

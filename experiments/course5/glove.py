@@ -8,7 +8,11 @@ squares (`jaxnn.words.glove`). The corpus is read once, to count; what is traine
 vectors are judged as those of `run word2vec`: Spearman's correlation with what people find alike, analogies with the
 words of the question left out, neighbours, and a projection.
 
-Result (--data tiny): the pairs of one kind are all above the others, and every question about capitals is answered.
+Result (--data tiny, 2 CPU seconds): the pairs of one kind are all above the others, as by skip-gram; 95 % of the
+questions about capitals are answered, of which skip-gram answers 21, and 7 % of those about the family, of which
+skip-gram answers 63: the neighbours of a word are what stands beside it as much as what is like it.
+On the definitions two epochs, with a window of 5 (6.28 million pairs, counted in 2.7 CPU seconds;
+16 CPU seconds an epoch), reach .332 on WordSim-353 and .107 on SimLex-999, and still rise.
 """
 
 import dataclasses
@@ -35,9 +39,10 @@ class Knobs(Configuration):
     n_dim: int = count(100, "numbers in a vector")
     window: int = count(10, "words at each side, as in the paper; a word at distance k counts 1/k")
     epochs: int = count(10, "over all different pairs; the scores rise little after that")
-    learning_rate: float = positive(0.05, "Adagrad's, as in the paper")
+    learning_rate: float = positive(0.3, "Adagrad's; .05 in the paper, whose steps are of one pair: the squares of a "
+                                    "batch's sums grow faster")
     x_max: float = positive(10.0, "pairs counted as often have the whole weight; 100 in the paper, for larger corpora")
-    batch_size: int = count(8192, "pairs of a step")
+    batch_size: int = count(4096, "pairs of a step; fewer where an epoch would have less than 50 steps")
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
@@ -61,7 +66,8 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
         say(f"epoch {epoch + 1:2d}  weighted loss {loss:.5f}  {found}  {at[-1]:.0f} CPU seconds")
 
     vectors = fit_glove(counted, n_dim=knobs.n_dim, epochs=knobs.epochs, learning_rate=knobs.learning_rate,
-                        x_max=knobs.x_max, batch_size=knobs.batch_size, seed=knobs.seed, report=report)
+                        x_max=knobs.x_max, batch_size=min(knobs.batch_size, n // 50 + 1), seed=knobs.seed,
+                        report=report)
     write_word_vectors(vectors, out / "vectors.txt", "glove")
     measures = word2vec.judge(vectors, scores[-1], questions, word2vec.QUERIES[knobs.data])
     figure, axes = figures.panels(1, 2, (5.0, 3.8), f"GloVe: {n:,} pairs of {len(corpus.words):,} words")

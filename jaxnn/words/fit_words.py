@@ -108,6 +108,7 @@ def fit_words(corpus: Corpus, *, kind: str = "skip-gram", output: str = "negativ
     step = make_step(model, _loss_itself, optimizer)
     train_state = start_from(params, {}, optimizer, jax.random.key(seed))
     labels = np.zeros(batch_size, np.float32)
+
     def vectors() -> WordVectors:
         return _vectors(corpus, train_state.params, parts)
 

@@ -100,7 +100,8 @@ def fit_glove(counted: Cooccurrences, *, n_dim: int = 100, epochs: int = 15, lea
     Args:
       counted: of a corpus, as `cooccurrences` makes it.
       n_dim: numbers in a vector.
-      learning_rate: Adagrad's, whose sums of squares begin at 1.
+      learning_rate: Adagrad's, whose sums of squares begin at 1. Those are squares of a batch's sums, which grow faster
+        than the paper's, of single pairs: with batches of thousands take more than the paper's .05, such as .3.
       x_max, alpha: of the weight f; a small corpus wants a small x_max.
       batch_size: pairs of a step. A row that is read several times in a step moves by the sum of its gradients.
       report: called after each epoch with its number from 0, the mean weighted loss of a pair, and a function that
