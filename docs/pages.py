@@ -71,7 +71,7 @@ def _op_pages() -> dict[str, str]:
 
 
 def _first(text: str) -> str:
-    return _sentence(re.split(r"(?<=[.:])\s", text)[0])
+    return _sentence(re.split(r"(?<=\.)\s", text)[0].rstrip(".:"))
 
 
 def op_page(op: Op, measured: Any) -> str:
@@ -170,9 +170,26 @@ def _experiments() -> str:
                 ops = ", ".join(f"[{op}](ops/{op}.md)" for op in sorted(uses.of_experiment(EXPERIMENTS[name])))
                 text = inspect.getdoc(importlib.import_module(EXPERIMENTS[name])) or ""
                 question, _, rest = text.partition("\n")
-                rest = rest.strip("\n")
-                parts.append(f"### {name}\n\n{_sentence(question)}\n\n```text\n{rest}\n```\n\nOps: {ops}.\n")
+                parts.append(f"### {name}\n\n{_sentence(question)}\n\n{_as_written(rest)}\n\nOps: {ops}.\n")
     return "\n".join(parts)
+
+
+def _as_written(text: str) -> str:
+    """Paragraphs as text; what stands in columns or is indented keeps its spaces."""
+    made = []
+    for chunk in re.split(r"\n\s*\n", text.strip("\n")):
+        lines = chunk.split("\n")
+        while lines:
+            in_columns = _in_columns(lines[0])
+            n = next((i for i, line in enumerate(lines) if _in_columns(line) != in_columns), len(lines))
+            part = "\n".join(lines[:n])
+            made.append(f"```text\n{part}\n```" if in_columns else _sentence(" ".join(lines[:n])))
+            lines = lines[n:]
+    return "\n\n".join(made)
+
+
+def _in_columns(line: str) -> bool:
+    return bool(re.match(r"    |--", line) or re.search(r"\S\s{3,}\S", line))
 
 
 def _course(name: str) -> int:

@@ -105,7 +105,7 @@ def _is_formula_word(word: str) -> bool:
     if word in ",.;:" or CODE.search(word):
         return False  # code, a range, a name
     words = re.findall(r"[^\W\d_]+", re.sub(r"_\{[^}]*\}|_[^\W_]+", "", word))
-    return all(_is_variable(part) or part in FUNCTIONS for part in words) and not word.startswith("--")
+    return all(_is_variable(part) or part in (*FUNCTIONS, "eps") for part in words) and not word.startswith("--")
 
 
 def _fits(text: str) -> bool:
@@ -265,6 +265,9 @@ def _script(tokens: Sequence[Token], at: int) -> tuple[str, int]:
         return (f"<mtext>{text}</mtext>" if known else _letters(text)), at + 1
     if kind == "number":
         return f"<mn>{text}</mn>", at + 1
+    if text == "-" and at + 1 < len(tokens):  # x^-β
+        rest, end = _script(tokens, at + 1)
+        return f"{_operator(text)}{rest}", end
     return _operator(text), at + 1
 
 
