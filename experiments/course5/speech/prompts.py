@@ -1,12 +1,20 @@
-"""How far do 13 minutes of one voice carry a network that writes down speech, letter by letter?
+"""How far do nine minutes of one voice carry a network that writes down speech, letter by letter?
 
     python -m experiments run prompts
 
 The 417 prompts of a telephone exchange, in one voice, with what is said in each: the letters are the labels, and CTC
-finds where they are. It is a demonstration: speech recognition learns from thousands of hours, and this has a quarter
+finds where they are. It is a demonstration: speech recognition learns from thousands of hours, and this has a sixth
 of one. A tenth of the texts is kept for the test, no text in both parts; but prompts share words and phrases, so the
 test is easier than speech at large. The error is given as it is. Without the files strings of digits in voices made
 here are spelt out.
+
+Result of seed 0: 378 of the 417 prompts are short enough; 342 train, 9.1 minutes, and 36 are read; 298 s on a busy CPU
+core. Characters and words that are wrong:
+                  likeliest path        beam of 8
+    test          41.0 %   87.1 %    39.3 %   83.1 %
+    training       9.2 %   35.6 %     9.6 %   36.0 %
+"you have been kicked from this conference" is heard as "you aen cicxtontis conference": the network spells by ear, and
+what training has not said it does not know.
 """
 
 import dataclasses
