@@ -234,7 +234,7 @@ def draw(out: Path, name: str, runs: dict[str, Any], answers: dict[str, Answers]
     n_true = [max(m["slots"].get(slot, {"n": 0})["n"] for m in runs.values()) for slot in kinds]
     axis.set(yticks=range(len(kinds)), yticklabels=[f"{slot} ({n})" for slot, n in zip(kinds, n_true, strict=True)],
              xlabel="F1 on the test set (in brackets: how many there are)", xlim=(0, 1))
-    axis.invert_yaxis()
+    axis.set_ylim(len(kinds) - 0.4, -0.6)
     axis.grid(alpha=0.3, axis="x")
     axis.legend(loc="lower right", bbox_to_anchor=(1, 1))
     figures.save(figure, out / "slots.png")
