@@ -49,7 +49,7 @@ class Knobs(Configuration):
     heads: int = count(4, "of the transformer; they divide twice the width")
     blocks: int = count(2, "of the transformer")
     dropout: float = knob(0.4, "fraction of rows and states dropped for the LSTM", at_least=0, below=1)
-    transformer_dropout: float = knob(0.1, "the same for the transformer, which learns more slowly", at_least=0, below=1)
+    transformer_dropout: float = knob(0.1, "the same for the transformer, which learns slowly", at_least=0, below=1)
     unread: float = knob(0.5, "a word that occurs n times is left unread with probability unread / (unread + n)",
                          at_least=0)
     epochs: int = count(12, "the dev measure has stopped rising")
