@@ -10,6 +10,14 @@ network is the one of the best dev measure, the mean of both.
 
 --data auto takes SNIPS (13,084 sentences, 700 dev, 700 test; 7 intents, 39 kinds of slots), and a few sentences made of
 patterns where its files are missing: enough to see it run.
+
+Result of seed 0 on the 700 test sentences, each network about four minutes on a busy machine of 2 CPU cores; the LSTM
+after 10 epochs, the transformer after 12:
+                   parameters    intents right             slot F1    all words known    a word unknown
+    LSTM            1,109,159    97.71 % (96.3 to 98.6)      .8956              .9150             .8670
+    transformer     1,156,703    97.71 % (96.3 to 98.6)      .8645              .8923             .8235
+With positions added to the rows and the LSTM's rates the transformer had .81: it needs distances between words, by
+rotations, and less dropout. Most intents that are wrong are a film or a song that is only looked for.
 """
 
 import dataclasses
