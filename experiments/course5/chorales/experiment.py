@@ -1,7 +1,7 @@
 """How well does a network predict the next chord of a chorale, and what does it compose?
 
     python -m experiments run chorales
-    python -m experiments run chorales --data nottingham --epochs 25 --dropout 0.2
+    python -m experiments run chorales --data nottingham --epochs 20 --semitones 0 --dropout 0.2 --learning-rate 0.005
 
 A piece is a piano roll: which of 88 keys sounds in each frame. An LSTM reads the frames so far and gives a probability
 for each key of the next one; the cost is the negative log-likelihood of a frame, summed over the keys. Beside it stand
@@ -11,6 +11,15 @@ best dev cost. It then continues the beginnings of test pieces, each key drawn b
 entropies tell whether the pieces collapse onto one note, and as MIDI and WAV they can be heard.
 
 --data auto takes the chorales, and a round in twelve keys where the file is missing: enough to see it run.
+
+Result of seed 0, on a busy machine of 2 CPU cores, in nats per frame of the test pieces; the published LSTM and TCN are
+those of Bai et al. (2018):
+               marginals    Markov    LSTM here    LSTM, published    TCN, published
+    chorales       11.09     10.49         8.41               8.45              8.10    170 s
+    nottingham     10.26      5.15         3.35               3.29              3.07    261 s
+The folk tunes are many, and are learnt best in their own keys: transposed by up to 3 semitones, 25 epochs end at 3.74.
+The composed chorales keep the keys' entropy of the test pieces (4.76 bits) at temperatures from 0.8 on (4.33 to 4.85).
+At 0.5 notes get rare (1.35 at once, not 3.89), and of the folk tunes every eighth piece stands still on one chord.
 """
 
 import dataclasses
@@ -99,7 +108,8 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     pictures.draw(out, name, measures, {**{kind: of["test"] for kind, of in baselines.items()}, **PUBLISHED[name],
                                         f"{knobs.cell}, here": costs["test"]}, composed, pieces, knobs.beginning)
     return {"data": name, **{f"{part}_nats_per_frame": cost for part, cost in costs.items()}, "baselines": baselines,
-            "parameters": n_parameters, **measures, "test_pieces": described(pieces.test),
+            "parameters": n_parameters, **measures,
+            "test_pieces": {**described(pieces.test), "longest_copy": copied(pieces.test, pieces.train)},
             "composed": {f"{t:g}": {**described(list(rolls[:, knobs.beginning:])),
                                     "model_entropy": float(entropies.mean()), "seconds": sounds[f"{t:g}"],
                                     "longest_copy": copied(rolls[:, knobs.beginning:], pieces.train)}
@@ -158,7 +168,7 @@ def show(composed: dict[float, tuple[np.ndarray, np.ndarray]], of_test: dict[str
                "stuck", "model / bits a frame"), [row("test", of_test, ""), *rows]))
 
 
-def copied(rolls: np.ndarray, train: list[np.ndarray]) -> int:
+def copied(rolls: Any, train: list[np.ndarray]) -> int:
     """The most frames in a row, up to a transposition, that stand in a row in a training piece too. Frames that stand
     still are one."""
     def moves(roll: np.ndarray) -> list[Any]:

@@ -10,6 +10,14 @@ network is the one of the best dev measure, the mean of both.
 
 --data auto takes SNIPS (13,084 sentences, 700 dev, 700 test; 7 intents, 39 kinds of slots), and a few sentences made of
 patterns where its files are missing: enough to see it run.
+
+Result of seed 0 on the 700 test sentences, each network about four minutes on a busy machine of 2 CPU cores; the LSTM
+after 10 epochs, the transformer after 12:
+                   parameters    intents right             slot F1    all words known    a word unknown
+    LSTM            1,109,159    97.71 % (96.3 to 98.6)      .8956              .9150             .8670
+    transformer     1,156,703    97.71 % (96.3 to 98.6)      .8645              .8923             .8235
+With positions added to the rows and the LSTM's rates the transformer had .81: it needs distances between words, by
+rotations, and less dropout. Most intents that are wrong are a film or a song that is only looked for.
 """
 
 import dataclasses
@@ -48,14 +56,14 @@ class Knobs(Configuration):
     hidden: int = count(100, "units of each direction of the LSTM; twice as many in the transformer's layers")
     heads: int = count(4, "of the transformer; they divide twice the width")
     blocks: int = count(2, "of the transformer")
-    dropout: float = knob(0.4, "fraction of rows and states dropped in the LSTM; half of it in the transformer",
-                          at_least=0, below=1)
+    dropout: float = knob(0.4, "fraction of rows and states dropped for the LSTM", at_least=0, below=1)
+    transformer_dropout: float = knob(0.1, "the same for the transformer, which learns slowly", at_least=0, below=1)
     unread: float = knob(0.5, "a word that occurs n times is left unread with probability unread / (unread + n)",
                          at_least=0)
-    epochs: int = count(10, "the dev measure has stopped rising")
+    epochs: int = count(12, "the dev measure has stopped rising")
     batch_size: int = count(64, "sentences of each step")
     learning_rate: float = positive(0.004, "Adam's largest for the LSTM, falling to zero as a cosine")
-    transformer_rate: float = positive(0.002, "Adam's largest for the transformer")
+    transformer_rate: float = positive(0.003, "Adam's largest for the transformer")
 
 
 class Answers(NamedTuple):
@@ -114,7 +122,7 @@ def train(knobs: Knobs, kind: str, encoding: Encoding, data: Snips, longest: int
     is_lstm = kind == "LSTM"
     net = SentenceReader(kind, encoding.words.size, encoding.prefixes.size, encoding.suffixes.size, len(encoding.tags),
                          len(encoding.intents), knobs.width, knobs.hidden * (1 if is_lstm else 2), knobs.heads,
-                         knobs.blocks, knobs.dropout * (1 if is_lstm else 0.5))
+                         knobs.blocks, knobs.dropout if is_lstm else knobs.transformer_dropout)
     batches = BucketedBatches(encoding, data.train, knobs.batch_size, knobs.unread, knobs.seed)
     steps = knobs.epochs * batches.per_epoch
     rate = knobs.learning_rate if is_lstm else knobs.transformer_rate
@@ -234,7 +242,7 @@ def draw(out: Path, name: str, runs: dict[str, Any], answers: dict[str, Answers]
     n_true = [max(m["slots"].get(slot, {"n": 0})["n"] for m in runs.values()) for slot in kinds]
     axis.set(yticks=range(len(kinds)), yticklabels=[f"{slot} ({n})" for slot, n in zip(kinds, n_true, strict=True)],
              xlabel="F1 on the test set (in brackets: how many there are)", xlim=(0, 1))
-    axis.invert_yaxis()
+    axis.set_ylim(len(kinds) - 0.4, -0.6)
     axis.grid(alpha=0.3, axis="x")
     axis.legend(loc="lower right", bbox_to_anchor=(1, 1))
     figures.save(figure, out / "slots.png")

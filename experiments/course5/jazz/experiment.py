@@ -11,6 +11,12 @@ network then writes a solo over the same chords at several temperatures. As it h
 longest run of symbols that stand in the solo too is measured and said.
 
 --data auto takes the course's file, and Frère Jacques where it is missing: enough to see it run.
+
+Result of seed 0, less than a minute on a busy machine of 2 CPU cores:
+    --edition    symbols    different    parameters    cost at first    at last    longest run copied, at temperature 1
+    2018             193           78        41,678            126.4        6.5    95 of 239 symbols
+    2021             275           90        45,530            130.4        8.7    57 of 275 symbols
+The likeliest symbols of the 2021 edition copy 182 in a row; at temperature 1.5 only 20 and 8 are left.
 """
 
 import dataclasses

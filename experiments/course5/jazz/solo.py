@@ -10,6 +10,7 @@ from jaxnn.music import Note
 
 __all__ = ["comping", "played"]
 
+SHORTEST = 0.05  # quarter notes: a bar of rounded lengths, such as 0.333, may leave less than this over
 LOWEST, HIGHEST, MIDDLE = 52, 88, 72  # of a guitar, E3 to E6, and where a solo begins
 
 
@@ -18,7 +19,7 @@ def played(bars: Sequence[Sequence[str]], harmony: Sequence[Bar], rng: np.random
 
     Each symbol leaves a choice, which is drawn: of the tones of its kind within its intervals from the note before. If
     there is none, the nearest tone of its kind to that note is taken. A tone outside of a guitar's range moves by an
-    octave. What does not fit into a bar is cut at its end.
+    octave. What does not fit into a bar is cut at its end, and left out where next to nothing would be left.
     """
     notes: list[Note] = []
     before = MIDDLE
@@ -27,7 +28,7 @@ def played(bars: Sequence[Sequence[str]], harmony: Sequence[Bar], rng: np.random
         for text in symbols:
             kind, length, *intervals = text.replace("<", "").replace(">", "").split(",")
             end = min(now + float(length), BAR)
-            if end <= now:
+            if end - now < SHORTEST:
                 break
             if kind != "R":
                 past = [chord for chord in bar.chords if chord.start <= now + 1e-9] or bar.chords[:1]

@@ -76,11 +76,12 @@ def metheny(edition: str, directory: Path | None = None) -> Tune:
         notes += [(start, length, None) for start, length in _rests(solo) if BEGIN <= start < END]
     notes.sort(key=lambda note: note[0])
     chords = [group for group in _groups(midi, PIANO) if len(group.keys) > 1 and BEGIN <= group.start < END]
-    return Tune(f"Metheny, edition {edition}", _bars(notes, chords), 130.0)
+    return Tune(f"Metheny, edition {edition}", _bars(notes, chords), 130.0)  # the tempo at which the course plays solos
 
 
 def _groups(midi: Midi, track: int) -> list[Group]:
-    """The notes of a track by their start, those that sound as one together, on the grid."""
+    """The notes of a track by their start, those that sound as one together, on the grid. A chord begins and ends with
+    its first note; a length of nothing becomes that of a quarter of a quarter note."""
     notes, groups, used = notes_of(midi, track), [], set()
     for i, note in enumerate(notes):
         if i in used:
@@ -89,7 +90,7 @@ def _groups(midi: Midi, track: int) -> list[Group]:
         for j in range(i + 1, len(notes)):
             if notes[j].start - note.start > TOGETHER:
                 break
-            if abs(notes[j].end - note.end) <= TOGETHER:  # a note may be in two chords, each as long as its first
+            if abs(notes[j].end - note.end) <= TOGETHER:  # a note may be in two chords
                 members.append(notes[j])
                 used.add(j)
         start, length = on_grid(note.start), on_grid(note.end - note.start) or 1 / max(GRIDS)
