@@ -136,7 +136,7 @@ class _Memory(Layer):
 
 
 def _ages(mask: Any, most: int) -> Any:
-    """(T,): 0 for the newest of the facts that count, which is the last one; 0 too for the padding, which nothing reads.
+    """(T,): 0 for the newest of the facts that count, which is the last; 0 too for the padding, which nothing reads.
     No age is cut off: there are at most `most` places."""
     return jnp.clip(jnp.sum(mask) - 1 - jnp.arange(len(mask)), 0, most - 1)
 
