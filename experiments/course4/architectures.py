@@ -23,11 +23,12 @@ import optax
 
 from experiments.course4 import convnet
 from experiments.course4.architectures_small import NETWORKS, network_of
-from experiments.shared import figures, intervals
+from experiments.shared import figures
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import progress, say, table
 from jaxnn import Sequential, resize, summary
 from jaxnn import softmax_cross_entropy as loss
+from jaxnn.analysis import intervals
 from jaxnn.data import Batches
 from jaxnn.training import evaluate, make_step, start
 

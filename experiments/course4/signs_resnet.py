@@ -26,11 +26,12 @@ import numpy as np
 import optax
 
 from experiments.course4 import convnet
-from experiments.shared import figures, intervals
+from experiments.shared import figures
 from experiments.shared.knobs import Configuration, knob
 from experiments.shared.run import say, series
 from jaxnn import BatchNorm, Conv, Dense, MaxPool, Sequential, global_average_pool, relu, summary
 from jaxnn import softmax_cross_entropy as loss
+from jaxnn.analysis import intervals
 from jaxnn.augmentation import brightness, contrast, rotation, shear, shift
 from jaxnn.checks import expect
 from jaxnn.data import Batches

@@ -21,11 +21,12 @@ import optax
 
 from experiments.course4 import convnet
 from experiments.course4.signs_resnet import small
-from experiments.shared import figures, intervals
+from experiments.shared import figures
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import percent, progress, say, series, table
 from jaxnn import Sequential, resize
 from jaxnn import softmax_cross_entropy as loss
+from jaxnn.analysis import intervals
 from jaxnn.checks import expect
 from jaxnn.data import Batches
 from jaxnn.layers import Residual

@@ -24,11 +24,12 @@ import numpy as np
 import optax
 
 from experiments.course4.transfer_probe import choose_strength, fit_probe, folds_of, logits_of
-from experiments.shared import figures, intervals
+from experiments.shared import figures
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import percent, progress, say, table
 from jaxnn import Conv, Dense, MaxPool, Sequential, global_average_pool, relu, resize
 from jaxnn import softmax_cross_entropy as loss
+from jaxnn.analysis import intervals
 from jaxnn.data import Batches, find, load_alpacas, load_digits
 from jaxnn.layers.layer import Function
 from jaxnn.metrics import accuracy

@@ -44,10 +44,11 @@ from experiments.course5.stories import (
     load_stories,
     vocabulary_of,
 )
-from experiments.shared import figures, intervals
+from experiments.shared import figures
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import percent, progress, say, series, table
 from jaxnn import LSTM, dense, embedding, softmax, softmax_cross_entropy
+from jaxnn.analysis import intervals
 from jaxnn.data import Batches, Question
 from jaxnn.data.babi import words_of
 from jaxnn.initializers import random_normal, xavier

@@ -26,9 +26,10 @@ import numpy as np
 
 from experiments.course5.responses import Responder, Training, responder_of, train
 from experiments.course5.restaurants import CHOICES, WHY, as_examples, load_restaurants, most_words
-from experiments.shared import figures, intervals
+from experiments.shared import figures
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import percent, progress, say, table
+from jaxnn.analysis import intervals
 from jaxnn.data import RestaurantDialogs, load_dialogs
 
 # Bordes, Boureau & Weston (2017), table 2, memory networks without match type: (responses, dialogs), in per cent.

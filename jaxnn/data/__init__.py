@@ -22,6 +22,7 @@ from jaxnn.data.idx import ImageClasses, load_fashion_mnist, load_mnist, read_id
 from jaxnn.data.image_folder import ImageFolder, load_image_folder, read_picture
 from jaxnn.data.images import CatPhotographs, load_cat, pixels_to_rows
 from jaxnn.data.lines import read_text_lines
+from jaxnn.data.music import PianoRolls, load_chorales, load_metheny, load_nottingham
 from jaxnn.data.npz import read_npz
 from jaxnn.data.olivetti import Faces, load_olivetti
 from jaxnn.data.planar import (
@@ -31,13 +32,28 @@ from jaxnn.data.planar import (
     noisy_moons,
     planar_flower,
 )
+from jaxnn.data.prompts import Prompts, load_prompts
 from jaxnn.data.raccoons import Raccoons, load_raccoons
+from jaxnn.data.sentences import EMOJIS, LabelledSentences, load_emojify, load_sst2
 from jaxnn.data.signs import Signs, load_signs
+from jaxnn.data.snips import Snips, Utterance, load_snips
 from jaxnn.data.splits import Split, split, standardize
+from jaxnn.data.spoken_digits import SpokenDigits, load_spoken_digits
 from jaxnn.data.tables import BreastCancer, Digits, load_breast_cancer, load_digits
+from jaxnn.data.trigger_clips import Recording, TriggerClips, load_trigger_clips
 from jaxnn.data.usps import load_usps
+from jaxnn.data.wav import Sound, decode_wav, encode_wav, read_wav, write_wav
+from jaxnn.data.words import (
+    GenderWords,
+    find_glove,
+    load_analogies,
+    load_definitions,
+    load_gender_words,
+    load_word_pairs,
+)
 
 __all__ = [
+    "EMOJIS",
     "Alpacas",
     "BadFile",
     "Batches",
@@ -50,43 +66,69 @@ __all__ = [
     "Faces",
     "Field",
     "FootballField",
+    "GenderWords",
     "HappyFaces",
     "ImageClasses",
     "ImageFolder",
+    "LabelledSentences",
     "MissingData",
+    "PianoRolls",
+    "Prompts",
     "Question",
     "Raccoons",
+    "Recording",
     "RestaurantDialogs",
     "Signs",
+    "Snips",
+    "Sound",
     "Split",
+    "SpokenDigits",
+    "TriggerClips",
     "Turn",
+    "Utterance",
     "blobs",
     "check_examples",
     "data_directory",
+    "decode_wav",
     "download",
+    "encode_wav",
     "find",
+    "find_glove",
     "gaussian_quantiles",
     "human_dates",
     "list_hdf5",
     "load_alpacas",
+    "load_analogies",
     "load_babi",
     "load_breast_cancer",
     "load_camvid",
     "load_cat",
+    "load_chorales",
     "load_cifar10",
     "load_cifar100",
     "load_dates",
+    "load_definitions",
     "load_dialogs",
     "load_digits",
+    "load_emojify",
     "load_fashion_mnist",
     "load_football",
+    "load_gender_words",
     "load_happy",
     "load_image_folder",
+    "load_metheny",
     "load_mnist",
+    "load_nottingham",
     "load_olivetti",
+    "load_prompts",
     "load_raccoons",
     "load_signs",
+    "load_snips",
+    "load_spoken_digits",
+    "load_sst2",
+    "load_trigger_clips",
     "load_usps",
+    "load_word_pairs",
     "noisy_circles",
     "noisy_moons",
     "parse_date",
@@ -99,6 +141,8 @@ __all__ = [
     "read_npz",
     "read_picture",
     "read_text_lines",
+    "read_wav",
     "split",
     "standardize",
+    "write_wav",
 ]

@@ -31,6 +31,7 @@ from jaxnn.models.resnet import resnet18, resnet34, resnet50, resnet50_course, r
 from jaxnn.models.sequences import character_model, sequence_classifier, tagger
 from jaxnn.models.squeezenet import squeezenet
 from jaxnn.models.transformer import course_transformer, decoder, encoder, transformer
+from jaxnn.models.trigger_word import trigger_word
 from jaxnn.models.unet import unet
 from jaxnn.models.vgg import vgg16, vgg19
 from jaxnn.models.wavenet import wavenet

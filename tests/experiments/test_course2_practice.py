@@ -11,11 +11,11 @@ import pytest
 from experiments.course2 import softmax_signs as signs
 from experiments.course2.batch_norm import experiment as batch_norm
 from experiments.course2.bias_variance import experiment as bias_variance
-from experiments.course2.bias_variance.verdict import diagnose
 from experiments.course2.hyperparameters import experiment as hyperparameters
 from experiments.course2.hyperparameters.search import Space, Trial, best, grid, narrowed, random_trials, with_optuna
 from experiments.shared.trials import draw_batches, start_trials, train_trials
 from jaxnn import Dense, Sequential
+from jaxnn.analysis import diagnose
 from jaxnn.checks import InputError
 from jaxnn.data import MissingData
 from jaxnn.training import start

@@ -13,26 +13,11 @@ from experiments.course4 import (
     transfer,
     transfer_probe,
 )
-from experiments.shared import intervals
 from jaxnn import Conv, Dense, Flatten, MaxPool, Sequential, concatenate, global_average_pool, relu
 from jaxnn import softmax_cross_entropy as loss
 from jaxnn.checks import InputError
 from jaxnn.layers import Parallel, Residual
 from jaxnn.training import freeze, make_step, start_from
-
-
-def test_intervals():
-    """Wilson's and Student's, against SciPy's."""
-    from scipy import stats
-
-    for right, n in ((0, 7), (7, 7), (113, 120), (1, 2)):
-        expected = stats.binomtest(right, n).proportion_ci(method="wilson")
-        np.testing.assert_allclose(intervals.of_fraction(right, n), (expected.low, expected.high), atol=1e-6)
-    for n in (2, 4, 6, 9, 30):
-        values = np.random.default_rng(n).normal(size=n)
-        expected = stats.t.interval(0.95, n - 1, values.mean(), stats.sem(values))
-        np.testing.assert_allclose(intervals.of_mean(values), expected, rtol=5e-3)
-    assert intervals.of_mean([1.0]) == (-np.inf, np.inf)
 
 
 def test_folds_are_even():

@@ -1,1 +1,1 @@
-"""Bias and variance: the experiment, and the verdict on its errors."""
+"""Bias and variance: the experiment; the verdict on its errors is jaxnn.analysis.diagnose."""

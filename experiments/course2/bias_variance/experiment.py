@@ -28,12 +28,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.course2.bias_variance.verdict import diagnose
 from experiments.shared import figures
 from experiments.shared.knobs import Configuration, knob
 from experiments.shared.run import progress, say, series, table
 from experiments.shared.trials import draw_batches, error_rates, start_trials, train_trials
 from jaxnn import Dense, Sequential, relu, softmax_cross_entropy
+from jaxnn.analysis import diagnose
 from jaxnn.data import load_digits, split
 from jaxnn.training import make_step
 
