@@ -136,7 +136,8 @@ class _Memory(Layer):
 
 
 def _ages(mask: Any, most: int) -> Any:
-    """(T,): 0 for the newest of the facts that count, which is the last; behind it 0 too, where nothing is read."""
+    """(T,): 0 for the newest of the facts that count, which is the last; 0 too for the padding, which nothing reads.
+    No age is cut off: there are at most `most` places."""
     return jnp.clip(jnp.sum(mask) - 1 - jnp.arange(len(mask)), 0, most - 1)
 
 
@@ -218,6 +219,7 @@ class ResponseNetwork(_Memory):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        expect(len(self.candidates) > 0, self.name, "at least one candidate", "none", "make it by response_network")
         # Kept beside the fields: a layer is hashed at every call of a compiled program, and 4,000 responses take 1 ms.
         object.__setattr__(self, "_hash", hash(tuple(getattr(self, f.name) for f in dataclasses.fields(self))))
         for name in ("candidates", "entities"):

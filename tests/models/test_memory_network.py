@@ -9,7 +9,7 @@ import pytest
 
 from jaxnn import compare_gradients, over_examples
 from jaxnn.models import memory_network, response_network
-from jaxnn.models.memory_network import position_weights
+from jaxnn.models.memory_network import ResponseNetwork, position_weights
 from tests.compare import QUICKLY
 
 KEY = jax.random.key(0)
@@ -153,6 +153,7 @@ def test_equal_networks_are_equal():
     (lambda: memory_network(9, encoding="order"), "encoding, one of position, bag; got 'order'"),
     (lambda: response_network(9, [[1, 2], [3]]), "candidates, lists of words, all of one length"),
     (lambda: response_network(9, []), "candidates, lists of words"),
+    (lambda: ResponseNetwork(9, 4, 2, 5), "at least one candidate; got none"),
     (lambda: response_network(9, [[1, 9]]), "candidates of words in 0 .. 8; got words from 1 to 9"),
     (lambda: response_network(9, CANDIDATES, entities=ENTITIES[:2]), "entities of the 3 candidates; got 2"),
     (lambda: POSITION.init(KEY, {"facts": (6, 3), "n_facts": (), "question": (3,)}), "1 to 5 facts; got 6"),
