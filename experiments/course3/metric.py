@@ -4,8 +4,8 @@
 
 The error is to be as small as possible (the optimising metric), and the time for one picture only has to be within a
 limit (the satisficing metric). Nine networks, linear to convolutional, are trained and timed in this run. For each
-limit the best of those in time is chosen by the dev set, and measured on the test set. The Pareto front has the networks of
-which no other is both better and faster: the only ones that any limit can choose.
+limit the best of those in time is chosen by the dev set, and measured on the test set. The Pareto front has the
+networks of which no other is both better and faster: the only ones that any limit can choose.
 
 A single number out of several is needed too where one error per class is looked at: the mean, the worst class and the
 harmonic mean of precision and recall may each choose another network.
