@@ -7,6 +7,8 @@
     python -m experiments faults all|kill|corrupt|edits|failing|hostile|signals [-n N]
     python -m experiments scale curves|collectives|measure|predict
     python -m experiments bench [NAME ...] [--op NAME | --all-ops] [--size SIZE] [--batch N] [--rounds N] [--out DIR]
+    python -m experiments talk [--about restaurants|stories] [--networks DIR] [--anew] [--threshold P]
+    python -m experiments gallery [--runs DIR] [--out DIR]
 """
 
 import argparse
@@ -67,6 +69,20 @@ EXPERIMENTS = {
     "long-memory": "experiments.course5.long_memory",
     "translate-dates": "experiments.course5.translate_dates",
     "shakespeare": "experiments.course5.shakespeare",
+    "spoken-digits": "experiments.course5.speech.spoken_digits",
+    "digit-strings": "experiments.course5.speech.digit_strings",
+    "trigger-word": "experiments.course5.speech.trigger_word",
+    "prompts": "experiments.course5.speech.prompts",
+    "jazz": "experiments.course5.jazz.experiment",
+    "chorales": "experiments.course5.chorales.experiment",
+    "intents": "experiments.course5.intents.experiment",
+    "babi": "experiments.course5.babi",
+    "dialog": "experiments.course5.dialog",
+    "word2vec": "experiments.course5.word2vec",
+    "glove": "experiments.course5.glove",
+    "debias": "experiments.course5.debias",
+    "emojify": "experiments.course5.emojify",
+    "sentiment": "experiments.course5.sentiment",
 }
 EXPECTED = (InputError, MissingData, BadFile, ModuleNotFoundError)  # errors whose message says it all
 
@@ -119,6 +135,9 @@ COMMANDS = {
     "scale": ("training on many devices: the same costs, what is sent, what to expect",
               "experiments.scale.command:scale"),
     "bench": ("times and memory beside autodiff's, as ratios", "experiments.bench.command:bench"),
+    "talk": ("a conversation with a memory network, about restaurants or stories", "experiments.talk.command:talk"),
+    "gallery": ("one site of all results: cards, a map of the course, derivations",
+                "experiments.gallery.command:gallery"),
 }
 
 

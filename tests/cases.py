@@ -140,6 +140,18 @@ ONE_OF_EACH = {
     "network": "dropout-net"}
 
 
+# What differs from another by a choice of its keywords, or by a variant of its formula: compiled for --exhaustive.
+VARIED = {
+    "attention", "rnn_relu", "gru", "lstm_peephole", "lstm_projected", "layer_norm_lstm", "iou", "generalized_iou",
+    "distance_iou", *(case.name for case in catalogue.CASES if "-" in case.name and case.kind != "network")
+} - {"attention-heads"}
+
+
+def unvaried(names):
+    """Parameters for pytest: those of the names that are VARIED are exhaustive."""
+    return [pytest.param(name, marks=pytest.mark.exhaustive) if name in VARIED else name for name in names]
+
+
 def find(name):
     """The case of this name, of both tables."""
     return next(case for case in CASES if case.name == name)
@@ -147,7 +159,10 @@ def find(name):
 
 def rows(*left_out):
     """Parameters for pytest: one op of each kind, and as `exhaustive` all others, but for those left out by name;
-    networks are made of these."""
+    networks are made of these.
+
+    An exhaustive case may take up to a minute: attention, CTC and the loops over time are each compiled under every
+    transformation and in every dtype, and the boxes' overlaps for every way in which two boxes can lie."""
     one_of_each = ONE_OF_EACH.values()
     return [pytest.param(case, id=case.name, marks=[] if case.name in one_of_each else [pytest.mark.exhaustive])
             for case in CASES if case.name in one_of_each or (case.kind != "network" and case.name not in left_out)]

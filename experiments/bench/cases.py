@@ -13,6 +13,7 @@ from experiments.bench import (
     recurrent,
     steps,
     tables,
+    words,
 )
 from experiments.bench.measure import Case
 
@@ -48,6 +49,9 @@ CASES = [
          partial(ops.embedding_step, rows=1_000_000, d=64, t=1024)),
     *(Case(f"skip-gram-{name}", f"skip-gram step, {name}, 1,024 words and 6 beside each, of 64 numbers",
            partial(tables.skip_gram_step, name), 1.2) for name in tables.OPTIMIZERS),
+    Case("word-rows", "skip-gram, 4,096 words of 50,000 with their windows, of 100 numbers: a step", words.beside_rows),
+    *([Case("word2vec", "skip-gram, 200,000 words of 20,000, of 100 numbers: an epoch", words.beside_gensim, 3.3)]
+      if words.gensim_is_there() else []),
     *(Case(f"{name}-{shape}", f"{name.upper()}, batch x time x input x hidden {shape}: gradient",
            partial(recurrent.gradient, name, shape), 0.9, {"Flax": 0.9, "bare products": 1.2})
       for name in ("lstm", "gru") for shape in recurrent.SHAPES),

@@ -17,6 +17,7 @@ ADDRESS = "https://www.cs.toronto.edu/~kriz/"
 MD5 = {"cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530",
        "cifar-100-binary.tar.gz": "03b5dce01913d631647c71ecec9e9cb8"}
 PIXELS = 3 * 32 * 32
+EXAMPLES = 50_000, 10_000  # to train and to test
 MAX_NAMES = 2**14  # bytes of the file of names: it has 100 short lines at most
 
 
@@ -58,7 +59,7 @@ def _load(archive: str, train: list[str], test: list[str], names: str, label_byt
         path = download(url, data_directory(directory) / "cifar" / archive, digest=f"md5:{MD5[archive]}")
     if published:
         expect_digest(path, f"md5:{MD5[archive]}")
-    return read_archive(path, train, test, names, label_bytes, n_classes, 50_000 // len(train), 10_000)
+    return read_archive(path, train, test, names, label_bytes, n_classes, EXAMPLES[0] // len(train), EXAMPLES[1])
 
 
 def read_archive(path: Path, train: list[str], test: list[str], names: str, label_bytes: int, n_classes: int,

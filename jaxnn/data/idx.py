@@ -1,6 +1,7 @@
 """IDX files, and MNIST and Fashion-MNIST, which are published in them."""
 
 import gzip
+import itertools
 import math
 import zlib
 from pathlib import Path
@@ -19,6 +20,7 @@ DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: "
 MOST_AXES = 32  # NumPy's limit before its version 2
 MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+EXAMPLES = 60_000, 10_000  # to train and to test
 FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz",
          "t10k-labels-idx1-ubyte.gz")
 # As published with the data.
@@ -117,8 +119,7 @@ def load_fashion_mnist(directory: str | Path | None = None, *, fetch: bool = Fal
 def _load(name: str, address: str, classes: tuple[str, ...], directory: str | Path | None, fetch: bool,
           published: bool) -> ImageClasses:
     arrays: list[np.ndarray] = []
-    for file, md5, (n, is_image) in zip(FILES, MD5[name], ((60_000, True), (60_000, False), (10_000, True),
-                                                          (10_000, False)), strict=True):
+    for file, md5, (n, is_image) in zip(FILES, MD5[name], itertools.product(EXAMPLES, (True, False)), strict=True):
         try:
             path = find(f"{name}/{file}", directory, how_to_get=f"download {address}{file}, or pass fetch=True",
                         instead="jaxnn.data.load_digits()")

@@ -17,6 +17,9 @@ SHA256 = {
     "alpaca_160x160_jpg.tar": "2dac75b91e0d4c52d155f854db8be0c997a5d76a497b392a588f3c0e20d19979",
     "olivettifaces.mat": "b1988d02c72fe5b8ee82b5ef3bb7982eafc74f1e1ff0ae0ade35061ad0af534d",
     "test_happy.h5": "5e23db2f28769de83214dce1411e651489d713f9e1ec5d1ca6a61b6222115add",
+    "JSB_Chorales.mat": "ac0e608527cc411c7e21ef7d38be47f0de7fb6b13b3ae168b8eccf1c2a9b18d4",
+    "Nottingham.mat": "d154f7ca2e90799dc1dc011d8fc048f2fc6ef3f7c69d974b9cf27a471634fbea",
+    "original_metheny.mid": "0da8322ceab36b036682b5ece0c315193f7b701a3340a0ca5a523b107c6f428d",
     "usps.h5": "734f88c541104a956d88be2c95d03b4a463ffd74ccc2ba9c80841fb98e3fcb36",
 }
 

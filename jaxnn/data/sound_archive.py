@@ -6,6 +6,7 @@ import re
 import tarfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 from jaxnn.data.hdf5 import BadFile
 from jaxnn.data.picture_archive import bad_file
@@ -59,7 +60,7 @@ def _unpacked(path: Path) -> bytes:
     """The archive, part by part, so that one that swells beyond all measure is given up in time."""
     packed = path.read_bytes()
     is_gzip = packed[:2] == b"\x1f\x8b"
-    unpack = zlib.decompressobj(16 + zlib.MAX_WBITS) if is_gzip else lzma.LZMADecompressor(memlimit=2**27)
+    unpack: Any = zlib.decompressobj(16 + zlib.MAX_WBITS) if is_gzip else lzma.LZMADecompressor(memlimit=2**27)
     parts, total, rest = [], 0, packed
     while not unpack.eof:
         part = unpack.decompress(rest, AT_ONCE)

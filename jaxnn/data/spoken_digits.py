@@ -17,12 +17,12 @@ N, RATE, N_TEST = 3000, 8000, 5
 
 
 class SpokenDigits(NamedTuple):
-    """Recordings, in the order of speaker, digit, index.
+    """Recordings, in the order of speaker, digit, number.
 
     samples: 3,000 arrays (frames,) float32 in [-1, 1), of 0.14 to 2.28 seconds.
     y: (3000,) int64, the digit.
     speaker: (3000,) int64, a place in speakers.
-    index: (3000,) int64, 0 .. 49: which of its speaker's recordings of the digit.
+    number: (3000,) int64, 0 .. 49: which of its speaker's recordings of the digit.
     speakers: the six names.
     rate: 8,000 frames per second.
     """
@@ -30,14 +30,14 @@ class SpokenDigits(NamedTuple):
     samples: tuple[np.ndarray, ...]
     y: np.ndarray
     speaker: np.ndarray
-    index: np.ndarray
+    number: np.ndarray
     speakers: tuple[str, ...]
     rate: int
 
     @property
     def is_test(self) -> np.ndarray:
-        """(3000,) bool: the official test set, the indices 0 to 4."""
-        return self.index < N_TEST
+        """(3000,) bool: the official test set, the numbers 0 to 4."""
+        return self.number < N_TEST
 
 
 def load_spoken_digits(directory: str | Path | None = None, *,

@@ -1,5 +1,5 @@
 """Named networks of computer vision and language, each as published, one architecture in a file, its parts by name; and
-models of sequences: recurrent, convolutional, with attention.
+models of sequences: recurrent, convolutional, with attention; memory networks of stories and dialogs.
 
     net = resnet50()
     params, state = net.init(jax.random.key(0), (224, 224, 3))
@@ -23,6 +23,7 @@ from jaxnn.models.googlenet import googlenet
 from jaxnn.models.gpt2 import from_gpt2, gpt2, to_gpt2
 from jaxnn.models.keras import read_keras
 from jaxnn.models.lenet import lenet5, lenet5_1998
+from jaxnn.models.memory_network import memory_network, response_network
 from jaxnn.models.mobilenet import mobilenet_v1, mobilenet_v1_keras, mobilenet_v2, mobilenet_v2_keras
 from jaxnn.models.nn4_small2 import nn4_small2, read_openface
 from jaxnn.models.published import KERAS, TIMM, TORCHVISION
@@ -30,6 +31,7 @@ from jaxnn.models.resnet import resnet18, resnet34, resnet50, resnet50_course, r
 from jaxnn.models.sequences import character_model, sequence_classifier, tagger
 from jaxnn.models.squeezenet import squeezenet
 from jaxnn.models.transformer import course_transformer, decoder, encoder, transformer
+from jaxnn.models.trigger_word import trigger_word
 from jaxnn.models.unet import unet
 from jaxnn.models.vgg import vgg16, vgg19
 from jaxnn.models.wavenet import wavenet

@@ -41,7 +41,7 @@ class AttentionCache(NamedTuple):
 def attention(q: Any, k: Any, v: Any, mask: Any = None, bias: Any = None, slopes: Any = None, length: Any = None,
               start: Any = None, key: Any = None, *, n_heads: int = 1, n_kv_heads: int | None = None,
               causal: bool = False, window: Any = None, scale: float | None = None, soft_cap: float | None = None,
-              rate: float = 0.0, chunk: int | None = None) -> Any:
+              rate: float = 0.0, n_keys: int | None = None, chunk: int | None = None) -> Any:
     """y_i = Σ_j softmax_j(q_i · k_j / √d) v_j, for each head; a batch by `jax.vmap`.
 
     The heads stand side by side: head n is columns n d .. (n + 1) d - 1 of q, as a dense layer gives them.
@@ -68,6 +68,8 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, bias: Any = None, slopes
       scale: in place of 1 / √d.
       soft_cap: a score s becomes soft_cap tanh(s / soft_cap), before slopes and bias are added.
       rate: the fraction of the weights P that is dropped; the others are scaled by 1 / (1 - rate).
+      n_keys: how many of the keys, from the first, any query may see; the others are not read, and stand where the
+        arrays have room for more, as in a cache. All by default.
       chunk: how many queries meet how many keys at a time; by default 256, 512 from 4,096 queries on, and 128 where
         places count and there are at most 512 keys. It changes memory and speed, and the result only by rounding.
     Returns:
@@ -84,18 +86,18 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, bias: Any = None, slopes
     """
     arguments = (q, k, v, mask, bias, slopes, length, start, key)
     plan = planned(attention.name, *arguments, n_heads=n_heads, n_kv_heads=n_kv_heads, causal=causal, window=window,
-                   scale=scale, soft_cap=soft_cap, rate=rate, chunk=chunk)
+                   scale=scale, soft_cap=soft_cap, rate=rate, n_keys=n_keys, chunk=chunk)
     # In int32: uint8 holds no place above 255.
     length, start = (n if n is None else n.astype(jnp.int32) for n in (length, start))
     arguments = (q, k, v, mask, bias, slopes, length, start, key)
-    qs, ks, vs, around = _chunks(plan, arguments)
+    qs, ks, vs, seen, around = _chunks(plan, arguments)
     wide = jnp.promote_types(qs.dtype, jnp.float32)
 
     def visit(carry: Any, pair: Any) -> Any:
         largest, total, weighted, y, lse = carry
         i, j, is_first = pair  # is_first: of the chunks of keys for these queries
         largest = jnp.where(is_first, -jnp.inf, largest)
-        s, _ = plan.scores(qs[i], plan.chunk_of_keys(ks, j), around, i, j)
+        s, _ = plan.scores(qs[i], plan.chunk_of_keys(ks, seen, j), around, i, j)
         larger = jnp.maximum(largest, jnp.max(s, -1))
         # A query that has seen no key so far: -inf less -inf would be NaN.
         level = jnp.where(jnp.isneginf(larger), 0, larger)
@@ -103,7 +105,8 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, bias: Any = None, slopes
         total = jnp.where(is_first, 0, total) * shrink + jnp.sum(p, -1)
         if rate > 0:
             p = jnp.where(plan.kept(around.words, i, j), p / (1 - rate), 0)
-        weighted = jnp.where(is_first, 0, weighted) * shrink[..., None] + p @ plan.chunk_of_keys(vs, j).astype(wide)
+        v_j = plan.chunk_of_keys(vs, seen, j).astype(wide)
+        weighted = jnp.where(is_first, 0, weighted) * shrink[..., None] + p @ v_j
         # Written at every visit; the last one, with the last chunk of keys, stands.
         divisor = jnp.where(total == 0, 1, total)
         y, lse = y.at[i].set(weighted / divisor[..., None]), lse.at[i].set(level + jnp.log(divisor))
@@ -144,7 +147,7 @@ def attention_backward(cache: Any, dy: Any) -> Any:
     arguments, ys, lse, static = cache
     q, k, v, _, bias, slopes, _, start, _ = arguments
     plan = static.value
-    qs, ks, vs, around = _chunks(plan, arguments)
+    qs, ks, vs, seen, around = _chunks(plan, arguments)
     dys = plan.queries(dy.astype(lse.dtype))
     wide_qs, wide_ks, wide_vs = (a.astype(lse.dtype) for a in (qs, ks, vs))
     ds = jnp.sum(dys * ys, -1)
@@ -157,9 +160,9 @@ def attention_backward(cache: Any, dy: Any) -> Any:
     def visit(carry: Any, pair: Any) -> Any:
         dq, dk, dv, dbias, dslopes = carry
         i, j, _ = pair
-        s, steepness = plan.scores(qs[i], plan.chunk_of_keys(ks, j), around, i, j)
+        s, steepness = plan.scores(qs[i], plan.chunk_of_keys(ks, seen, j), around, i, j)
         p = jnp.exp(s - lse[i][..., None])
-        dP, w = dys[i] @ plan.chunk_of_keys(wide_vs, j).swapaxes(-1, -2), p
+        dP, w = dys[i] @ plan.chunk_of_keys(wide_vs, seen, j).swapaxes(-1, -2), p
         if plan.rate > 0:
             kept = plan.kept(around.words, i, j)
             w, dP = (jnp.where(kept, a / (1 - plan.rate), 0) for a in (p, dP))
@@ -173,7 +176,7 @@ def attention_backward(cache: Any, dy: Any) -> Any:
             dslopes = dslopes - jnp.sum(dS.reshape(heads) * distance, (2, 3))
         dZ = (dS if steepness is None else dS * steepness) * plan.scale
         dk_j = jnp.einsum("hqk,hqd->hkd", dZ, wide_qs[i])
-        dq_i, dv_j = dZ @ plan.chunk_of_keys(wide_ks, j), across_dys[i] @ w
+        dq_i, dv_j = dZ @ plan.chunk_of_keys(wide_ks, seen, j), across_dys[i] @ w
         return (dq.at[i].add(dq_i), dk.at[j].add(dk_j), dv.at[j].add(dv_j), dbias, dslopes), None
 
     body = jax.checkpoint(visit, prevent_cse=False)
@@ -192,9 +195,17 @@ def attention_backward(cache: Any, dy: Any) -> Any:
             None, None)
 
 
-def _chunks(plan: Any, arguments: tuple) -> tuple[Any, Any, Any, Any]:
-    """q, k and v in chunks, of one dtype, and what else decides over the scores."""
+def _chunks(plan: Any, arguments: tuple) -> tuple[Any, Any, Any, Any, Any]:
+    """q, k and v in chunks, of one dtype, the keys that are seen, and what else decides over the scores.
+
+    What is not seen counts as 0, for NaN times a weight of 0 would be NaN: a query here, a key where its chunk is read,
+    so that a cache for many places is not copied.
+    """
     q, k, v, mask, bias, slopes, length, start, key = arguments
     q, k, v, *_ = promoted(q, k, v, bias, slopes)
-    q, k, v = plan.without_unseen(q, k, v, mask, length, start)
-    return plan.queries(q), plan.keys(k), plan.keys(v), plan.surroundings(mask, bias, slopes, length, start, key)
+    queries, keys = plan.seen(mask, length, start)
+    if queries is not None:
+        per_head = jnp.where(queries[..., None], q.reshape(plan.n_queries, queries.shape[1], -1), 0)
+        q = per_head.reshape(q.shape)
+    return (plan.queries(q), plan.keys(k), plan.keys(v), None if keys is None else plan.of_seen(keys),
+            plan.surroundings(mask, bias, slopes, length, start, key))

@@ -23,7 +23,7 @@ __all__ = ["expect_visible", "planned"]
 
 def planned(who: str, q: Any, k: Any, v: Any, mask: Any, bias: Any, slopes: Any, length: Any, start: Any, key: Any, *,
             n_heads: Any, n_kv_heads: Any, causal: Any, window: Any, scale: Any, soft_cap: Any, rate: Any,
-            chunk: Any) -> Plan:
+            n_keys: Any, chunk: Any) -> Plan:
     """The plan of a call whose arguments fit together.
 
     Raises:
@@ -73,13 +73,15 @@ def planned(who: str, q: Any, k: Any, v: Any, mask: Any, bias: Any, slopes: Any,
     if rate > 0 or key is not None:
         expect_key(who, key)
         expect(rate > 0, who, "a positive rate where it gets a key", repr(rate), "leave the key out at inference")
+    expect(n_keys is None or (is_integer(n_keys, 1) and n_keys <= T_k), who,
+           f"n_keys, how many keys are read, an integer in 1 .. {T_k}, or None for all", repr(n_keys))
     # Larger products are faster, and waste more on the diagonal, which weighs most in short sequences (CPU, jax 0.12).
     fits = 512 if T_q >= 4096 else 128 if T_k <= 512 and (causal or window is not None) else 256
     chunk = fits if chunk is None else chunk
     expect(is_integer(chunk, 1), who, "chunk, a positive integer", repr(chunk))
     scale = 1 / (width // n_heads) ** 0.5 if scale is None else float(scale)
     return Plan(T_q, T_k, n_heads, n_kv_heads, scale, causal, before, after, soft_cap, float(rate), chunk,
-                start is not None)
+                start is not None, T_k if n_keys is None else n_keys)
 
 
 def expect_visible(who: str, mask: Any, shapes: tuple[tuple[int, ...], ...]) -> None:

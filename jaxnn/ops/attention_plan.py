@@ -53,6 +53,8 @@ class Plan:
     chunk: int
     starts_anywhere: bool
     """The first query's place is known at run time only."""
+    limit: int
+    """How many keys, from the first, are read at all."""
 
     @property
     def rows(self) -> int:
@@ -71,7 +73,7 @@ class Plan:
         """The pairs (i, j) in which a query may see a key, and whether a pair is the first of its i."""
         n_i, n_j = -(-self.n_queries // self.rows), -(-self.n_keys // self.columns)
         i, j = np.divmod(np.arange(n_i * n_j, dtype=np.int32), np.int32(n_j))
-        kept = np.full(i.shape, True)
+        kept = j * self.columns < self.limit
         if self.has_places and not self.starts_anywhere:
             first = self.n_keys - self.n_queries + i * self.rows
             last = np.minimum(first + self.rows, self.n_keys) - 1
@@ -99,9 +101,14 @@ class Plan:
         heads come in front where a chunk is read, by `chunk_of_keys`."""
         return _chunked(a, self.columns, self.n_kv_heads)
 
-    def chunk_of_keys(self, chunks: Any, j: Any) -> Any:
-        """The j-th, (n_kv_heads, columns, d)."""
-        return chunks[j].swapaxes(0, 1)
+    def chunk_of_keys(self, chunks: Any, seen: Any, j: Any) -> Any:
+        """The j-th, (n_kv_heads, columns, d), with 0 for what no query sees; `seen` as `of_seen` gives it, or None."""
+        chunk = chunks[j] if seen is None else jnp.where(seen[j], chunks[j], 0)
+        return chunk.swapaxes(0, 1)
+
+    def of_seen(self, keys: Any) -> Any:
+        """(T_k, n_kv_heads or 1) of bool -> (chunks, columns, n_kv_heads or 1, 1)."""
+        return _chunked(keys, self.columns, keys.shape[1])
 
     def of_keys(self, chunks: Any) -> Any:
         """(chunks, n_kv_heads, columns, d) -> (T_k, n_kv_heads · d)."""
@@ -148,8 +155,8 @@ class Plan:
         """Whether each query of a chunk may see each key of another; None if all of them may."""
         allowed = []
         key = j * self.columns + jnp.arange(self.columns)
-        if self.n_keys % self.columns:
-            allowed.append(key < self.n_keys)
+        if self.limit % self.columns:
+            allowed.append(key < self.limit)
         if around.length is not None:
             allowed.append(key < around.length)
         if self.has_places:
@@ -183,40 +190,34 @@ class Plan:
         bits = threefry_2x32(words, jnp.concatenate(counts))[:counts[0].size]
         return (bits >= np.uint32(self.rate * 2**32)).reshape(self.n_kv_heads, -1, self.columns)
 
-    def without_unseen(self, q: Any, k: Any, v: Any, mask: Any, length: Any, start: Any) -> tuple[Any, Any, Any]:
-        """q, k and v with 0 for what no query sees and for a query that sees nothing: NaN times a weight of 0 would be
-        NaN."""
+    def seen(self, mask: Any, length: Any, start: Any) -> tuple[Any, Any]:
+        """(whether a query sees any key, whether a key is seen by any query): (T, 1), (T, n_heads) or (T, n_kv_heads)
+        of bool, or None where all of them are."""
         if mask is not None:
             around = Surroundings(None, None, None, length, start, None)
             whole = dataclasses.replace(self, chunk=max(self.n_queries, self.n_keys))
             may_see = whole.may_see(around, 0, 0)
             mask = mask if may_see is None else mask & may_see
-            group = self.n_heads // self.n_kv_heads
-            seen_q, seen_k = jnp.any(mask, -1).T, jnp.any(mask, -2).T  # (T, n_heads), or (T,) for all heads
-            if mask.ndim == 3:
-                seen_k = jnp.any(seen_k.reshape(self.n_keys, -1, group), -1)
-            return _where(seen_q, q), _where(seen_k, k), _where(seen_k, v)
-        if length is None and start is None and (not self.has_places or self.n_queries == self.n_keys):
-            return q, k, v
-        end = self.n_keys if length is None else length
+            mask = mask if mask.ndim == 3 else mask[None]
+            queries, keys = jnp.any(mask, -1).T, jnp.any(mask, -2).T
+            if mask.shape[0] > 1:
+                keys = jnp.any(keys.reshape(self.n_keys, self.n_kv_heads, -1), -1)
+            return queries, keys
+        if length is None and start is None and (not self.has_places or self.n_queries == self.n_keys) and (
+                self.limit == self.n_keys):
+            return None, None
+        end = self.limit if length is None else jnp.minimum(length, self.limit)
         query, key = self.place_of_first(start) + jnp.arange(self.n_queries), jnp.arange(self.n_keys)
         low: Any = 0 if self.before is None else jnp.maximum(query - self.before, 0)
         after = 0 if self.causal else self.after
         high: Any = jnp.minimum(end, end if after is None else query + after + 1)
-        seen_k = key < (high[-1] if jnp.ndim(high) else high)
+        keys = key < (high[-1] if jnp.ndim(high) else high)
         if self.before is not None:
-            seen_k &= key >= low[0]
-        return _where(jnp.broadcast_to(low < high, query.shape), q), _where(seen_k, k), _where(seen_k, v)
+            keys &= key >= low[0]
+        return jnp.broadcast_to(low < high, query.shape)[:, None], keys[:, None]
 
 
 def _chunked(a: Any, size: int, n_heads: int) -> Any:
     """(T, n_heads · d) -> (chunks, size, n_heads, d), the last chunk filled up with zeros."""
     padded = jnp.pad(a, ((0, -a.shape[0] % size), (0, 0)))
     return padded.reshape(-1, size, n_heads, a.shape[1] // n_heads)
-
-
-def _where(seen: Any, a: Any) -> Any:
-    """a (T, n · d) with 0 where it is not seen; seen (T,) or (T, n)."""
-    if seen.ndim == 1:
-        return jnp.where(seen[:, None], a, 0)
-    return jnp.where(seen[..., None], a.reshape(*seen.shape, -1), 0).reshape(a.shape)

@@ -5,10 +5,10 @@
     y = attend_last(q, cache, n_heads=8)               q of those places: what `attention` of all places gives for them
 
 A step costs as much as the places so far ask for, whatever the capacity: attention reads the first 256, 512, 1024 ...
-places of the arrays, as many as are filled. Where the cache is carried through `lax.scan`, or given to a `jit` function
-that donates it, new places are written where they belong and nothing is copied. In a batch, `jax.vmap` over keys and
-values, leave the position unmapped, as `KeyValueCache(0, 0, None)`: it is then one number for all, and only one branch
-runs.
+places of the arrays, as many as are filled; a capacity that is no multiple of 256 costs a copy. Where the cache is
+carried through `lax.scan`, or given to a `jit` function that donates it, new places are written where they belong and
+nothing is copied. In a batch, `jax.vmap` over keys and values, leave the position unmapped, as `KeyValueCache(0, 0,
+None)`: it is then one number for all, and only one branch runs.
 """
 
 import functools
@@ -85,9 +85,8 @@ def attend_last(q: Any, cache: KeyValueCache, slopes: Any = None, *, chunk: int 
         sizes.append(min(2 * sizes[-1], capacity))
 
     def of_first(n: int, q: Any, k: Any, v: Any, position: Any) -> Any:
-        k, v = (lax.slice_in_dim(a, 0, n) for a in (k, v))
-        return attention(q, k, v, None, None, slopes, None, position - time, causal=True, chunk=chunk, window=window,
-                         **choices)
+        return attention(q, k, v, None, None, slopes, None, position - time, causal=True, n_keys=n, chunk=chunk,
+                         window=window, **choices)
 
     # The smallest size that holds all filled places, or the last one.
     smallest = jnp.sum(jnp.asarray(sizes[:-1], jnp.int32) < cache.position, dtype=jnp.int32)

@@ -26,8 +26,8 @@ from jaxnn.checks import InputError, expect, is_number
 from jaxnn.ops.dtypes import wide
 from jaxnn.training.freezing import of_other_leaves
 
-__all__ = ["ByRows", "ByRowsState", "RowGradient", "RowOptimizer", "by_rows", "row_adagrad", "row_adam", "row_gradient",
-           "row_sgd"]
+__all__ = ["ByRows", "ByRowsState", "RowGradient", "RowOptimizer", "by_rows", "row_adagrad", "row_adam", "row_clip",
+           "row_gradient", "row_sgd"]
 
 
 class RowGradient(NamedTuple):
@@ -74,14 +74,36 @@ class RowOptimizer(NamedTuple):
     update: Callable
 
 
-def row_sgd(learning_rate: float) -> RowOptimizer:
-    """E_r <- E_r - η dE_r."""
-    _expect_rate("row_sgd", learning_rate)
+def row_sgd(learning_rate: float | Callable[[Any], Any]) -> RowOptimizer:
+    """E_r <- E_r - η dE_r; η a number, or a schedule: a function of the number of steps before, as optax makes them."""
+    if not callable(learning_rate):
+        _expect_rate("row_sgd", learning_rate)
+
+    def init(table: Any) -> Any:
+        return jnp.zeros((), jnp.int32) if callable(learning_rate) else ()
 
     def update(gradient: RowGradient, state: Any, table: Any) -> tuple[Any, Any]:
+        if callable(learning_rate):
+            return state + 1, _moved(table, gradient, -learning_rate(state) * gradient.values)
         return state, _moved(table, gradient, -learning_rate * gradient.values)
 
-    return RowOptimizer(lambda table: (), update)
+    return RowOptimizer(init, update)
+
+
+def row_clip(rows: RowOptimizer, most: float) -> RowOptimizer:
+    """The optimizer `rows`, given gradients of which no row is longer than `most`: dE_r min(1, most / |dE_r|).
+
+    A row that is read at many places of a batch has a gradient of as many terms. Where these agree, and the batch is
+    large, one step would go far beyond the minimum, and the next back again, farther.
+    """
+    expect(is_number(most, 0) and most > 0, "row_clip", "most, a number > 0", repr(most))
+
+    def update(gradient: RowGradient, state: Any, table: Any) -> tuple[Any, Any]:
+        squares = jnp.sum(gradient.values**2, axis=1, keepdims=True)
+        scale = jnp.where(squares > most**2, most * jax.lax.rsqrt(squares), 1)
+        return rows.update(RowGradient(gradient.rows, gradient.values * scale), state, table)
+
+    return RowOptimizer(rows.init, update)
 
 
 def row_adagrad(learning_rate: float, *, initial: float = 0.1, eps: float = 1e-7) -> RowOptimizer:

@@ -253,6 +253,7 @@ KEYWORDS = {
     ("max_pool", "stride"): WHOLE | {"too many": (1, 1, 1)},
     ("max_pool", "padding"): PADDING | {"as large as the window": 2},
     ("attention", "causal"): CHOICE, ("attention", "chunk"): WHOLE,
+    ("attention", "n_keys"): WHOLE | {"more than there are": 1000},
     **{(name, option): values for option, values in (("reverse", CHOICE), ("segment", WHOLE)) for name in (
         "rnn", "rnn_relu", "gru", "gru_reset_after", "lstm", "lstm_peephole", "lstm_projected", "layer_norm_lstm")},
     ("attention", "n_heads"): WHOLE | {"None": None, "no divisor": 3}, ("attention", "n_kv_heads"): WHOLE | {"many": 2},

@@ -64,14 +64,17 @@ def test_a_size_that_lies(tmp_path):
 
 
 @pytest.mark.parametrize("load", [load_mnist, load_fashion_mnist])
-def test_mnist(tmp_path, monkeypatch, load):
+@pytest.mark.parametrize("n", [60, pytest.param(60_000, marks=pytest.mark.exhaustive)])
+def test_mnist(tmp_path, monkeypatch, load, n):
     """Files of the published names, with fewer examples."""
     name = "mnist" if load is load_mnist else "fashion-mnist"
     with pytest.raises(MissingData, match="or pass fetch=True"):
         load(tmp_path)
     (tmp_path / name).mkdir()
-    arrays = [RNG.integers(0, 256, (60_000, 28, 28), np.uint8), RNG.integers(0, 10, 60_000).astype(np.uint8),
-              RNG.integers(0, 256, (10_000, 28, 28), np.uint8), RNG.integers(0, 10, 10_000).astype(np.uint8)]
+    assert idx_reader.EXAMPLES == (60_000, 10_000)
+    monkeypatch.setattr(idx_reader, "EXAMPLES", (n, n // 6))
+    arrays = [RNG.integers(0, 256, (n, 28, 28), np.uint8), np.arange(n, dtype=np.uint8) % 10,
+              RNG.integers(0, 256, (n // 6, 28, 28), np.uint8), np.arange(n // 6, dtype=np.uint8) % 10]
     for file, array in zip(FILES, arrays):
         (tmp_path / name / file).write_bytes(gzip.compress(idx(array, 8), 0))
     with pytest.raises(BadFile, match="expects the published file"):
@@ -79,7 +82,7 @@ def test_mnist(tmp_path, monkeypatch, load):
     data = load(tmp_path, published=False)
     np.testing.assert_array_equal(data.train_x[..., 0], arrays[0])
     np.testing.assert_array_equal(data.test_y, arrays[3])
-    assert data.test_x.shape == (10_000, 28, 28, 1) and len(data.classes) == 10
+    assert data.test_x.shape == (n // 6, 28, 28, 1) and len(data.classes) == 10
     (tmp_path / name / FILES[1]).write_bytes(gzip.compress(idx(arrays[1] + np.uint8(3), 8), 0))
     with pytest.raises(BadFile, match="expects labels 0 to 9; got 12"):
         load(tmp_path, published=False)
@@ -96,26 +99,30 @@ def archive(files):
 
 
 @pytest.mark.parametrize(("load", "label_bytes", "n_classes"), [(load_cifar10, 1, 10), (load_cifar100, 2, 100)])
-def test_cifar(tmp_path, load, label_bytes, n_classes):
-    rows = RNG.integers(0, 10, (60_000, 3072 + label_bytes), np.uint8)
+@pytest.mark.parametrize("n", [50, pytest.param(50_000, marks=pytest.mark.exhaustive)])
+def test_cifar(tmp_path, monkeypatch, load, label_bytes, n_classes, n):
+    """An archive of the published size, 2 GB with its copies, is made for --exhaustive alone."""
+    assert cifar_reader.EXAMPLES == (50_000, 10_000)
+    monkeypatch.setattr(cifar_reader, "EXAMPLES", (n, n // 5))
+    rows = RNG.integers(0, 10, (n + n // 5, 3072 + label_bytes), np.uint8)
     names = " ".join(f"class{i}" for i in range(n_classes)).encode()
     if load is load_cifar10:
-        parts = [(f"cifar-10-batches-bin/data_batch_{i + 1}.bin", rows[10_000 * i:10_000 * (i + 1)].tobytes())
+        parts = [(f"cifar-10-batches-bin/data_batch_{i + 1}.bin", rows[n // 5 * i:n // 5 * (i + 1)].tobytes())
                  for i in range(5)]
-        parts += [("cifar-10-batches-bin/test_batch.bin", rows[50_000:].tobytes()),
+        parts += [("cifar-10-batches-bin/test_batch.bin", rows[n:].tobytes()),
                   ("cifar-10-batches-bin/batches.meta.txt", names)]
     else:
-        parts = [("cifar-100-binary/train.bin", rows[:50_000].tobytes()),
-                 ("cifar-100-binary/test.bin", rows[50_000:].tobytes()),
+        parts = [("cifar-100-binary/train.bin", rows[:n].tobytes()),
+                 ("cifar-100-binary/test.bin", rows[n:].tobytes()),
                  ("cifar-100-binary/fine_label_names.txt", names)]
     file = tmp_path / f"cifar-{n_classes}-binary.tar.gz"
     file.write_bytes(archive([*parts, ("../elsewhere", b"x")]))
     with pytest.raises(BadFile, match="expects the published file"):
         load(tmp_path)
     data = load(tmp_path, published=False)
-    assert data.train_x.shape == (50_000, 32, 32, 3) and data.classes[-1] == f"class{n_classes - 1}"
+    assert data.train_x.shape == (n, 32, 32, 3) and data.classes[-1] == f"class{n_classes - 1}"
     # Red, green and blue lie one after another in a row.
-    assert data.test_x[7, 2, 5, 1] == rows[50_007, label_bytes + 1024 + 2 * 32 + 5]
+    assert data.test_x[7, 2, 5, 1] == rows[n + 7, label_bytes + 1024 + 2 * 32 + 5]
     assert data.train_y[3] == rows[3, label_bytes - 1]
     for files, words in ((parts[1:], "got none of"), ([*parts, parts[-1]], "a second one"),
                          ([(parts[0][0], b"short"), *parts[1:]], "got 5 bytes")):

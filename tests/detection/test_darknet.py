@@ -217,6 +217,7 @@ def test_orders_of_the_passthrough():
         np.testing.assert_array_equal(squares[row, column], x[2 * row:2 * row + 2, 2 * column:2 * column + 2].ravel())
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(course.data_directory() is None, reason="the weights are not here: set JAXNN_DATA")
 def test_yolo_fastest_beside_pytorch(torch):
     folder = course.data_directory() / "c4" / "yolo_fastest"

@@ -1,7 +1,6 @@
 """The benchmark: the command's table, and that the sides of a row compute the same."""
 
 import json
-import time
 from functools import partial
 
 import jax
@@ -10,7 +9,19 @@ import pytest
 
 from experiments import catalogue
 from experiments.__main__ import main
-from experiments.bench import attention, command, losses, measure, networks, ops, overheads, recurrent, steps, tables
+from experiments.bench import (
+    attention,
+    command,
+    losses,
+    measure,
+    networks,
+    ops,
+    overheads,
+    recurrent,
+    steps,
+    tables,
+    words,
+)
 from experiments.bench.cases import CASES
 from experiments.bench.equations import EQUATIONS
 from experiments.bench.measure import Case, Row, Side
@@ -74,7 +85,8 @@ def test_recurrent_gradients_are_the_peers_and_the_bare_products_have_their_shap
             np.testing.assert_allclose(a if a.shape == b.shape else a.T, b, rtol=0, atol=1e-5 * np.abs(b).max())
 
 
-@pytest.mark.parametrize("name", ["character-lstm", pytest.param("transformer", marks=pytest.mark.exhaustive)])
+@pytest.mark.exhaustive  # a training step of each peer is compiled
+@pytest.mark.parametrize("name", ["character-lstm", "transformer"])
 def test_steps_of_networks_for_text_run(name):
     sides = steps.text_step(name, batch=2, time=4)
     assert [side.name for side in sides][::len(sides) - 1] == ["autodiff", "jaxnn"]
@@ -189,13 +201,18 @@ def test_what_is_refused(argv, message, capsys, tmp_path):
     assert message in capsys.readouterr().err
 
 
-def test_a_short_program_is_run_many_times_in_a_round(monkeypatch):
+@pytest.mark.parametrize(("seconds", "n"), [(1e-9, measure.MOST_CALLS), (0.4 * measure.SHORTEST, 3),
+                                            (2 * measure.SHORTEST, 1)])
+def test_a_short_program_is_run_many_times_in_a_round(monkeypatch, seconds, n):
+    monkeypatch.setattr(measure, "take_turns", lambda calls, rounds: [[seconds] for _ in calls])
+    assert measure.calls_in_a_round([Side("a", list), Side("b", list)]) == n
+
+
+def test_each_round_makes_its_calls(monkeypatch):
+    monkeypatch.setattr(measure, "calls_in_a_round", lambda sides: 7)
     calls = []
-    (row,) = measure.measure(Case("name", "what", lambda: [Side("a", lambda: calls.append(0))]), 2)
-    assert len(calls) == 2 + 3 * measure.MOST_CALLS  # two to see how long it takes, then three rounds, one uncounted
-    assert row.milliseconds < 0.1
-    slow = Side("slow", lambda: time.sleep(2 * measure.SHORTEST))
-    assert measure.calls_in_a_round([slow, slow]) == 1
+    measure.measure(Case("name", "what", lambda: [Side("a", lambda: calls.append(0))]), 2)
+    assert len(calls) == 3 * 7  # three rounds, one uncounted
 
 
 def test_a_ratio_is_the_median_of_the_rounds_ratios_to_the_first_side(monkeypatch):
@@ -206,3 +223,18 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios_to_the_first_side(monkeypatc
     assert (first.milliseconds, first.ratio) == (2.0, 1.0)
     assert second.milliseconds == 5.0 and second.ratio == pytest.approx(2.0)
     assert second.last == 1.0 and first.last == pytest.approx(2.0)
+
+
+def test_word_vectors_have_their_rows_and_gensim_beside_them():
+    rows, whole = words.beside_rows(300, 8, 2)
+    assert (rows.name, whole.name) == ("its rows alone", "whole step")
+    jax.block_until_ready(rows.call())
+    first = float(whole.call())
+    for _ in range(20):
+        last = float(whole.call())
+    assert last < first
+    if words.gensim_is_there():
+        gensim, ours = words.beside_gensim(4000, 8)
+        gensim.call()
+        first = float(ours.call())
+        assert float(ours.call()) < first

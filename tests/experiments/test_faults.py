@@ -88,12 +88,14 @@ def test_lost_work_would_be_counted(monkeypatch, capsys):
     assert hostility.hostile().wrong == 1
 
 
+@pytest.mark.exhaustive
 def test_signals_end_a_run_with_their_status(capsys):
     sent = signalling.signals(1, seed=0, jobs=1, moments=("while it trains",))
     assert all(s.is_right for s in sent) and [s.status for s in sent] == [143]
     assert signalling.tally(sent).whole == 1
 
 
+@pytest.mark.exhaustive
 def test_every_call_that_fails_leaves_a_good_checkpoint(capsys):
     outcomes = failures.failing()
     assert all(is_whole for *_, is_whole in outcomes)

@@ -50,11 +50,11 @@ TINY = {
 }
 
 
-# Others like them, of fewer arrays, run each time.
-SLOW = ("signs-resnet", "transfer-learning", "segmentation")
+# One or two of each kind run each time, the others with --exhaustive: each compiles programs of its own.
+QUICK = ("deep-network", "vectorization", "happy-house", "face-recognition")
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.exhaustive) if name in SLOW else name
+@pytest.mark.parametrize("name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.exhaustive)
                                   for name in TINY])
 def test_a_short_run_measures_and_draws(tmp_path, capsys, name):
     options, measures, pictures = TINY[name]

@@ -51,7 +51,9 @@ def wait_for(directory, step, processes):
         time.sleep(0.02)
 
 
+@pytest.mark.exhaustive
 def test_one_is_killed_the_other_says_so_and_one_alone_goes_on(alone, tmp_path):
+    """Four processes are started one after another, 30 s."""
     processes = launch(tmp_path, 2, "--steps", "100000", "--fully")
     wait_for(tmp_path, 20, processes)
     processes[1].kill()

@@ -93,11 +93,12 @@ MODELS = {  # name: (size of picture, norms that stay, norms in all)
     "resnet18": (33, 0, 20), "mobilenet_v2": (33, 0, 52), "resnet50": (33, 0, 53), "resnet34": (33, 0, 36),
     "resnet50_course": (64, 0, 53), "se_resnet50": (33, 0, 53), "mobilenet_v1": (33, 0, 27), "googlenet": (33, 0, 57),
     "mobilenet_v2_keras": (33, 0, 52), "densenet121": (33, 62, 121)}
-QUICK = ("resnet18",)
 
 
-@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.exhaustive) for n in MODELS])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", MODELS)
 def test_a_model_with_batch_norm(name):
+    """Two whole networks are compiled for each, up to 40 s; smaller ones stand above."""
     size, left, total = MODELS[name]
     shape = (size, size, 3)
     net = getattr(models, name)(7)

@@ -106,6 +106,7 @@ def test_every_array_of_a_keras_file_has_a_place(name, tmp_path):
     assert jax.tree.map(np.shape, (params, state)) == jax.tree.map(lambda leaf: leaf.shape, shapes)
 
 
+@pytest.mark.exhaustive
 def test_names_of_the_course_and_of_keras_1(tmp_path):
     """Its ResNet-50 is of Keras 2.0, and Keras 1 called the arrays "res2a_branch2a_W" and so on."""
     net, old = models.resnet50_course(), {"kernel": "W", "bias": "b", "moving_mean": "running_mean",

@@ -29,8 +29,10 @@ CHOICES = {
     "a mask of heads": ((4, 5, 4, 2, 2, 2), ("mask of heads", "bias"), {}),
     "scale and cap": ((4, 5, 2, 2, 2, 2), ("bias",), {"scale": 0.7, "soft_cap": 0.9}),
     "slopes": ((4, 6, 4, 2, 2, 2), ("slopes",), {"causal": True}),
+    "keys that are not read": ((3, 8, 4, 2, 2, 3), (), {"n_keys": 4}),
+    "the same, causal": ((3, 8, 4, 2, 2, 3), ("start",), {"causal": True, "n_keys": 6}),
     "all": ((4, 6, 4, 2, 3, 2), ("mask of heads", "bias of heads", "slopes", "length", "start"),
-            {"causal": True, "window": (3, 1), "scale": 0.6, "soft_cap": 2.0}),
+            {"causal": True, "window": (3, 1), "scale": 0.6, "soft_cap": 2.0, "n_keys": 5}),
 }
 EACH = pytest.mark.parametrize("name", CHOICES)
 pytestmark = pytest.mark.usefixtures("x64")
@@ -62,9 +64,11 @@ def visible(T_q, T_k, mask, length, start, causal, window):
 
 
 def formula(torch, q, k, v, mask, bias, slopes, length, start, *, n_heads, n_kv_heads, causal=False, window=None,
-            scale=None, soft_cap=None, chunk=None):
+            scale=None, soft_cap=None, n_keys=None, chunk=None):
     """Head by head, of tensors."""
     T_q, T_k, d = len(q), len(k), q.shape[1] // n_heads
+    length = T_k if length is None else length
+    length = length if n_keys is None else min(length, n_keys)
     sees = np.broadcast_to(visible(T_q, T_k, mask, length, start, causal, window), (n_heads, T_q, T_k))
     place = torch.arange(T_q)[:, None] + (T_k - T_q if start is None else int(start))
     ys = []

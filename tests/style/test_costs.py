@@ -119,6 +119,7 @@ def test_a_picture_for_squeezenet_has_blue_first():
     np.testing.assert_allclose(x[0, 0], 255 * np.array([1, 0.5, 0]) - CAFFE_MEAN)
 
 
+@pytest.mark.exhaustive
 def test_vgg19_from_a_file(tmp_path, monkeypatch):
     """20,024,384 parameters up to the last convolution; read from a file with a classifier, of fewer channels here."""
     shapes = jax.eval_shape(lambda: untrained_vgg19(jax.random.key(0)).params)

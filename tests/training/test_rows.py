@@ -12,7 +12,7 @@ from jaxnn import binary_cross_entropy, dense, embedding
 from jaxnn.layers import Embedding
 from jaxnn.training import make_step, start_from
 from jaxnn.training.precision import loss_scaled
-from jaxnn.training.rows import by_rows, row_adagrad, row_adam, row_gradient, row_sgd
+from jaxnn.training.rows import by_rows, row_adagrad, row_adam, row_clip, row_gradient, row_sgd
 
 TABLES = {"in": True, "out": True, "scale": False}
 
@@ -81,6 +81,18 @@ def test_a_model_of_tables_alone():
             train_state, info = step(train_state, x, labels)
         ended.append((train_state.params, info.cost, info.gradient_norm))
     assert_alike(*ended)
+
+
+def test_a_schedule_is_the_whole_tables_and_a_clipped_row_is_no_longer_than_the_limit():
+    schedule = optax.linear_schedule(0.5, 0.1, 3)
+    got, *_ = run(by_rows(optax.sgd(schedule), row_sgd(schedule), TABLES), made(), batches(4))
+    want, *_ = run(optax.sgd(schedule), made(), batches(4))
+    assert_alike(got.params, want.params)
+    gradient = row_gradient(jnp.array([2, 0]), jnp.array([[3.0, 4.0], [0.3, 0.4]]), 4)
+    rows = row_clip(row_sgd(1.0), 1.0)
+    table = jnp.zeros((4, 2))
+    _, moved = rows.update(gradient, rows.init(table), table)
+    np.testing.assert_allclose(moved, [[-0.3, -0.4], [0, 0], [-0.6, -0.8], [0, 0]], rtol=1e-6)
 
 
 def test_adam_of_rows_that_are_all_read_is_adam():
@@ -206,6 +218,7 @@ ROWS = by_rows(optax.sgd(0.1), row_sgd(0.1), TABLES)
     (lambda: make_step(skip_gram, binary_cross_entropy, ROWS, accumulate=2), "accumulate=1 with an optimizer"),
     (lambda: make_step(skip_gram, binary_cross_entropy, ROWS, gradients="autodiff"), "hand-derived gradients"),
     (in_another, "by_rows(...) around everything else"),
+    (lambda: row_clip(row_sgd(1), 0), "row_clip expects most, a number > 0; got 0"),
     (lambda: row_sgd(-1), "row_sgd expects learning_rate, a number >= 0; got -1"),
     (lambda: row_adam(0.1, b1=1.0), "row_adam expects b1 in [0, 1); got 1.0"),
     (lambda: row_adagrad(0.1, eps=-1), "row_adagrad expects eps, a number >= 0; got -1"),

@@ -15,13 +15,11 @@ import pytest
 
 from experiments.catalogue import CASES, Case
 from jaxnn.cotangents import is_inexact
+from tests.cases import VARIED
 from tests.compare import QUICKLY
 
 OPS = [case for case in CASES if case.kind != "network"]
 EACH = pytest.mark.parametrize("case", OPS, ids=[case.name for case in OPS])
-# What differs from another by a choice of its keywords alone is compiled for `--exhaustive`.
-VARIED = ("lstm-reversed", "lstm-from-zeros", "rnn_relu", "gru", "attention", "attention-full", "conv-strided",
-          "attention-dropout", "rotary-interleaved")
 EACH_ONCE = pytest.mark.parametrize("case", [pytest.param(
     case, id=case.name, marks=[pytest.mark.exhaustive] if case.name in VARIED else []) for case in OPS])
 compiled = functools.partial(jax.jit, compiler_options=QUICKLY)

@@ -10,6 +10,7 @@ import pytest
 from jaxnn import InputError, ops
 from jaxnn.cotangents import is_inexact
 from jaxnn.ops import softmax_cross_entropy
+from tests.cases import VARIED
 from tests.traps.table import EACH, EACH_ONCE, OPS, both_ways, compiled, leaves_of, split, value
 
 # Of one example NaN reaches the others: a batch is normalized together.
@@ -63,10 +64,11 @@ NOTHING_IS_LEFT = {("conv_transpose", "all"): "leaves a place of y", ("group_nor
                    ("group_norm", "all"): "groups",
                    **{(f"mined_triplet_loss{name}", size): "of one of them two examples"
                       for name in ("", "-hard", "-all") for size in ("m", "all")}}
-SIZES = [(case, name) for case in OPS for name in (*case.sizes, "all")]
+SIZES = [pytest.param(case, name, id=f"{case.name}-{name}", marks=pytest.mark.exhaustive if case.name in VARIED else [])
+         for case in OPS for name in (*case.sizes, "all")]
 
 
-@pytest.mark.parametrize(("case", "name"), SIZES, ids=[f"{case.name}-{name}" for case, name in SIZES])
+@pytest.mark.parametrize(("case", "name"), SIZES)
 def test_one_of_each_size(case, name):
     """One example, one step, one class, one channel, a kernel of one, and all of them: shapes and structures."""
     sizes = dict.fromkeys(case.sizes, 1) if name == "all" else {name: 1}

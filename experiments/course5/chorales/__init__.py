@@ -1,0 +1,1 @@
+"""Chorales: four-part music predicted and written frame by frame."""

@@ -1,0 +1,1 @@
+"""One site of all results: `python -m experiments gallery`."""
