@@ -96,8 +96,8 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
 def parts_of(knobs: Knobs, heard: spoken.Spoken, new: int) -> dict[str, np.ndarray]:
     """Places: of the five a fifth of the recordings is held out as train-dev; of the new speaker, half is dev."""
     known = heard.speaker != new
-    held_out = heard.index % 5 == 0
-    first = heard.index % 2 == 0
+    held_out = heard.number % 5 == 0
+    first = heard.number % 2 == 0
     masks = {"train": known & ~held_out, "train-dev": known & held_out, "dev": ~known & first, "test": ~known & ~first}
     return {name: np.flatnonzero(mask) for name, mask in masks.items()}
 
