@@ -63,7 +63,7 @@ class Strings(NamedTuple):
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     heard = spoken.load(knobs.data, data_dir, knobs.seed)
     short = np.array([len(sound) <= LONGEST for sound in heard.samples])
-    is_test = heard.index < (5 if heard.name == "fsdd" else 2)
+    is_test = heard.number < (5 if heard.name == "fsdd" else 2)
     pool, held = (np.flatnonzero(short & mask) for mask in (~is_test, is_test))
     say(f"{len(pool)} recordings to learn from and {len(held)} for the test are at most {LONGEST / spoken.RATE:.2f} s "
         "long")

@@ -10,6 +10,11 @@ it; a thing is wrong where less than half of its pixels are found.
 Each row of a table has the error among such examples, their part of all errors and of the batch's gradient, and the
 ceiling: the points of error that go away if the tag is mended. An example has several tags, so the ceilings overlap;
 the shares add up to the error. Mending tag after tag, the best first, gives ceilings that add up too.
+
+Result of seed 0, speech, 45 s of processor time: 565 of 1,500 recordings of a new speaker are misheard, 37.7 %. Quiet
+recordings have the highest ceiling, 11.1 points (9.6 to 12.8), but 140 of their 166 errors are theo's: by shares, where
+both count half, lucas comes first with 4.0 points. jackson has 17.5 % of the errors and 23.3 % of the gradient. The
+digits 3 and 2 are confused most, "3" heard as "2" 48 times.
 """
 
 import dataclasses

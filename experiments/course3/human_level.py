@@ -9,6 +9,15 @@ training set, from there to held-out training pictures (train-dev), and from the
 
 "Human level" needs a definition: one reader, the best reader, or a team that votes. Networks from several seeds play
 the readers: the table says how the estimate of the unavoidable error moves with the definition.
+
+Result of seed 0 on USPS, 58 s of processor time:
+                               train     train-dev    test      verdict
+    linear                     5.62 %    7.13 %       9.62 %    high bias and mismatch
+    two layers                 2.13 %    4.53 %       7.97 %    high variance and mismatch
+    convolutions               0.05 %    0.96 %       4.19 %    high mismatch
+    convolutions, distorted    0.38 %    0.55 %       3.39 %    high mismatch
+The test set is harder than the training set, by about 3 points for every network: people's 2.37 %, measured on the test
+set, is too high for the training set. Three networks that vote err on 2.79 % (2.2 to 3.6), 0.42 points over people.
 """
 
 import dataclasses

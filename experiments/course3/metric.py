@@ -1,14 +1,18 @@
 """Which network is best, when each must also answer in time?
 
-    python -m experiments run metric --limits 0.1 0.3 1
+    python -m experiments run metric --limits 0.03 0.1
 
 The error is to be as small as possible (the optimising metric), and the time for one picture only has to be within a
 limit (the satisficing metric). Nine networks, linear to convolutional, are trained and timed in this run. For each
-limit the best of those in time is chosen by the dev set, and measured on the test set. The Pareto front has the networks of
-which no other is both better and faster: the only ones that any limit can choose.
+limit the best of those in time is chosen by the dev set, and measured on the test set. The Pareto front has the
+networks of which no other is both better and faster: the only ones that any limit can choose.
 
 A single number out of several is needed too where one error per class is looked at: the mean, the worst class and the
 harmonic mean of precision and recall may each choose another network.
+
+Result of seed 0 on USPS, 65 s of processor time: within 0.05 ms the network of 8 channels is chosen, dev error 2.88 %,
+test error 5.68 %; its lead over three others is no more than chance on these 729 dev pictures. From 0.1 ms on it is
+that of 16 channels, 1.37 % and 4.53 %. The front has six of nine networks.
 """
 
 import dataclasses
@@ -35,7 +39,7 @@ class Knobs(Configuration):
     hidden: tuple[int, ...] = knob((8, 32, 128, 512), "units of the networks with one hidden layer", at_least=1)
     channels: tuple[int, ...] = knob((2, 4, 8, 16), "of the first convolution; the second has twice as many",
                                      at_least=1)
-    limits: tuple[float, ...] = knob((0.05, 0.1, 0.5, 5.0), "milliseconds that a network may take for one picture",
+    limits: tuple[float, ...] = knob((0.03, 0.05, 0.1), "milliseconds that a network may take for one picture",
                                      above=0)
     epochs: int = count(5, "the order of the networks is settled")
     repeats: int = knob(200, "times that each network is timed", at_least=6)

@@ -18,8 +18,9 @@ Result of seed 0 on half of the Free Spoken Digit Dataset, 45 s of processor tim
     lucas          5.4 %     6.8 %        32.3 %     36.7 %
     theo           4.1 %     6.0 %        70.0 %     66.7 %    the most, 64 points
 After one epoch the gradients of two halves of train-dev have a cosine of .78, those of train-dev and dev of .12. At the
-end the halves have -.04: the network rests there, and what is left is chance. With one background the error is 12.4 % over that background and
-32.8 % over others, +20.4 points (+15.0 to +25.5); with many, 22.4 % and 20.0 %, a gap of -2.4 points (-7.2 to +2.5).
+end the halves have -.04: the network rests there, and what is left is chance. With one background the error is 12.4 %
+over that background and 32.8 % over others, +20.4 points (+15.0 to +25.5); with many, 22.4 % and 20.0 %, a gap of -2.4
+points (-7.2 to +2.5).
 """
 
 import dataclasses
@@ -95,8 +96,8 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
 def parts_of(knobs: Knobs, heard: spoken.Spoken, new: int) -> dict[str, np.ndarray]:
     """Places: of the five a fifth of the recordings is held out as train-dev; of the new speaker, half is dev."""
     known = heard.speaker != new
-    held_out = heard.index % 5 == 0
-    first = heard.index % 2 == 0
+    held_out = heard.number % 5 == 0
+    first = heard.number % 2 == 0
     masks = {"train": known & ~held_out, "train-dev": known & held_out, "dev": ~known & first, "test": ~known & ~first}
     return {name: np.flatnonzero(mask) for name, mask in masks.items()}
 

@@ -11,6 +11,12 @@ The course says that one network wins where tasks share low features, each has l
 large enough. So the share that is masked and the width of the trunk are varied. Last, the gradients of the tasks by the
 shared trunk are laid beside each other: their norms say which task rules the trunk, their cosines which are in
 conflict.
+
+Result of seed 0 on CamVid, 48 s of processor time: no winner. Five tasks, 367 training pictures; the mean average
+precision, .59 to .62, is within 0.021 of that of five networks, for both widths and all shares, and every interval
+holds 0. Masking 85 % of the labels costs neither way anything: the test set has other streets, and this is what the
+networks fail at, so that the shares decide nothing here. On the trunk 6 of 10 pairs of tasks are in conflict, slightly:
+the lowest cosine is -.41, of pedestrian and bicyclist.
 """
 
 import dataclasses

@@ -28,7 +28,7 @@ class Spoken(NamedTuple):
     y: np.ndarray
     speaker: np.ndarray
     """(n,) places in speakers."""
-    index: np.ndarray
+    number: np.ndarray
     """Which of its speaker's recordings of the word."""
     speakers: tuple[str, ...]
 
@@ -42,7 +42,7 @@ def load(name: str, data_dir: Path | None, seed: int, *, most: int | None = None
     if name != "made":
         try:
             found = load_spoken_digits(data_dir, instead="--data made")
-            spoken = Spoken("fsdd", found.samples, found.y, found.speaker, found.index, found.speakers)
+            spoken = Spoken("fsdd", found.samples, found.y, found.speaker, found.number, found.speakers)
         except MissingData as missing:
             if name == "fsdd":
                 raise
@@ -51,9 +51,9 @@ def load(name: str, data_dir: Path | None, seed: int, *, most: int | None = None
     else:
         spoken = made(seed)
     if most is not None:
-        kept = np.flatnonzero(spoken.index < most)
+        kept = np.flatnonzero(spoken.number < most)
         spoken = spoken._replace(samples=tuple(spoken.samples[i] for i in kept), y=spoken.y[kept],
-                                 speaker=spoken.speaker[kept], index=spoken.index[kept])
+                                 speaker=spoken.speaker[kept], number=spoken.number[kept])
     say(f"{spoken.name}: {len(spoken.y)} recordings of ten words by {', '.join(spoken.speakers)}")
     return spoken
 

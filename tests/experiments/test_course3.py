@@ -21,6 +21,7 @@ from experiments.course3 import (
 )
 from jaxnn import binary_cross_entropy
 from jaxnn.data import MissingData, parse_date
+from tests import course
 from tests.experiments.test_runs import assert_picture
 
 TINY = {
@@ -158,3 +159,9 @@ def test_where_two_curves_cross(first, second, size):
     """Half-way between 100 and 400 on a logarithmic scale is 200; curves that do not cross have no such place."""
     found = end_to_end.where_they_cross((25, 100, 400), first, second)
     assert found == (size if size is None else pytest.approx(size))
+
+
+@pytest.mark.skipif(course.data_directory() is None, reason="the course's data are not here: set JAXNN_DATA")
+def test_the_spoken_digits_themselves():
+    heard = spoken.load("auto", None, 0, most=2)
+    assert heard.name == "fsdd" and len(heard.samples) == len(heard.y) == 6 * 10 * 2 and set(heard.number) == {0, 1}
