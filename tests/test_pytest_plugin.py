@@ -15,7 +15,7 @@ from jaxnn.gradients import CONDITIONS, DTYPES
 from jaxnn.pytest_plugin import jaxnn_pytest
 
 ROOT = Path(jaxnn.__file__).parent.parent
-README = Path(__file__).parent.parent / "README.md"
+GUIDE = Path(__file__).parent.parent / "docs" / "guides" / "test_your_backward.md"
 
 RULES = """
 import jax, jax.numpy as jnp
@@ -219,8 +219,8 @@ def test_names_are_separated_by_commas(text, names):
     assert jaxnn_pytest.chosen("under", text, "--gradients-under") == names
 
 
-def test_the_readmes_test_file_passes_and_fails_as_it_says(tmp_path):
-    text = README.read_text(encoding="utf-8")
+def test_the_guides_test_file_passes_and_fails_as_it_says(tmp_path):
+    text = GUIDE.read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(# test_rms_norm.py\n.*?)```", text, re.DOTALL)
     (changed, failure) = re.search(
         r"If the last line of the backward pass were `([^`]+)`.*?```text\n(.*?)```", text, re.DOTALL).groups()
