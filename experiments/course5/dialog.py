@@ -23,7 +23,7 @@ run of its own (--tasks 1 ...), 293 s of processor time in all:
     3        74.9 (2.0)    74.9 (0.0)     74.9 (0.0)          74.4   72.7 (0.0)     71.3 (0.0)
     4        59.5 (3.0)    57.2 (0.0)  100.0 (100.0)          57.6   57.0 (0.0)  100.0 (100.0)
     5       96.1 (49.4)   98.3 (74.0)              -          65.5   66.5 (0.0)              -
-Plainly it learns what is asked when, and every word that training has; the rest is left. In tasks 3 and 4 no restaurant
+(-: not measured.) Plainly it learns what is asked when, with the words of training. In tasks 3 and 4 no restaurant
 of the test dialogs stands in a training dialog, so none is ever proposed, and no phone number given: 74.9 and 57.2 %
 are the shares of all other responses. A match lets the network give a phone number, and call for a place that it has
 never read. A reimplementation on GitHub (crossderek/chatbot-MemN2N-tensorflow), plain, has 99.3, 99.9, 71.1, 57.2 and
