@@ -9,6 +9,13 @@ learn from the same recordings, more and more of them, and are tested on strings
 
 The hand-designed cut is knowledge that no data have to teach, and mistakes that no data can mend. The third line in the
 picture is the pipeline with cuts in the true places: what is lost to the cuts is between the two.
+
+Result of seed 0 on the Free Spoken Digit Dataset, 65 s of processor time; strings that are not all right, of 200:
+    strings to learn from    30        100       300       1,200
+    cut and read             75.0 %    68.0 %    64.5 %    61.0 %
+    the same, true cuts      56.0 %    26.0 %    21.5 %    20.0 %
+    end to end               99.5 %    100 %     99.5 %    49.0 %
+They cross at about 840 strings. The cuts find three pieces in 75.0 % of the strings, and no data mend the others.
 """
 
 import dataclasses

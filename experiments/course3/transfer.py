@@ -9,6 +9,14 @@ nothing. The course says: transfer from A to B makes sense where both have the s
 than B, and what A teaches helps with B.
 
 The experiment `transfer-learning` asks another question, what to train of a network from ImageNet.
+
+Result of seed 0 on USPS, two seeds, 45 s of processor time; test errors:
+    labels    from nothing    from other writers' digits    from hands
+    20        32.8 %          22.4 %                        37.0 %
+    50        17.7 %          16.0 %                        21.5 %
+    200       12.3 %          12.6 %                        13.9 %
+    1,000     9.4 %           8.4 %                         11.3 %
+The same task of other writers wins 10 points with 20 labels and next to nothing from 50 on; hands harm at each size.
 """
 
 import dataclasses
