@@ -35,9 +35,9 @@ Gradients
     look_inside                         each op's cache and cotangent
     per_example clipped_gradient_sum    the gradients of single examples
 
-Modules beside: jaxnn.training, jaxnn.losses, jaxnn.data, jaxnn.text, jaxnn.audio, jaxnn.decoding, jaxnn.metrics,
-Modules beside: jaxnn.training, jaxnn.losses, jaxnn.data, jaxnn.text, jaxnn.words, jaxnn.decoding, jaxnn.metrics,
-    jaxnn.faces, jaxnn.style, jaxnn.detection, jaxnn.gradients, jaxnn.inside, jaxnn.testing.
+Modules beside: jaxnn.training, jaxnn.losses, jaxnn.metrics, jaxnn.analysis, jaxnn.data, jaxnn.text, jaxnn.words,
+    jaxnn.audio, jaxnn.music, jaxnn.decoding, jaxnn.faces, jaxnn.style, jaxnn.detection, jaxnn.gradients, jaxnn.inside,
+    jaxnn.testing.
 """
 
 from jaxnn import initializers

@@ -78,8 +78,8 @@ def test_babi_in_short(tmp_path, monkeypatch, capsys):
 @pytest.mark.exhaustive
 @NEEDS_DATA
 def test_attention_answers_what_the_others_cannot(tmp_path):
-    """Exhaustive: it trains four networks, in a minute."""
-    measures = babi.run(babi.Knobs(trials=1), tmp_path, None)
+    """Twelve networks, in three minutes: a single one may stop at 92 %, and the mean of three is asked."""
+    measures = babi.run(babi.Knobs(trials=3), tmp_path, None)
     accuracies = {name: m["test_accuracy"] for name, m in measures["networks"].items()}
     assert accuracies.pop("memory network") >= 0.95 and max(accuracies.values()) < 0.9
 

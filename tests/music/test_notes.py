@@ -1,6 +1,5 @@
 """Notes, piano rolls and sound: inverse of each other where they can be, and by their frequencies and levels."""
 
-import wave
 
 import numpy as np
 import pytest
@@ -20,7 +19,6 @@ from jaxnn.music import (
     piano_roll,
     render,
     tempos_of,
-    write_wav,
 )
 from jaxnn.music.events import METRE, TEMPO
 
@@ -138,26 +136,6 @@ def test_the_ends_of_a_note_make_no_click():
     """Beginning and end are silent, and no step is larger than a tone of 55 Hz makes."""
     samples = render([Note(0, 0.3, 33)], 8000)
     assert samples[0] == 0 and abs(samples[-1]) < 0.01 and np.abs(np.diff(samples)).max() < 0.15
-
-
-def test_a_wav_file_holds_the_samples(tmp_path):
-    samples = np.array([0, 0.5, -1, 1, 1e-5], np.float32)
-    write_wav(tmp_path / "a.wav", samples, 8000)
-    with wave.open(str(tmp_path / "a.wav")) as file:
-        assert (file.getnchannels(), file.getsampwidth(), file.getframerate(), file.getnframes()) == (1, 2, 8000, 5)
-        read = np.frombuffer(file.readframes(5), "<i2")
-    assert read.tolist() == [0, 16384, -32767, 32767, 0]
-
-
-@pytest.mark.parametrize(("samples", "rate", "message"), [
-    (np.array([1.5]), 8000, "samples in -1 .. 1; got one of size 1.5; scale them"),
-    (np.array([np.nan]), 8000, "samples in -1 .. 1; got one of size nan"),
-    (np.array([1]), 8000, "floating-point numbers; got int64"), (np.zeros((2, 2)), 8000, r"of shape \(2, 2\)"),
-    (np.zeros(2), 0, "rate, a positive integer; got 0")])
-def test_samples_that_no_file_can_have(tmp_path, samples, rate, message):
-    with pytest.raises(InputError, match=f"write_wav expects .*{message}"):
-        write_wav(tmp_path / "a.wav", samples, rate)
-    assert not (tmp_path / "a.wav").exists()
 
 
 def test_what_is_not_rendered():

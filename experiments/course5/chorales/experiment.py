@@ -40,9 +40,10 @@ from experiments.course5.copied import longest_copy
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import percent, say, series, table
 from jaxnn import summary
+from jaxnn.audio import write_wav
 from jaxnn.data import Batches, MissingData, PianoRolls, load_chorales, load_nottingham
 from jaxnn.data.music import N_KEYS
-from jaxnn.music import in_seconds, midi_of, notes_of_roll, render, tempos_of, write_midi, write_wav
+from jaxnn.music import in_seconds, midi_of, notes_of_roll, render, tempos_of, write_midi
 from jaxnn.training import fit, make_step, start
 
 DATA = ("auto", "chorales", "nottingham", "canon")

@@ -36,10 +36,11 @@ from experiments.course5.jazz.tune import BAR, EDITIONS, Tune, metheny, nursery_
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import percent, say, series, table
 from jaxnn import LSTM, Dense, Sequential, dense, over_examples, softmax_cross_entropy
+from jaxnn.audio import write_wav
 from jaxnn.data import Batches, MissingData
 from jaxnn.decoding import greedy, sample
 from jaxnn.initializers import xavier_uniform
-from jaxnn.music import in_seconds, midi_of, render, tempos_of, write_midi, write_wav
+from jaxnn.music import in_seconds, midi_of, render, tempos_of, write_midi
 from jaxnn.training import fit, make_step, start
 
 DATA = ("auto", "metheny", "nursery")
