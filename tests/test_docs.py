@@ -55,10 +55,16 @@ def test_python_blocks(place, capsys, tmp_path, monkeypatch):
         names["test_rms_norm"](assert_gradients_match)
 
 
-def test_links_between_pages_lead_somewhere(tmp_path):
-    pages.write_pages(tmp_path / "generated")
-    generated = {f"generated/{path.relative_to(tmp_path / 'generated')}": path.read_text(encoding="utf-8")
-                 for path in (tmp_path / "generated").rglob("*.md")}
+@pytest.fixture(scope="module")
+def folder_of_pages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("docs") / "generated"
+    pages.write_pages(folder)
+    return folder
+
+
+def test_links_between_pages_lead_somewhere(folder_of_pages):
+    generated = {f"generated/{path.relative_to(folder_of_pages)}": path.read_text(encoding="utf-8")
+                 for path in folder_of_pages.rglob("*.md")}
     whole = PAGES | generated
     for place, text in whole.items():
         for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL)):
@@ -75,16 +81,15 @@ def test_links_between_pages_lead_somewhere(tmp_path):
                 assert anchor in {heading.lower() for heading in re.findall(r"^#+ (\S+)$", whole[name], re.MULTILINE)}
 
 
-def test_each_op_layer_and_experiment_has_its_place(tmp_path):
-    pages.write_pages(tmp_path)
-    assert {path.stem for path in (tmp_path / "ops").iterdir()} == set(uses.all_ops())
-    index = (tmp_path / "ops.md").read_text(encoding="utf-8")
+def test_each_op_layer_and_experiment_has_its_place(folder_of_pages):
+    assert {path.stem for path in (folder_of_pages / "ops").iterdir()} == set(uses.all_ops())
+    index = (folder_of_pages / "ops.md").read_text(encoding="utf-8")
     assert all(f"(ops/{name}.md)" in index for name in uses.all_ops()) and "## More" not in index
-    experiments = (tmp_path / "experiments.md").read_text(encoding="utf-8")
+    experiments = (folder_of_pages / "experiments.md").read_text(encoding="utf-8")
     assert all(f"\n### {name}\n" in experiments for name in EXPERIMENTS)
-    layers = (tmp_path / "reference" / "layers.md").read_text(encoding="utf-8")
+    layers = (folder_of_pages / "reference" / "layers.md").read_text(encoding="utf-8")
     assert all(f"\n## {name}\n" in layers for name in uses.all_layers())
-    page = (tmp_path / "ops" / "batch_norm.md").read_text(encoding="utf-8")
+    page = (folder_of_pages / "ops" / "batch_norm.md").read_text(encoding="utf-8")
     for part in ("Ioffe", "<math", "| float32 |", "python -m experiments run batch-norm", "`BatchNorm`"):
         assert part in page
 

@@ -22,6 +22,7 @@ DATA_SETS = {
     "moons": DataSet("the course's moons, by their formula", "ours"),
     "football": DataSet("the course's football field, 411 points", NOT_STATED),
     "signs": DataSet("SIGNS: the course's 1,200 photographs of hands", NOT_STATED),
+    "digits and camvid": DataSet("scikit-learn's digits, and the frames of CamVid", "CC BY 4.0; CC BY-NC 4.0"),
     "usps": DataSet("USPS: 9,298 digits of postal codes, 16x16", NOT_STATED),
     "happy": DataSet("the course's 750 pictures of faces at a door", NOT_STATED),
     "happy-test": DataSet("the 150 test pictures of the course's Happy House", NOT_STATED),

@@ -100,6 +100,7 @@ FACTS: dict[str, Facts] = {
     "bias-variance": Facts(2, {"": "digits"}, (Figure("train accuracy", "train_accuracy", None, unit="%"),
                                                Figure("dev accuracy", "dev_accuracy", None, unit="%"))),
     # Course 3.
+    "case-studies": Facts(3, {"": "digits and camvid"}),
     "metric": Facts(3, {"": "digits"}),
     "human-level": Facts(3, {"": "usps", "usps": "usps", "digits": "digits"}, (
         Figure("test error; people", "test_error", 0.0237, "Bromley & Säckinger (1991)", "%"),), ("digits",)),

@@ -246,7 +246,7 @@ def _op(site: Site, op: Op) -> str:
     training = [name for name, module in site.experiments.items() if op.name in uses.of_experiment(module)]
     used = ", ".join(f'<a href="index.html#layers"><code>{name}</code></a>' for name in layers) or "no layer"
     trained = ", ".join(f'<a href="../index.html#{name}">{name}</a>' for name in training) or "no experiment"
-    source = re.sub(r".*?(jaxnn/)", r"\1", inspect.getsourcefile(inspect.unwrap(op)) or "")  # type: ignore[arg-type]
+    source = re.sub(r".*?(jaxnn/)", r"\1", inspect.getsourcefile(inspect.unwrap(op)) or "")
     return (f"<h1>{op.name}</h1><pre>{escape(described.signature)}</pre>{to_html(described.forward)}"
             f"<h2>The backward pass</h2>{to_html(described.backward)}"
             f"<h2>Where it is used</h2><p>Layers: {used}.</p><p>Experiments: {trained}.</p>"
