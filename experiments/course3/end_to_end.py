@@ -86,7 +86,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
                  knobs.learning_rate, knobs.steps)))}
     features = spoken.features(most.sound), spoken.features(test.sound)
     errors: dict[str, list[dict[str, Any]]] = {way: [] for way in (PIPELINE, TRUE_CUTS, CTC)}
-    costs = {}
+    costs: dict[str, Any] = {}
     for n in progress(knobs.strings, "size"):
         some = Strings(*(array[:n] for array in most))
         pieces = spoken.features(spoken.padded(pieces_of(some.sound, some.places)))
@@ -120,13 +120,13 @@ def strings(knobs: Knobs, heard: spoken.Spoken, pool: np.ndarray, n: int, seed: 
     for i in range(n):
         speaker = heard.speaker[random.choice(pool)]
         chosen = random.choice(pool[heard.speaker[pool] == speaker], N_DIGITS)
-        begin = random.integers(100, 800)
+        begin = int(random.integers(100, 800))
         for j, k in enumerate(chosen):
             recording = heard.samples[k]
             end = begin + len(recording)
             sound[i, begin:end] += recording * (0.05 / max(float(np.sqrt(np.mean(recording**2))), 1e-4))
             labels[i, j], places[i, j] = heard.y[k], (begin, end)
-            begin = max(end + random.integers(low, high + 1), 0)
+            begin = max(end + int(random.integers(low, high + 1)), 0)
     return Strings(sound, labels, places)
 
 
@@ -139,7 +139,7 @@ def cut(sound: np.ndarray, noise: float, *, window: int = 160, shortest: float =
     is_loud = np.concatenate([[False], level > max(3 * noise, 0.008), [False]]).astype(int)
     begins, ends = (np.flatnonzero(np.diff(is_loud) == sign) for sign in (1, -1))
     pieces: list[list[int]] = []
-    for begin, end in zip(begins * window, ends * window, strict=True):
+    for begin, end in zip((begins * window).tolist(), (ends * window).tolist(), strict=True):
         if pieces and begin - pieces[-1][1] < pause * spoken.RATE:
             pieces[-1][1] = end
         else:

@@ -183,7 +183,8 @@ def learn_again(knobs: Knobs, digits: data.Digits, model: Any, given: np.ndarray
     right = float((mended == digits.train_y).mean())
     sets = {"as given": (digits.train_x, given), "deleted": (digits.train_x[kept], given[kept]),
             "relabelled": (digits.train_x, mended), "the truth": (digits.train_x, digits.train_y)}
-    wrong, record = {}, {}
+    wrong: dict[str, np.ndarray] = {}
+    record: dict[str, Any] = {}
     for name, (x, y) in sets.items():
         params, state, _ = data.train(model, x, y, epochs=knobs.epochs, batch_size=knobs.batch_size, seed=knobs.seed,
                                       step=step)

@@ -165,7 +165,8 @@ def in_noise(knobs: Knobs, heard: spoken.Spoken, sound: np.ndarray, model: Any, 
     tests = {"without noise": None, "the one background": one, "unheard backgrounds": unheard}
     x = {name: spoken.features(sound[held] if noise is None else mixed(sound[held], noise, knobs.level))
          for name, noise in tests.items()}
-    y, record, costs = heard.y, {}, {}
+    y, costs = heard.y, {}
+    record: dict[str, Any] = {}
     for way, noise in training.items():
         taught = spoken.features(sound[train] if noise is None else mixed(sound[train], noise, knobs.level))
         params, state, of_steps = data.train(model, taught, y[train], epochs=knobs.epochs, step=step, seed=knobs.seed,

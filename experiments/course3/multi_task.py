@@ -113,7 +113,8 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     presence = load(knobs, data_dir)
     n_tasks, random = len(presence.tasks), np.random.default_rng(knobs.seed)
     draws = random.random(presence.train_y.shape)  # one for all shares: what is masked stays masked as the share grows
-    records, costs, last = [], {}, ()
+    records, costs = [], {}
+    last: tuple[Any, ...] = ()
     for width in knobs.widths:
         model = network(width, n_tasks)
         epochs = knobs.steps * min(knobs.batch_size, len(presence.train_x)) / len(presence.train_x)
@@ -142,7 +143,8 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     say(table(("width", "masked", "one network", "one for each task", "difference"),
               [(r["width"], f"{100 * r['masked']:g} %", f"{r['one']:.3f}", f"{r['each']:.3f}",
                 f"{r['difference']:+.3f} ({r['interval'][0]:+.3f} to {r['interval'][1]:+.3f})") for r in records]))
-    agreement = on_the_trunk(presence, *last)
+    model, params, labels = last
+    agreement = on_the_trunk(presence, model, params, labels)
     draw(out, presence, records, agreement)
     return {"data": presence.name, "tasks": list(presence.tasks), "compared": records, "trunk": agreement,
             "costs": costs}
@@ -160,13 +162,13 @@ def compared(presence: Presence, width: int, share: float, one: np.ndarray, each
 
 def on_the_trunk(presence: Presence, model: Any, params: Any, labels: np.ndarray) -> dict[str, Any]:
     """Norms and cosines of the tasks' gradients by the trunk: of new weights, and of the trained ones."""
-    x, labels = jnp.asarray(presence.train_x), jnp.asarray(labels)
+    x, given = jnp.asarray(presence.train_x), jnp.asarray(labels)
 
     @jax.jit
     def gradient(params: Any, weights: Any) -> Any:
         def cost(params: Any) -> Any:
             z = jax.vmap(lambda x: model(params, {}, x)[0])(x)
-            return jnp.mean(jax.vmap(loss)(z, labels.at[..., 1].multiply(weights)))
+            return jnp.mean(jax.vmap(loss)(z, given.at[..., 1].multiply(weights)))
 
         return jax.grad(cost)(params)["trunk"]
 

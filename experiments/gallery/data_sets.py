@@ -42,6 +42,7 @@ DATA_SETS = {
     "four sonnets": DataSet("four sonnets of Shakespeare", "public domain"),
     "dates": DataSet("dates in 23 formats, made by the experiment", "ours"),
     "course dates": DataSet("the course's 10,000 dates, and its released weights", "dates: ours; weights: MIT"),
+    "tune": DataSet("a tune that comes with the experiment", "ours"),
     "synthetic": DataSet("made by the experiment", "ours"),
     "fsdd": DataSet("Free Spoken Digit Dataset: 3,000 recordings of six speakers", "CC BY-SA 4.0"),
     "metheny": DataSet("the course's MIDI tune", "copyrighted music; not part of this repository"),

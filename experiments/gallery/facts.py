@@ -49,6 +49,10 @@ def accuracies(train: float | None, test: float | None, only: str, prefix: str =
 
 CAT = {"cat": "cat", "breast-cancer": "breast-cancer"}
 DIGITS = {"digits": "digits", "usps": "usps", "signs": "signs"}
+USPS = {"usps": "usps", "digits": "digits"}
+FSDD = {"fsdd": "fsdd", "digits": "digits"}
+WORDS = {"": "gcide"}
+METHENY = ("Metheny, edition 2018", "Metheny, edition 2021")
 
 FACTS: dict[str, Facts] = {
     # Course 1.
@@ -101,15 +105,24 @@ FACTS: dict[str, Facts] = {
                                                Figure("dev accuracy", "dev_accuracy", None, unit="%"))),
     # Course 3.
     "case-studies": Facts(3, {"": "digits and camvid"}),
-    "metric": Facts(3, {"": "digits"}),
-    "human-level": Facts(3, {"": "usps", "usps": "usps", "digits": "digits"}, (
-        Figure("test error; people", "test_error", 0.0237, "Bromley & Säckinger (1991)", "%"),), ("digits",)),
-    "error-analysis": Facts(3, {"": "fsdd", "digits": "digits", "camvid": "camvid", "fsdd": "fsdd"}, (), ("digits",)),
-    "mislabelled": Facts(3, {"": "digits", "usps": "usps", "digits": "digits"}, (), ("digits",)),
-    "mismatch": Facts(3, {"": "fsdd", "fsdd": "fsdd", "digits": "digits"}, (), ("digits",)),
-    "transfer": Facts(3, {"": "digits"}),
-    "multi-task": Facts(3, {"": "camvid", "camvid": "camvid", "digits": "scenes"}, (), ("digits",)),
-    "end-to-end": Facts(3, {"": "fsdd", "fsdd": "fsdd", "digits": "synthetic"}, (), ("digits",)),
+    "metric": Facts(3, USPS, (
+        Figure("test error within 0.05 ms", "choices.0.test_error", None, unit="%", only=("usps",)),
+        Figure("test error within 0.1 ms", "choices.1.test_error", None, unit="%", only=("usps",))), ("digits",)),
+    "human-level": Facts(3, USPS, (
+        Figure("test error; people", "test_error", 0.0237, "Bromley & Säckinger (1991)", "%", ("usps",)),),
+        ("digits",)),
+    "error-analysis": Facts(3, FSDD, (), ("digits",)),
+    "mislabelled": Facts(3, USPS, tuple(
+        Figure(f"wrong labels found, {kind}", f"{kind}.found_by.gradient norm.precision_at_k", None, unit="%",
+               only=("usps",)) for kind in ("uniform", "look-alikes")), ("digits",)),
+    "mismatch": Facts(3, FSDD, (
+        Figure("over backgrounds that training had not; one background", "noise.one background.gap.error", None,
+               unit="%", only=("fsdd",)),), ("digits",)),
+    "transfer": Facts(3, USPS, (), ("digits",)),
+    "multi-task": Facts(3, {"": "scenes", "camvid": "camvid"}, (), ("digits",)),
+    "end-to-end": Facts(3, FSDD, (
+        Figure("strings of training where both are as good", "crossing", None, unit="strings", only=("fsdd",)),),
+        ("digits",)),
     # Course 4.
     "convolution-step-by-step": Facts(4, {"": "random"}, (
         Figure("largest difference from the loops", "largest_difference", None),)),
@@ -163,31 +176,45 @@ FACTS: dict[str, Facts] = {
         Figure("transformer, test", "networks.transformer.test_bits", None, unit="bits per character"),
         Figure("the course's released LSTM, test", "released_bits", None, unit="bits per character", only=("course",))),
         ("four",)),
-    "jazz": Facts(5, {"": "metheny", "course": "metheny"}, (
-        Figure("parameters", "parameters", 41678), Figure("cost at last", "final_cost", 6.2, unit="nats"))),
-    "chorales": Facts(5, {"": "jsb", "jsb": "jsb", "nottingham": "nottingham"}, (
-        Figure("negative log-likelihood of a frame", "test_nats", 8.45, "Boulanger-Lewandowski et al. (2012), an LSTM",
-               "nats", ("jsb", "")),)),
-    "word2vec": Facts(5, {"": "gcide", "gcide": "gcide"}, (
-        Figure("WordSim-353, rank correlation", "wordsim353", 0.666, "gensim, measured"),
-        Figure("SimLex-999, rank correlation", "simlex999", 0.343, "gensim, measured"))),
-    "glove": Facts(5, {"": "gcide", "gcide": "gcide"}),
-    "debias": Facts(5, {"": "glove", "glove": "glove"}),
-    "emojify": Facts(5, {"": "emojify", "course": "emojify"}, (
-        Figure("test accuracy (the course: with all of GloVe)", "test_accuracy", 0.857, unit="%"),)),
-    "sentiment": Facts(5, {"": "sst2", "sst2": "sst2"}, (
-        Figure("test accuracy", "test_accuracy", None, unit="%"),)),
+    "jazz": Facts(5, {"": "tune", **dict.fromkeys(METHENY, "metheny")}, (
+        Figure("parameters, edition of 2018", "parameters", 41678, only=METHENY[:1]),
+        Figure("parameters, edition of 2021", "parameters", 45530, only=METHENY[1:]),
+        Figure("cost at first", "first_cost", 125.8, unit="nats", only=METHENY[:1]),
+        Figure("cost at last", "last_cost", 6.0, unit="nats", only=METHENY))),
+    "chorales": Facts(5, {"": "tune", "chorales": "jsb", "nottingham": "nottingham"}, (
+        Figure("negative log-likelihood of a frame", "test_nats_per_frame", 8.45, "Bai, Kolter & Koltun (2018), an LSTM",
+               "nats", ("chorales",)),
+        Figure("negative log-likelihood of a frame", "test_nats_per_frame", None, unit="nats", only=("nottingham",)))),
+    "word2vec": Facts(5, WORDS, (
+        Figure("WordSim-353, rank correlation", "spearman.WordSim-353", 0.666, "gensim, measured", only=("",)),
+        Figure("SimLex-999, rank correlation", "spearman.SimLex-999", 0.343, "gensim, measured", only=("",)))),
+    "glove": Facts(5, WORDS),
+    "debias": Facts(5, {"": "glove"}, (
+        Figure("professions told apart, before", "before.recovered_professions", None, unit="%"),
+        Figure("professions told apart, after", "after.recovered_professions", None, unit="%"))),
+    "emojify": Facts(5, {"": "emojify"}, (
+        Figure("test accuracy (the course: with all of GloVe)", "averaged vectors.test_accuracy", 0.857, unit="%"),)),
+    "sentiment": Facts(5, {"": "sst2"}, tuple(
+        Figure(f"{name}, mean logits of its trials", f"networks.{name}.test_vote", None, unit="%")
+        for name in ("averaged", "LSTM", "convolution"))),
     "translate-dates": Facts(5, {"formats": "dates", "course": "course dates"}, (
         Figure("dates as the course prints them, by its weights", "released.as_printed", 8, unit="of 8"),
         Figure("LSTM with attention, exact", "networks.LSTM with attention.exact", None, unit="%"),
         Figure("transformer, exact", "networks.transformer.exact", None, unit="%"))),
-    "trigger-word": Facts(5, {"": "trigger", "course": "trigger"}, (
-        Figure("parameters", "parameters", 522561), Figure("dev accuracy", "dev_accuracy", 0.9239, unit="%"))),
-    "spoken-digits": Facts(5, {"": "fsdd", "fsdd": "fsdd"}, (
+    "trigger-word": Facts(5, {"": "synthetic", "recordings": "trigger"}, (
+        Figure("parameters, without 904 running statistics", "parameters", 522561 - 904),
+        Figure("steps right, dev clips", "scores.dev clips.steps_right", 0.9239, unit="%", only=("recordings",)))),
+    "spoken-digits": Facts(5, {"": "synthetic", "recordings": "fsdd"}, (
         Figure("test accuracy", "test_accuracy", None, unit="%"),)),
-    "digit-strings": Facts(5, {"": "fsdd", "fsdd": "fsdd"}),
-    "prompts": Facts(5, {"": "prompts", "prompts": "prompts"}),
-    "babi": Facts(5, {"": "babi", "babi": "babi"}, (Figure("test accuracy", "test_accuracy", None, unit="%"),)),
-    "intents": Facts(5, {"": "snips", "snips": "snips"}),
-    "dialog": Facts(5, {"": "dialogs", "dialogs": "dialogs"}),
+    "digit-strings": Facts(5, {"": "synthetic", "recordings": "fsdd"}, (
+        Figure("digits wrong", "word_error_rate", None, unit="%"),)),
+    "prompts": Facts(5, {"": "synthetic", "recordings": "prompts"}, (
+        Figure("characters wrong, beam", "test.beam.character_error_rate", None, unit="%"),)),
+    "babi": Facts(5, {"": "synthetic", "babi": "babi"}, (
+        Figure("test accuracy", "test_accuracy", 0.962, "Sukhbaatar et al. (2015)", "%", ("babi",)),)),
+    "intents": Facts(5, {"": "synthetic", "snips": "snips"}, (
+        Figure("intents", "intent_accuracy", 0.970, "Goo et al. (2018)", "%", ("snips",)),
+        Figure("slot F1", "slot_f1", 0.888, "Goo et al. (2018)", "", ("snips",)))),
+    "dialog": Facts(5, {"": "synthetic", "babi": "dialogs"}, (
+        Figure("responses right, mean of the tasks", "test_responses", None, unit="%", only=("babi",)),)),
 }

@@ -215,7 +215,7 @@ def _row(tag: str, column: np.ndarray, wrong: np.ndarray, n_tags: np.ndarray, pu
 
 def _mended(names: Sequence[str], has: np.ndarray, wrong: np.ndarray) -> tuple[Ceiling, ...]:
     """Greedily: the tag that wins most of what is still wrong, until no tag wins anything."""
-    left, steps = wrong.copy(), []
+    left, steps = wrong.copy(), list[Ceiling]()
     while True:
         wins = (has & left).sum(1)
         best = int(np.argmax(wins))

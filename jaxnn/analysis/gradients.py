@@ -93,7 +93,8 @@ def _norm(tree: Any) -> float:
 
 
 def _expect_alike(who: str, g: Any, h: Any) -> None:
-    expect(jax.tree.structure(g) == jax.tree.structure(h), who, "two gradients of one structure",
-           f"{jax.tree.structure(g)} and {jax.tree.structure(h)}")
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (g, h)]
+    expect(structures[0] == structures[1], who, "two gradients of one structure",
+           f"{structures[0]} and {structures[1]}")
     shapes = [[np.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (g, h)]
     expect(shapes[0] == shapes[1], who, "two gradients of the same shapes", f"{shapes[0]} and {shapes[1]}")
