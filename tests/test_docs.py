@@ -25,12 +25,14 @@ PRINTED = {
     "guides/train.md": "step 200/200",
     "guides/inside.md": "the cotangent vanishes",
 }
+OF_FOUR = ("guides/from_other_libraries.md",)  # imports and compiles four libraries
 ELSEWHERE = ("torch", "flax", "keras")
 TABLE = json.loads(measure.TABLE.read_text(encoding="utf-8"))["ops"]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Keras, as it begins
-@pytest.mark.parametrize("place", [place for place, blocks in BLOCKS.items() if blocks])
+@pytest.mark.parametrize("place", [pytest.param(place, marks=[pytest.mark.exhaustive] if place in OF_FOUR else [])
+                                   for place, blocks in BLOCKS.items() if blocks])
 def test_python_blocks(place, capsys, tmp_path, monkeypatch):
     """As a reader would type a page, from top to bottom, in one session."""
     monkeypatch.chdir(tmp_path)

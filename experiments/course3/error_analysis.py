@@ -114,7 +114,8 @@ def streets(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     table = error_table(wrong, tags)
     say(f"\n{kind}: things of which less than half is found\n{table}")
     draw(out / "streets.png", f"{kind}: things of which less than half is found, {table.n_wrong} of {table.n}", table)
-    return {"data": kind, **as_record(table), "costs": {"streets": series(history.costs, "step")}}
+    steps_at, costs = history.curve("cost")
+    return {"data": kind, **as_record(table), "costs": {"streets": series(costs, "step", steps_at)}}
 
 
 def things(found: np.ndarray, labels: np.ndarray, classes: tuple[str, ...],

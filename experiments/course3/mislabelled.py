@@ -25,6 +25,10 @@ So the norm of the last layer's gradient is as good as the loss, and better amon
 gradient is not better than the loss among digits. Both beat cross-validation among look-alikes, at half of its cost or
 the same. Among the dates the whole norm is better: half of the 33 contradictory ones are in the first 32 of 10,000,
 all in the first 221; by loss in the first 77 and 386.
+
+What is won by the repair: of uniformly flipped labels nothing. Test errors are 4.0 % as given, 4.4 % with the suspects
+deleted, 4.3 % relabelled and 4.1 % with the true labels, each within its interval of about a point: a network that
+learns for so few epochs is not led astray by them.
 """
 
 import dataclasses

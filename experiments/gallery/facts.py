@@ -109,7 +109,7 @@ FACTS: dict[str, Facts] = {
         Figure("test error within 0.05 ms", "choices.0.test_error", None, unit="%", only=("usps",)),
         Figure("test error within 0.1 ms", "choices.1.test_error", None, unit="%", only=("usps",))), ("digits",)),
     "human-level": Facts(3, USPS, (
-        Figure("test error; people", "test_error", 0.0237, "Bromley & Säckinger (1991)", "%", ("usps",)),),
+        Figure("test error; people", "test_error", 0.0237, "as reported of people", "%", ("usps",)),),
         ("digits",)),
     "error-analysis": Facts(3, FSDD, (), ("digits",)),
     "mislabelled": Facts(3, USPS, tuple(
