@@ -103,7 +103,7 @@ def run(argv: Sequence[str]) -> int:
         return refuse(f"run expects the name of an experiment first: {', '.join(EXPERIMENTS)}")
     name = argv[0]
     if name not in EXPERIMENTS:
-        nearest = difflib.get_close_matches(name, EXPERIMENTS, n=1, cutoff=0.4)
+        nearest = difflib.get_close_matches(name, EXPERIMENTS, n=1, cutoff=0.5)
         todo = f"did you mean {nearest[0]!r}?" if nearest else f"choose from {', '.join(EXPERIMENTS)}"
         return refuse(f"run expects the name of an experiment; got {name!r}; {todo}")
     experiment = importlib.import_module(EXPERIMENTS[name])
