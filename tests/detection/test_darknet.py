@@ -184,6 +184,7 @@ def test_a_section_read_twice_and_no_head():
     assert net({}, {}, x)[0].tolist() == [15.0] and net.heads((4, 4)) == () and net.maps((4, 4)) == []
 
 
+@pytest.mark.exhaustive
 def test_yolo_v2():
     """The number that the course prints, of parameters and running statistics; anchors in cells."""
     net = darknet_network(parse_configuration(yolo_v2_configuration()))

@@ -109,6 +109,7 @@ def field(tmp_path_factory):
     return Ran(regularization, tmp_path_factory.mktemp("field"), methods=("plain", "L2", "dropout"))
 
 
+@pytest.mark.exhaustive
 def test_regularization_draws(field):
     field.check("cost", "boundary", "weights")
     assert field.measures["weight_norms"]["L2"] < field.measures["weight_norms"]["plain"] / 3
@@ -210,6 +211,7 @@ def moons(tmp_path_factory):
     return Ran(optimizers, tmp_path_factory.mktemp("moons"), epochs=5000, path_steps=3)
 
 
+@pytest.mark.exhaustive
 def test_optimizers_draw(moons):
     moons.check("cost", "boundary", "decay", "paths")
     assert moons.measures["fixed"]["RMSprop"]["train_accuracy"] > 0.93

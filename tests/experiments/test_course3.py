@@ -40,11 +40,10 @@ TINY = {
     "case-studies": (["--data", "digits", "--streets", "digits", "--steps", "5", "--street-steps", "3", "--width", "2",
                       "--parameters", "3000"], {"birds", "driving"}),
 }
-QUICK = ("metric",)  # for the others, what they are made of is tested below, and their library in tests/analysis
 
 
-@pytest.mark.parametrize("name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.exhaustive)
-                                  for name in TINY])
+@pytest.mark.exhaustive  # what they are made of is tested below, and their library in tests/analysis
+@pytest.mark.parametrize("name", TINY)
 def test_a_short_run_measures_and_draws(tmp_path, capsys, name):
     """Exhaustive but for one, since each compiles networks of its own for 10 to 25 s."""
     options, pictures = TINY[name]

@@ -236,6 +236,7 @@ def short_run(tmp_path, name, *options):
     return json.loads((tmp_path / "out" / "metrics.json").read_text())
 
 
+@pytest.mark.exhaustive
 def test_chorales_in_short(tmp_path, capsys):
     record = short_run(tmp_path, "chorales", "--epochs", "2", "--hidden", "6", "--samples", "2", "--length", "12",
                        "--temperatures", "0.8", "--window", "64")

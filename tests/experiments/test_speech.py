@@ -39,8 +39,8 @@ def digits():
     return recordings.synthetic_digits(0, per_digit=6)
 
 
-# It is trained and read as digit-strings is, whose short run is in each run of the tests.
-SLOW = ("prompts",)
+# One short run is in each run of the tests.
+SLOW = ("prompts", "digit-strings", "trigger-word")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.exhaustive) if name in SLOW else name
@@ -109,6 +109,7 @@ def test_strings_are_what_they_are_said_to_be(digits):
         assert np.abs(x[n:]).max() < 0.02
 
 
+@pytest.mark.exhaustive
 def test_a_listener_learns_two_strings():
     """CTC, masks and decoding together: after some steps the network writes what it was taught; padding has no part."""
     net = listener.listener(4, 8, 8, 0.0)

@@ -175,6 +175,7 @@ def test_a_saved_network_responds_as_before(dialogs, responder, tmp_path):
         Responder.load(tmp_path / "none")
 
 
+@pytest.mark.exhaustive
 def test_dialog_in_short(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(restaurants, "MADE", 3)
     options = ["--epochs", "1", "--embedding", "4", "--hops", "1", "--features", "match", "--data-dir", str(tmp_path)]

@@ -114,6 +114,7 @@ def large_network():
     return untrained_squeezenet(jax.random.key(0))
 
 
+@pytest.mark.exhaustive
 def test_a_picture_for_squeezenet_has_blue_first():
     x = large_network().prepare(jnp.ones((1, 1, 3)) * jnp.array([0, 0.5, 1.0]))
     np.testing.assert_allclose(x[0, 0], 255 * np.array([1, 0.5, 0]) - CAFFE_MEAN)
