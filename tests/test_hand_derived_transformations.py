@@ -12,7 +12,7 @@ import pytest
 from jax import lax
 
 from experiments.catalogue import KINDS
-from tests.cases import CASES, ONE_OF_EACH, find, rows
+from tests.cases import CASES, ONE_OF_EACH, VARIED, find, rows
 from tests.compare import QUICKLY, THRESHOLD, assert_close, random_like
 
 EXAMPLES = 3
@@ -214,7 +214,8 @@ def test_each_kind_has_an_op():
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name, marks=[pytest.mark.exhaustive]
+                                               if case.name in VARIED else []) for case in CASES])
 def test_every_backward_pass(case):
     """The explicit and the lifted backward of one example, and the lifted gradient of a batch."""
     smooth_args = Smooth(case, EXAMPLES, "f64")
