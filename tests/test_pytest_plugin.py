@@ -89,6 +89,7 @@ def test_not_to_be_compared(gradients):
         assert hidden not in done.stdout
 
 
+@pytest.mark.exhaustive
 def test_a_whole_model_rule_by_rule(project):
     done = run(project(test_it__py="""
 from rules import *
@@ -146,6 +147,7 @@ def test_where_options_come_from(project, files, options, said):
     assert re.findall(r"^gradients: (.*)$", done.stdout, re.MULTILINE) == [said] * bool(said)
 
 
+@pytest.mark.exhaustive
 def test_sharded_has_several_devices(project):
     done = run(project(test_it__py="""
 from rules import *
@@ -157,6 +159,7 @@ def test_it(gradients):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.exhaustive
 def test_sharded_on_one_device_warns(project):
     done = run(project(test_it__py="""
 from rules import *

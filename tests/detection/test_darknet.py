@@ -156,6 +156,7 @@ def test_a_random_network_beside_pytorch(files, torch):
     assert "norm" in params["convolutional_0"] and not jax.tree.leaves(folded.state)
 
 
+@pytest.mark.exhaustive
 def test_the_gradient_of_a_network(net):
     """It is a layer like any other: trained, its batch norms move."""
     params, state = net.init(jax.random.key(0), (32, 32, 3))

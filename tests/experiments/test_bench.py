@@ -56,6 +56,7 @@ def assert_the_same(sides):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * float(np.abs(b).max()))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("sides", [
     networks.explicit_passes, networks.mlp_gradient, overheads.dispatch,
     partial(ops.embedding_step, rows=7, d=3, t=5)], ids=["explicit", "mlp", "dispatch", "embedding"])
@@ -63,6 +64,7 @@ def test_the_sides_of_a_row_compute_the_same(sides):
     assert_the_same(sides())
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("sides", [
     partial(attention.gradient, 6, 2, 3), partial(attention.decoding, (5, 9, 300), 4, 2, 3),
     partial(losses.many_classes, 5, 4, 1100), partial(losses.alignment, 3, 9, 5, 3)],
@@ -71,6 +73,7 @@ def test_the_sides_of_a_sequence_s_row_compute_the_same(sides):
     assert_the_same(sides())
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_recurrent_gradients_are_the_peers_and_the_bare_products_have_their_shapes(name):
     first, *others = recurrent.gradient(name, "3x5x4x6")
@@ -225,6 +228,7 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios_to_the_first_side(monkeypatc
     assert second.last == 1.0 and first.last == pytest.approx(2.0)
 
 
+@pytest.mark.exhaustive
 def test_word_vectors_have_their_rows_and_gensim_beside_them():
     rows, whole = words.beside_rows(300, 8, 2)
     assert (rows.name, whole.name) == ("its rows alone", "whole step")

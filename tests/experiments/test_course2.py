@@ -54,6 +54,7 @@ def circles(tmp_path_factory):
     return Ran(initialization, tmp_path_factory.mktemp("circles"))
 
 
+@pytest.mark.exhaustive
 def test_initialization_draws(circles):
     circles.check("cost", "boundary", "units")
     assert "99.33 %" in circles.printed
@@ -176,6 +177,7 @@ def test_the_check_prints_the_courses_numbers(x64):
     assert gradient_checking.difference(grads, approximate) < 3e-9
 
 
+@pytest.mark.exhaustive
 def test_where_the_gradient_vanishes_the_check_passes_all_mistakes(tmp_path, monkeypatch):
     few = {name: gradient_checking.MISTAKES[name] for name in ("none", "dW2 doubled, db1 fourfold", "dW1 zero")}
     monkeypatch.setattr(gradient_checking, "MISTAKES", few)  # each is compiled anew

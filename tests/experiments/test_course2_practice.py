@@ -109,6 +109,7 @@ def test_a_phones_picture_is_blurred():
 # Many networks at once.
 
 
+@pytest.mark.exhaustive
 def test_trials_at_once_are_the_same_trials_alone():
     """In float64: learning rate, momentum and penalty of each, and its own batches."""
     with jax.enable_x64(True):
@@ -278,7 +279,8 @@ TINY = {
 }
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", [name if name == "bias-variance" else pytest.param(name, marks=pytest.mark.exhaustive)
+                                  for name in TINY])
 def test_a_short_run_measures_and_draws(tmp_path, capsys, name):
     module, knobs, measures, pictures = TINY[name]
     record = module.run(module.Knobs(**knobs), tmp_path, None)

@@ -246,6 +246,7 @@ def test_chorales_in_short(tmp_path, capsys):
     assert record["test_nats_per_frame"] > 0 and record["composed"]["0.8"]["longest_copy"] >= 0
 
 
+@pytest.mark.exhaustive
 def test_jazz_in_short(tmp_path, capsys):
     record = short_run(tmp_path, "jazz", "--epochs", "2", "--hidden", "6", "--temperatures", "1")
     printed = capsys.readouterr().out

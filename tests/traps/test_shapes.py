@@ -10,7 +10,7 @@ import pytest
 from jaxnn import InputError, ops
 from jaxnn.cotangents import is_inexact
 from jaxnn.ops import softmax_cross_entropy
-from tests.cases import VARIED
+from tests.cases import TYPICAL
 from tests.traps.table import EACH, EACH_ONCE, OPS, both_ways, compiled, leaves_of, split, value
 
 # Of one example NaN reaches the others: a batch is normalized together.
@@ -64,7 +64,8 @@ NOTHING_IS_LEFT = {("conv_transpose", "all"): "leaves a place of y", ("group_nor
                    ("group_norm", "all"): "groups",
                    **{(f"mined_triplet_loss{name}", size): "of one of them two examples"
                       for name in ("", "-hard", "-all") for size in ("m", "all")}}
-SIZES = [pytest.param(case, name, id=f"{case.name}-{name}", marks=pytest.mark.exhaustive if case.name in VARIED else [])
+SIZES = [pytest.param(case, name, id=f"{case.name}-{name}",
+                      marks=[] if case.name in TYPICAL else pytest.mark.exhaustive)
          for case in OPS for name in (*case.sizes, "all")]
 
 
