@@ -8,7 +8,7 @@ import pytest
 from jax import lax
 from jax.export import export
 
-from tests.cases import CASES
+from tests.cases import CASES, VARIED
 from tests.test_hand_derived_transformations import Smooth, weigh
 
 PLATFORMS = ("cuda", "tpu")
@@ -19,7 +19,8 @@ def lowered(f, *args):
     return export(jax.jit(f), platforms=PLATFORMS)(*args)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name, marks=[pytest.mark.exhaustive]
+                                               if case.name in VARIED else []) for case in CASES])
 def test_gradient_of_a_batch(case):
     smooth_args = Smooth(case, 2)
     value = smooth_args.value(functools.partial(case.op, **case.static))

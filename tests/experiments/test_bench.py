@@ -100,6 +100,7 @@ def test_steps_of_networks_for_text_run(name):
         peer.call()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("optimizer", tables.OPTIMIZERS)
 def test_steps_on_tables_learn_and_have_a_side_for_each_number_of_words(optimizer):
     sides = tables.skip_gram_step(optimizer, (40, 60), d=3, batch=4, negatives=2)
@@ -121,6 +122,7 @@ def test_limits_are_of_the_sides_that_were_measured():
 ONE_OF_EACH_KIND = {case.kind: case.name for case in reversed(catalogue.CASES)}.values()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", sorted({*ONE_OF_EACH_KIND, *EQUATIONS}))
 def test_an_op_and_its_equation_have_one_gradient(name):
     sides = ops.sides(name, "small", 3)

@@ -187,6 +187,7 @@ FUNCTIONS = {  # (function, shapes of params, shape of x, how many leaves have t
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_without_layers(name):
     f, shapes, shape, n_factored = FUNCTIONS[name]

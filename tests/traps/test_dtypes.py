@@ -10,7 +10,7 @@ import pytest
 
 from jaxnn import InputError, ops
 from jaxnn.cotangents import is_inexact
-from tests.traps.table import EACH, EACH_ONCE, compiled, leaves_of, split, value
+from tests.traps.table import EACH_ONCE, compiled, leaves_of, split, value
 
 # What an op's value keeps beside the rule of dtypes, by its argument: running statistics have their own.
 OUTSIDE_THE_RULE = {"state"}
@@ -39,7 +39,7 @@ def expect_promoted(case, dtypes):
     assert [leaf.dtype for leaf in cotangents] == [leaf.dtype for leaf in moving]
 
 
-@EACH
+@EACH_ONCE
 @pytest.mark.parametrize("dtypes", [("float32", "bfloat16"), ("bfloat16", "float32"), ("float16", "bfloat16")], ids=str)
 def test_one_promotion_rule(case, dtypes):
     """Each argument, and each entry of params, in turns of two dtypes."""
