@@ -55,7 +55,7 @@ def _op_pages() -> dict[str, str]:
     made = {f"ops/{name}.md": op_page(op, measured) for name, op in uses.all_ops().items()}
     families: dict[str, list[str]] = {title: [] for title in (*FAMILIES, "More")}
     for name, op in uses.all_ops().items():
-        file = Path(inspect.getsourcefile(inspect.unwrap(op)) or "").stem  # type: ignore[arg-type]
+        file = Path(inspect.getsourcefile(inspect.unwrap(op)) or "").stem
         if isinstance(getattr(op, "_forward", None), object) and file == "over_time":
             file = "recurrent"
         families[next((title for title, files in FAMILIES.items() if file in files.split()), "More")].append(name)
@@ -81,7 +81,7 @@ def op_page(op: Op, measured: Any) -> str:
               if op.name in uses.of_layer(name)]
     trained = [f"[{name}](../experiments.md#{name})" for name, module in EXPERIMENTS.items()
                if op.name in uses.of_experiment(module)]
-    source = re.sub(r".*?(jaxnn/)", r"\1", inspect.getsourcefile(inspect.unwrap(op)) or "")  # type: ignore[arg-type]
+    source = re.sub(r".*?(jaxnn/)", r"\1", inspect.getsourcefile(inspect.unwrap(op)) or "")
     first = next((name for name in EXPERIMENTS if op.name in uses.of_experiment(EXPERIMENTS[name])
                   and name.replace("-", "_") == op.name), trained and re.sub(r"\[(.*?)\].*", r"\1", trained[0]))
     command = f"\n```sh\npython -m experiments run {first}\n```\n" if trained else ""

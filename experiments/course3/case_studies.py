@@ -168,7 +168,7 @@ def new_species(knobs: Knobs, found: data.Digits, model: Any) -> dict[str, Any]:
     as_many = np.resize(few, len(others) // 9)
     size = found.train_x.shape[1]
     ways = {"as they are": (few, None), "repeated": (as_many, None),
-            "repeated, all distorted": (as_many, distort(knobs, (size, size)))}  # type: ignore[arg-type]
+            "repeated, all distorted": (as_many, distort(knobs.turn, knobs.shift, (size, size)))}
     record: dict[str, Any] = {}
     of_new = found.test_y == knobs.bird
     for way, (chosen, augment) in ways.items():

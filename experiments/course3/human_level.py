@@ -61,7 +61,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     if digits.name != "usps" and not knobs.human_error:
         say(f"{percent(people)} for people is an assumption: nobody has measured it on these pictures")
     size = digits.train_x.shape[1]
-    augment = distort(knobs, (size, size))  # type: ignore[arg-type]  # it reads turn and shift alone
+    augment = distort(knobs.turn, knobs.shift, (size, size))
     networks = {"linear": (Sequential(Flatten(), Dense(data.N_CLASSES)), None),
                 "two layers": (Sequential(Flatten(), Dense(64), relu, Dense(data.N_CLASSES)), None),
                 "convolutions": (data.convnet(size), None),

@@ -72,7 +72,7 @@ def measured(knobs: Knobs, name: str, pictures: convnet.Pictures) -> dict[str, A
     """Trains one network for the seconds, and measures it."""
     x, y, train, _, test, classes = pictures
     net, clock = network_of(name, len(classes), knobs.thinner), CLOCKS[knobs.clock]
-    distorted = convnet.distort(convnet.Knobs(turn=knobs.turn, shift=knobs.shift), (PIXELS, PIXELS))
+    distorted = convnet.distort(knobs.turn, knobs.shift, (PIXELS, PIXELS))
     batches = Batches(x[train], y[train], min(knobs.batch_size, len(train)), seed=knobs.seed, augment=distorted)
     optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=knobs.learning_rate)
     state = start(net, optimizer, x.shape[1:], jax.random.key(knobs.seed))

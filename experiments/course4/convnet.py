@@ -93,12 +93,13 @@ def network_of(knobs: Knobs, size: int, classes: int) -> Sequential:
         Dense(knobs.hidden), relu, Dropout(knobs.dropout), Dense(classes))
 
 
-def distort(knobs: Knobs, size: tuple[int, int]) -> Any:
-    """Each picture of a batch turned, sheared and moved by its own random amounts, in one resampling."""
+def distort(turn: float, move: float, size: tuple[int, int]) -> Any:
+    """Each picture of a batch turned and sheared by up to `turn` degrees and moved by up to `move`, a fraction of its
+    size, by random amounts of its own, in one resampling."""
     def of_one(key: Any, image: Any) -> Any:
         turned, leaning, moved = jax.random.split(key, 3)
-        warp = rotation(turned, size, degrees=knobs.turn).then(shear(leaning, size, degrees=knobs.turn))
-        return warp.then(shift(moved, size, fraction=knobs.shift)).image(image)
+        warp = rotation(turned, size, degrees=turn).then(shear(leaning, size, degrees=turn))
+        return warp.then(shift(moved, size, fraction=move)).image(image)
 
     @jax.jit
     def of_batch(key: Any, x: Any) -> Any:
@@ -111,7 +112,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     pictures = load(knobs, data_dir)
     x, y, train, dev, test, classes = pictures
     batches = Batches(x[train], y[train], min(knobs.batch_size, len(train)), seed=knobs.seed,
-                      augment=distort(knobs, x.shape[1:3]))
+                      augment=distort(knobs.turn, knobs.shift, x.shape[1:3]))
     steps = batches.steps(knobs.epochs)
     say(f"{knobs.data}: {len(train)} training, {len(dev)} dev and {len(test)} test pictures; {steps} steps of "
         f"{batches.batch_size}")

@@ -90,7 +90,7 @@ def trained(knobs: Knobs, net: Sequential, x: np.ndarray, y: np.ndarray, train: 
             test: np.ndarray) -> dict[str, Any]:
     """The errors of one network on the training and the test pictures as they are, and its costs on the way."""
     batches = Batches(x[train], y[train], min(knobs.batch_size, len(train)), seed=knobs.seed,
-                      augment=convnet.distort(convnet.Knobs(), x.shape[1:3]))
+                      augment=convnet.distort(convnet.Knobs.turn, convnet.Knobs.shift, x.shape[1:3]))
     rate = optax.warmup_cosine_decay_schedule(0.0, knobs.learning_rate, knobs.steps // 20, max(knobs.steps, 2))
     optimizer = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(rate, momentum=0.9))  # the paper's
     state = start(net, optimizer, x.shape[1:], jax.random.key(knobs.seed))

@@ -46,7 +46,7 @@ class Knobs(Configuration):
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
-    corpus, ratings, questions, _ = word2vec.read(knobs, data_dir)  # type: ignore[arg-type]  # it reads data and seed
+    corpus, ratings, questions, _ = word2vec.read(knobs.data, knobs.seed, data_dir)
     begin = time.process_time()
     counted = cooccurrences(corpus, window=knobs.window)
     seconds = time.process_time() - begin

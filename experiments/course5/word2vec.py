@@ -87,7 +87,7 @@ class Knobs(Configuration):
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
-    corpus, ratings, questions, texts = read(knobs, data_dir)
+    corpus, ratings, questions, texts = read(knobs.data, knobs.seed, data_dir)
     say(f"{len(corpus.tokens):,} words of {len(corpus.words):,} different ones, {corpus.n_rare:,} rarer ones left out")
     notes: list[EpochNote] = []
     scores: list[dict[str, PairScore]] = []
@@ -123,10 +123,11 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     return measures
 
 
-def read(knobs: Knobs, data_dir: Path | None) -> tuple[Corpus, dict[str, Any], dict[str, Any], list[str]]:
+def read(data: str, seed: int,
+         data_dir: Path | None) -> tuple[Corpus, dict[str, Any], dict[str, Any], list[str]]:
     """(corpus, rated pairs by their name, analogy questions, sentences)."""
-    if knobs.data == "tiny":
-        texts = tiny_words.sentences(6000, knobs.seed)
+    if data == "tiny":
+        texts = tiny_words.sentences(6000, seed)
         return encode_corpus(texts), {"made by rules": tiny_words.rated_pairs()}, tiny_words.analogies(), texts
     texts = load_definitions(data_dir, instead="--data tiny")
     pairs = {"WordSim-353": load_word_pairs("wordsim353", data_dir, instead="--data tiny"),
