@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnn.data.directory import find
-from jaxnn.data.picture_archive import bad_file, read_pictures
+from jaxnn.data.members import bad_file
+from jaxnn.data.picture_archive import read_pictures
 from jaxnn.data.published import expect_published
 
 __all__ = ["Alpacas", "load_alpacas"]

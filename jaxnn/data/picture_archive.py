@@ -10,8 +10,9 @@ import numpy as np
 
 from jaxnn.data.extra import import_extra
 from jaxnn.data.hdf5 import BadFile
+from jaxnn.data.members import bad_file, members
 
-__all__ = ["bad_file", "read_pictures"]
+__all__ = ["read_pictures"]
 
 MAX_BYTES = 2**16  # of one picture; unpacked it is known before it is decoded
 MAX_ARCHIVE_BYTES = 2**24
@@ -41,25 +42,14 @@ def read_pictures(path: Path, member: re.Pattern, pixels: int, needed_by: str) -
     try:
         # "r:": not compressed, so it cannot swell; from memory, so that no length in it reaches beyond its bytes.
         with tarfile.open(fileobj=io.BytesIO(path.read_bytes()), mode="r:") as archive:
-            for entry in archive:
-                if entry.size < 0:  # the member after it would be one before it, and so on for ever
-                    raise bad_file(f"{path}: {entry.name!r}", "a size that is not negative", str(entry.size))
-                name = entry.name.removeprefix("./")
-                match = member.fullmatch(name)
-                if match and entry.isreg():
-                    if name in found:
-                        raise bad_file(f"{path}: {name!r}", "one picture of a name", "two")
-                    found[name] = _picture(image, path, archive, entry, pixels), match
+            for name, entry, match in members(path, archive, member, "picture"):
+                found[name] = _picture(image, path, archive, entry, pixels), match
     except BadFile:
         raise
     except Exception as error:  # damaged archives raise many kinds
         problem = f"{size:,} bytes that do not read ({str(error) or type(error).__name__})"
         raise bad_file(path, "a whole tar archive", problem) from error
     return [found[name] for name in sorted(found)]
-
-
-def bad_file(who: object, expected: str, actual: str) -> BadFile:
-    return BadFile(f"{who} expects {expected}; got {actual}; get the file again")
 
 
 def _picture(image: Any, path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo, size: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxnn.data.directory import find
 from jaxnn.data.lines import read_text_lines
-from jaxnn.data.picture_archive import bad_file
+from jaxnn.data.members import bad_file
 from jaxnn.data.sound_archive import read_sounds
 
 __all__ = ["Prompts", "load_prompts"]

@@ -8,7 +8,8 @@ import numpy as np
 
 from jaxnn.data.directory import MissingData, find
 from jaxnn.data.hdf5 import Field, read_hdf5
-from jaxnn.data.picture_archive import bad_file, read_pictures
+from jaxnn.data.members import bad_file
+from jaxnn.data.picture_archive import read_pictures
 from jaxnn.data.published import expect_published
 
 __all__ = ["Signs", "load_signs"]

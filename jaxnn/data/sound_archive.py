@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxnn.data.hdf5 import BadFile
-from jaxnn.data.picture_archive import bad_file
+from jaxnn.data.members import bad_file, members
 from jaxnn.data.wav import Sound, decode_wav
 
 __all__ = ["read_sounds"]
@@ -38,16 +38,9 @@ def read_sounds(path: Path, member: re.Pattern, *, rate: int) -> list[tuple[Soun
         content = _unpacked(path)
         # From memory, so that no length in the archive reaches beyond its bytes.
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-            for entry in archive:
-                if entry.size < 0:  # the member after it would be one before it, and so on for ever
-                    raise bad_file(f"{path}: {entry.name!r}", "a size that is not negative", str(entry.size))
-                name = entry.name.removeprefix("./")
-                match = member.fullmatch(name)
-                if match and entry.isreg():
-                    if name in found:
-                        raise bad_file(f"{path}: {name!r}", "one sound of a name", "two")
-                    file = archive.extractfile(entry)
-                    found[name] = _one(f"{path}: {name!r}", b"" if file is None else file.read(), rate), match
+            for name, entry, match in members(path, archive, member, "sound"):
+                file = archive.extractfile(entry)
+                found[name] = _one(f"{path}: {name!r}", b"" if file is None else file.read(), rate), match
     except BadFile:
         raise
     except Exception as error:  # damaged archives raise many kinds

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnn.data.directory import find
-from jaxnn.data.picture_archive import bad_file
+from jaxnn.data.members import bad_file
 from jaxnn.data.sound_archive import read_sounds
 
 __all__ = ["SpokenDigits", "load_spoken_digits"]

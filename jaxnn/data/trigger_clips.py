@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnn.data.directory import MissingData, data_directory
-from jaxnn.data.picture_archive import bad_file
+from jaxnn.data.members import bad_file
 from jaxnn.data.wav import read_wav
 
 __all__ = ["Recording", "TriggerClips", "load_trigger_clips"]
