@@ -5,7 +5,6 @@ units; a gradient that is wrong by one per cent is 80,000 of them away in float3
 allows each element an absolute and a relative error, which need another choice for every size and dtype.)
 """
 
-import functools
 from importlib.metadata import version
 
 import chex
@@ -78,13 +77,15 @@ def finite_differences(f, x, h=1e-5):
     return unravel((at(steps) - at(-steps)) / (2 * h))
 
 
-# The emitters of XLA that compile in two thirds of the time, where a release has the choice.
-PLAIN_EMITTERS = {"xla_cpu_use_fusion_emitters": False} if version("jaxlib").startswith("0.10.") else {}
-# Options for `jax.jit`, where a test is about values alone: optimising small programs takes longer than running them.
+# XLA's options for most files (conftest.py): optimising small programs takes longer than running them. Release 0.10
+# has the choice between two emitters, of which the plain one compiles in two thirds of the time.
+_EMITTERS = version("jaxlib").startswith("0.10.")
 QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True,
-           "xla_cpu_parallel_codegen_split_count": 1, **PLAIN_EMITTERS}
-# What users have. It is the default, and need be said only in a file of conftest.py's ABOUT_VALUES.
-AS_USERS_COMPILE = {"xla_cpu_use_fusion_emitters": True} if PLAIN_EMITTERS else None
+           "xla_cpu_parallel_codegen_split_count": 1} | ({"xla_cpu_use_fusion_emitters": False} if _EMITTERS else {})
+# What users have, for a test that looks at a program in such a file.
+AS_USERS_COMPILE = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False,
+                    "xla_cpu_parallel_codegen_split_count": 32} | (
+                        {"xla_cpu_use_fusion_emitters": True} if _EMITTERS else {})
 
 
 def pulled_back(f, *args, dy=None):
@@ -94,7 +95,7 @@ def pulled_back(f, *args, dy=None):
         y, pull_back = jax.vjp(f, *args)
         return y, pull_back(jax.tree.map(jnp.ones_like, y) if dy is None else dy)
 
-    return jax.jit(program, compiler_options=QUICKLY)(jax.tree.map(jnp.asarray, args), dy)
+    return jax.jit(program)(jax.tree.map(jnp.asarray, args), dy)
 
 
 def check_backward(op, *args, differentiable=lambda y: y, fd_tolerance=1e-7, threshold=THRESHOLD, **static):
@@ -111,8 +112,7 @@ def check_backward(op, *args, differentiable=lambda y: y, fd_tolerance=1e-7, thr
     assert all(leaves[i].dtype == jnp.float64 for i in smooth)
     args = jax.tree.unflatten(tree, leaves)
     # The cache crosses from one compiled program to the next: what is no array in it is static.
-    compiled = functools.partial(jax.jit, compiler_options=QUICKLY)
-    value, cache = compiled(lambda *args: op.forward(*args, **static))(*args)
+    value, cache = jax.jit(lambda *args: op.forward(*args, **static))(*args)
     dy = random_like(value)
 
     def of_smooth(f):
@@ -135,11 +135,11 @@ def check_backward(op, *args, differentiable=lambda y: y, fd_tolerance=1e-7, thr
         numeric = finite_differences(along_dy, moving)
         return (y, pull_back(dy)[0]), (lifted_y, lifted_pull_back(dy)[0]), numeric
 
-    (y, want), (lifted_y, lifted), numeric = compiled(routes)([leaves[i] for i in smooth])
+    (y, want), (lifted_y, lifted), numeric = jax.jit(routes)([leaves[i] for i in smooth])
     assert_close(value, y, threshold)
     assert_close(lifted_y, y, threshold)
     assert_close(lifted, want, threshold)
-    cotangents = compiled(op.backward)(
+    cotangents = jax.jit(op.backward)(
         cache, jax.tree.map(lambda d: None if d.dtype == jax.dtypes.float0 else d, dy))
     explicit = []
     assert jax.tree.leaves(cotangents[len(args):]) == []  # of arguments left out

@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,8 @@ from typing import Any
 import jax
 import pytest
 
-from jaxnn import ops
-from jaxnn.explicit import call
 from jaxnn.hand_derived import HandDerived
-from tests.compare import PLAIN_EMITTERS
+from tests.compare import QUICKLY
 
 HERE = Path(__file__).parent
 
@@ -36,17 +35,12 @@ if not jax.config.jax_compilation_cache_dir:
     jax.config.update("jax_compilation_cache_dir", str(home / "jaxnn" / "compiled_tests"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
-# Every test sees the compiler that users have, but for those of these files, which are about values and verdicts
-# alone: they are compiled by XLA's plain emitters, in two thirds of the time (tests.compare.PLAIN_EMITTERS). A file
-# that looks at HLO, memory, cost or the program of a training step does not belong here.
-ABOUT_VALUES = (
-    "ops/*", "detection/*", "layers/*", "models/*", "style/*", "decoding/*", "text/*",
-    "gradients/*.py", "gradients/*/*.py", "inside/test_each_op.py",
-    "experiments/test_compare_mutation.py", "experiments/test_mutants_sample.py", "test_axes.py", "test_network*.py",
-    "test_ground_truth*", "inside/test_look*.py", "traps/*",
-    "test_hand_derived.py", "test_hand_derived_dtypes.py", "test_hand_derived_refusals.py",
-    "test_hand_derived_reverse_only.py", "test_hand_derived_sharding.py", "test_hand_derived_transformations.py",
-    "test_linearity.py")
+# These files see the compiler that users have: they look at programs and their memory, or do what a user does. All
+# others are about values and verdicts alone, and compiled in half of the time (tests.compare.QUICKLY); what looks at a
+# program there asks for AS_USERS_COMPILE.
+AS_USERS = (
+    "experiments/test_bench.py", "experiments/test_runs.py", "test_compiler_options.py", "test_docs.py",
+    "test_hand_derived_hlo.py", "test_lowering.py", "test_notebooks.py", "test_readme.py", "training/test_rows.py")
 
 WITHOUT_TORCH = "PyTorch is not installed"
 
@@ -67,26 +61,33 @@ def x64():
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _programs_of_one_file(request):
-    """A file's programs are compiled by its compiler, and dropped after its last test: together they take gigabytes."""
+def _compiler_of_one_file(request):
+    """A program belongs to the compiler that made it: none is left for a file that is compiled otherwise."""
     inside = request.path.relative_to(HERE)
-    with plain_emitters() if any(map(inside.match, ABOUT_VALUES)) else contextlib.nullcontext():
+    quickly = not any(map(inside.match, AS_USERS))
+    if quickly is not _HELD.quickly:
+        drop_programs()
+        _HELD.quickly = quickly
+    with compiled_quickly() if quickly else contextlib.nullcontext():
         yield
-    drop_programs(request.module)
+    drop_caches(request.module)  # the results of a training, say
 
 
-MUCH, MORE = 1.2, 0.15  # GB: what a worker holds when it drops its programs within a file, and what it has gained
-_HELD = {"after dropping": 0.0}
+MUCH, MORE = 1.0, 0.15  # GB: what a worker holds when it drops its programs, and what it has gained since it last did
+
+
+class _HELD:  # by this process
+    quickly: bool | None = None
+    after_dropping = 0.0
 
 
 @pytest.fixture(autouse=True)
 def _programs_of_one_test():
-    """Within a file the tests share programs, until the worker holds much."""
+    """Tests share programs until the worker holds much: together they take gigabytes."""
     yield
-    held = resident_memory()
-    if held > max(MUCH, _HELD["after dropping"] + MORE):
-        drop_programs()  # and not what the file itself keeps: the results of a training, say
-        _HELD["after dropping"] = resident_memory()
+    if resident_memory() > max(MUCH, _HELD.after_dropping + MORE):
+        drop_programs()
+        _HELD.after_dropping = resident_memory()
 
 
 def resident_memory() -> float:
@@ -98,14 +99,20 @@ def resident_memory() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e9
 
 
-def drop_programs(module: Any = None) -> None:
-    """Everything that JAX, the ops and, if it is given, a test file's own caches hold."""
-    for holder in (ops, call, *map(sys.modules.get, ("jaxnn.inside.look", "jaxnn.inside.per_example")), module):
-        for value in () if holder is None else vars(holder).values():
-            if isinstance(value, HandDerived) and hasattr(value, "_lifted"):
-                value._lifted.cache_clear()
-            elif isinstance(value, functools._lru_cache_wrapper) and value.__module__ == holder.__name__:
-                value.cache_clear()  # its own alone: `over_time`, say, gives one op for one cell
+def drop_caches(module: Any) -> None:
+    """What the functions of one module keep, and the ops in it."""
+    for value in vars(module).values():
+        if isinstance(value, HandDerived) and hasattr(value, "_lifted"):
+            value._lifted.cache_clear()
+        elif isinstance(value, functools._lru_cache_wrapper) and value.__module__ == module.__name__:
+            value.cache_clear()  # its own alone: `over_time`, say, gives one op for one cell
+
+
+def drop_programs() -> None:
+    """Everything that JAX and the ops hold."""
+    for name in ("jaxnn.ops", "jaxnn.explicit.call", "jaxnn.inside.look", "jaxnn.inside.per_example"):
+        if name in sys.modules:
+            drop_caches(sys.modules[name])
     for case in getattr(sys.modules.get("experiments.catalogue"), "CASES", ()):
         getattr(case.op, "_recordings", {}).clear()
     jax.clear_caches()
@@ -116,19 +123,19 @@ def drop_programs(module: Any = None) -> None:
 
 
 @contextlib.contextmanager
-def plain_emitters() -> Iterator[None]:
-    """PLAIN_EMITTERS for each program compiled inside. JAX takes such options for one jit, or for a whole process by
+def compiled_quickly() -> Iterator[None]:
+    """QUICKLY for each program compiled inside. JAX takes such options for one jit, or for a whole process by
     XLA_FLAGS, and not for a while, so its private function is given them; where there is none, they are left out."""
     compiler = sys.modules.get("jax._src.compiler")
     options = getattr(compiler, "get_compile_options", None)
-    if not PLAIN_EMITTERS or options is None:
+    if options is None:
         yield
         return
 
-    def plainly(*args: Any, env_options_overrides: Any = None, **rest: Any) -> Any:
-        return options(*args, env_options_overrides=PLAIN_EMITTERS | (env_options_overrides or {}), **rest)
+    def quick_options(*args: Any, env_options_overrides: Any = None, **rest: Any) -> Any:
+        return options(*args, env_options_overrides=QUICKLY | (env_options_overrides or {}), **rest)
 
-    compiler.get_compile_options = plainly
+    compiler.get_compile_options = quick_options
     try:
         yield
     finally:
@@ -140,18 +147,38 @@ def plain_emitters() -> Iterator[None]:
 
 def pytest_addoption(parser):
     parser.addoption("--exhaustive", action="store_true",
-                     help="also what is marked `exhaustive`: whole grids, all mutants, long campaigns")
+                     help="also what is marked `exhaustive`, and every case of what is marked `sampled`")
     parser.addoption("--most-memory", type=float, metavar="GB",
                      help="the run fails if a worker's peak exceeds so many gigabytes")
+
+
+def pytest_collection_finish():
+    """What importing and collecting made stays for the whole run: the garbage collector need not visit it again and
+    again. And it looks more seldom: tracing makes millions of small objects, nearly all of which go by themselves."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--exhaustive"):
         return
     left_out = [item for item in items if item.get_closest_marker("exhaustive")]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("exhaustive")]
+    items[:] = [item for item in items if not item.get_closest_marker("exhaustive")]
+    left_out += not_sampled(items)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
+
+
+def not_sampled(items: list) -> list:
+    """Of each `sampled` test, all cases but every third; which ones, its name decides, so that of two tests with the
+    same cases one runs what the other does not."""
+    cases: dict[str, list] = {}
+    for item in items:
+        if item.get_closest_marker("sampled"):
+            cases.setdefault(item.nodeid.split("[")[0], []).append(item)
+    return [case for name, of_name in cases.items() for i, case in enumerate(of_name)
+            if (i + zlib.crc32(name.encode())) % 3]
 
 
 def peak_memory() -> float | None:

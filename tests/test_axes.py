@@ -40,6 +40,7 @@ TRACED = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("traced", TRACED)
 @pytest.mark.parametrize("name", OPS)
 def test_gradient_from_outside(name, traced):

@@ -30,6 +30,7 @@ ELSEWHERE = ("torch", "flax", "keras")
 TABLE = json.loads(measure.TABLE.read_text(encoding="utf-8"))["ops"]
 
 
+@pytest.mark.sampled
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Keras, as it begins
 @pytest.mark.parametrize("place", [pytest.param(place, marks=[pytest.mark.exhaustive] if place in OF_FOUR else [])
                                    for place, blocks in BLOCKS.items() if blocks])

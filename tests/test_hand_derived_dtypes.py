@@ -9,7 +9,7 @@ import pytest
 from experiments.catalogue import Case
 from jaxnn import ops
 from tests.cases import CASES, ONE_OF_EACH, find, typical
-from tests.compare import QUICKLY, assert_close, random_like
+from tests.compare import assert_close, random_like
 from tests.test_hand_derived_transformations import Smooth, weigh
 
 DTYPES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}  # f64: test_hand_derived_transformations.py
@@ -25,7 +25,7 @@ def row(name):
         return {dtype: columns(case, inputs[dtype], *leaves[dtype]) for dtype in DTYPES}
 
     leaves = {dtype: (smooth_args.smooth, smooth_args.rough) for dtype, smooth_args in inputs.items()}
-    return jax.jit(program, compiler_options=QUICKLY)(leaves)
+    return jax.jit(program)(leaves)
 
 
 def columns(case, smooth_args, m, r):
@@ -42,6 +42,7 @@ def columns(case, smooth_args, m, r):
     return found
 
 
+@pytest.mark.sampled
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", typical(case.name for case in CASES if case.kind != "network"))
@@ -76,7 +77,7 @@ def test_mixed_dtypes(case):
     """A gradient has its argument's dtype; the rounding is that of the coarsest dtype."""
     smooth_args = Smooth(case, 2)
     program = functools.partial(columns, case, smooth_args)
-    compared = jax.jit(program, compiler_options=QUICKLY)(smooth_args.smooth, smooth_args.rough)
+    compared = jax.jit(program)(smooth_args.smooth, smooth_args.rough)
     coarsest = max(float(jnp.finfo(leaf.dtype).eps) for leaf in smooth_args.smooth)
     for got, want in compared.values():
         for g, w in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):

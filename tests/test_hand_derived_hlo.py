@@ -70,6 +70,7 @@ def per_example(params):
     return {BATCH * leaf.size for leaf in jax.tree.leaves(params) if leaf.ndim > 1}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("route", [lifted, explicit])
 @pytest.mark.parametrize("name", CASES)
 def test_weight_gradient(name, route):

@@ -131,6 +131,7 @@ def derivatives(f):
     }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_backward_is_refused(name):
     backward, words = WRONG[name]
@@ -201,6 +202,7 @@ RIGHT = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", RIGHT)
 def test_a_linear_backward_is_not_refused(name):
     """Whatever the rule, jvp is its transpose: <dy, J t> = <Jᵀ dy, t>, where Jᵀ is the rule."""

@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 from experiments.catalogue import Case
 from jaxnn import ops
 from tests.cases import find, rows
-from tests.compare import QUICKLY, assert_close
+from tests.compare import assert_close
 from tests.test_hand_derived_transformations import Smooth, weigh
 
 DEVICES = 8
@@ -31,6 +31,7 @@ def spec(axis):
     return P() if axis is None else P("data")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", rows())
 def test_data_parallel(case, mesh, request):
     """Sharded jit, and shard_map, both ways, give the gradient that one device gives."""
@@ -58,11 +59,11 @@ def test_data_parallel(case, mesh, request):
         # The gradient of a replicated weight comes out summed over the devices already.
         return jax.grad(cost)(m, r)
 
-    @functools.partial(jax.jit, compiler_options=QUICKLY)
+    @jax.jit
     def sharded(m, r):
         return jax.grad(cost)(m, r), jax.grad(summed)(m, r), inside(m, r)
 
-    want = jax.jit(jax.grad(cost_of(case.op.reference)), compiler_options=QUICKLY)(m, r)
+    want = jax.jit(jax.grad(cost_of(case.op.reference)))(m, r)
     for got in sharded(*put):
         assert_close(jax.device_get(got), jax.device_get(want))
 

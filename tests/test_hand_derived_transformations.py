@@ -13,7 +13,7 @@ from jax import lax
 
 from experiments.catalogue import KINDS
 from tests.cases import CASES, ONE_OF_EACH, VARIED, find, rows
-from tests.compare import QUICKLY, THRESHOLD, assert_close, random_like
+from tests.compare import THRESHOLD, assert_close, random_like
 
 EXAMPLES = 3
 
@@ -181,7 +181,7 @@ def row(name, columns):
     def program(m, r):
         return {column: tuple(face[column](m, r) for face in faces) for column in columns}
 
-    return jax.jit(program, compiler_options=QUICKLY)(smooth_args.smooth, smooth_args.rough)
+    return jax.jit(program)(smooth_args.smooth, smooth_args.rough)
 
 
 # The third derivatives of these take 10 and 17 GB to compile. Other attention and LSTMs are lifted in the same way.
@@ -213,6 +213,7 @@ def test_each_kind_has_an_op():
     assert all(find(name).kind == kind for kind, name in ONE_OF_EACH.items())
 
 
+@pytest.mark.sampled
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name, marks=[pytest.mark.exhaustive]
                                                if case.name in VARIED else []) for case in CASES])
@@ -229,7 +230,7 @@ def test_every_backward_pass(case):
         over_batch = jax.vmap(f, in_axes=smooth_args.axes, axis_name="examples")
         return jax.grad(lambda m: weigh(over_batch(m, r)))(m)
 
-    @functools.partial(jax.jit, compiler_options=QUICKLY)
+    @jax.jit
     def program(m, r):
         first = smooth_args.example(0, m, r)
         y, want = pulled_back(reference, *first)

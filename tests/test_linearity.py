@@ -169,6 +169,7 @@ def leaves_of(function):
     return lambda dy: jax.tree.leaves(function(dy))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", LINEAR)
 def test_is_not_refused(name):
     f = leaves_of(LINEAR[name])

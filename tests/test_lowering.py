@@ -19,6 +19,7 @@ def lowered(f, *args):
     return export(jax.jit(f), platforms=PLATFORMS)(*args)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name, marks=[pytest.mark.exhaustive]
                                                if case.name in VARIED else []) for case in CASES])
 def test_gradient_of_a_batch(case):

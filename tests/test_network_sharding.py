@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxnn import dense, hand_derived, lstm, network, softmax_cross_entropy, tanh
 from jaxnn.varying import shape_like, varying_like
-from tests.compare import QUICKLY, assert_close
+from tests.compare import assert_close
 from tests.networks import array, recurrent, weights
 
 DEVICES = 8
@@ -116,6 +116,7 @@ def labels(params, x):
     return jax.vmap(lambda x: softmax_cross_entropy(dense(params, x), jnp.argmax(x)))(x)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("f", [
     dense_layers, nested, one_example, loop, loop_for_its_last_state, recomputed, branches,
     parts_that_no_gradient_reaches, recurrent_network, mean_over_devices, sum_over_devices_in_the_middle,
@@ -136,7 +137,7 @@ def test_explicit_passes(f, mesh):
     on_mesh = functools.partial(jax.shard_map, mesh=mesh, in_specs=(P(), P("data")),
                                 out_specs=(P("data"), P(), P("data")))
 
-    @functools.partial(jax.jit, compiler_options=QUICKLY)
+    @jax.jit
     def all_three(params, x):
         return [on_mesh(run)(params, x) for run in (explicit, functools.partial(by_rule, of=f),
                                                     functools.partial(by_rule, of=net.reference))]

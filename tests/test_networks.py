@@ -1,7 +1,6 @@
 """Twelve networks as plain functions of ops: the explicit passes, the lifted rules and the reference agree, for one
 example and for a batch; four of them are trained a few steps."""
 
-import functools
 import inspect
 
 import jax
@@ -12,22 +11,21 @@ import pytest
 from jaxnn import dense, network, relu, squared_error, tanh
 from jaxnn.training import make_step, start_from
 from tests import networks
-from tests.compare import QUICKLY, assert_close, random_like
+from tests.compare import assert_close, random_like
 from tests.networks import EXAMPLES
 
 
 def check(f, *args, threshold=64):
     """Value and cotangents by the explicit passes and by the lifted rules, beside jax.vjp of the reference."""
     net = network(f)
-    quick = functools.partial(jax.jit, compiler_options=QUICKLY)
-    y, cache = quick(net.forward)(*args)
+    y, cache = jax.jit(net.forward)(*args)
     dy = jax.tree.map(lambda leaf: jnp.asarray(leaf), random_like(y))
 
     def both(args, dy):
         return _pulled_back(net.reference, args, dy), _pulled_back(f, args, dy)
 
-    (want_y, want), (lifted_y, lifted) = quick(both)(args, dy)
-    found = quick(net.backward)(cache, dy)
+    (want_y, want), (lifted_y, lifted) = jax.jit(both)(args, dy)
+    found = jax.jit(net.backward)(cache, dy)
     smooth = _smooth(args)
     explicit = [leaf for leaf, s in zip(_leaves_like(args, found), smooth, strict=True) if s]
     assert_close(y, want_y, threshold)
@@ -61,12 +59,14 @@ def _leaves_like(args, cotangents):
     return leaves
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: e.function.__name__)
 def test_one_example(example):
     assert len(inspect.getsource(example.function).splitlines()) <= 25
     check(example.function, *example.args)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: e.function.__name__)
 def test_a_batch_with_shared_weights(example):
     params, *others = example.args
@@ -135,6 +135,7 @@ def cost_of(f):
     return layer
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["siamese", "tied_autoencoder", "own_recurrent_network", "language_model"])
 def test_training_by_the_functions(name):
     example = next(e for e in EXAMPLES if e.function.__name__ == name)

@@ -132,6 +132,7 @@ def test_own(gradients):
 INI = "[pytest]\ngradients_under = scan, grad of vmap\ngradients_dtypes = bfloat16\n"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("files", "options", "said"), [
     ({}, [], ""),
     ({}, ["--gradients-under=all"], f"under {', '.join(map(repr, CONDITIONS))}"),

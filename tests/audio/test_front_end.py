@@ -72,6 +72,7 @@ def test_mel_bands_beside_their_corners():
     np.testing.assert_allclose(np.diff(mel), mel[0], rtol=0.01)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize("htk", [True, False])
 def test_as_librosa(centred, htk):

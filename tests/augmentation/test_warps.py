@@ -30,6 +30,7 @@ def test_against_scipy(make):
     np.testing.assert_allclose(warp.image(IMAGE, fill=0.25), want, atol=2e-5)
 
 
+@pytest.mark.sampled
 @EACH
 def test_a_mask_goes_where_the_picture_goes(make):
     """A block of ones: the picture is above 1/2 where the mask is 1, and the box is around both."""

@@ -195,7 +195,7 @@ def test_the_olivetti_faces():
     flipped = [np.abs(x - np.flip(x, axis)).mean() for axis in (1, 2)]
     assert flipped[1] < 0.8 * flipped[0]
     means = x.reshape(40, 10, -1).mean(1)
-    nearest = ((x.reshape(400, 1, -1) - means) ** 2).sum(-1).argmin(1)
+    nearest = np.stack([((x.reshape(400, -1) - mean) ** 2).sum(1) for mean in means]).argmin(0)
     assert (nearest == faces.people).mean() > 0.9
 
 

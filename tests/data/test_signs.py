@@ -46,6 +46,7 @@ def test_the_archive_is_read_by_the_names_of_its_members(tmp_path, any_hash):
         assert np.bincount(y).tolist() == [n // 6] * 6
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"counts": (863, 216, 120)}, r"expects 1,080 train pictures.*; got 1,079; get the file again"),
     ({"counts": (864, 216, 0)}, r"expects 120 test pictures"),

@@ -53,6 +53,7 @@ CHOICES = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", CHOICES)
 def test_a_wide_beam_finds_every_sequence(name):
     """Wider than the vocabulary: 81 sequences and more, in order, with their log p."""
@@ -88,6 +89,7 @@ def in_python(width, max_length, end, alpha):
     return done
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("width", [1, 2, 3, 7])
 @pytest.mark.parametrize("alpha", [0.0, 0.8])
 def test_a_narrow_beam(width, alpha):

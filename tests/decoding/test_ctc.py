@@ -41,6 +41,7 @@ def model(carry, label):
     return carry + 1, jnp.asarray(MODEL, jnp.float32)[label]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("blank", "options"), [
     (0, {}), (3, {}), (1, {"model": model, "carry": 0, "start": 0, "model_weight": 0.7, "label_bonus": 0.4}),
     (3, {"model": model, "carry": 0, "start": 0}), (2, {"label_bonus": 1.5})])

@@ -57,6 +57,7 @@ def test_yolo_filter_boxes():
     np.testing.assert_allclose(scores[rows[2]], expected[rows[2]], rtol=1e-6)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(course.data_directory() is None, reason="the frames are not here: set JAXNN_DATA")
 def test_all_boxes_of_the_courses_frame_are_found():
     """Of the seven boxes that it prints at a score of .6: by YOLO-Fastest, with IoU of .7 and a score of .6."""

@@ -22,7 +22,6 @@ from jaxnn.detection.darknet_file import BadConfiguration
 from jaxnn.detection.darknet_sections import darknet_reorg, passthrough
 from jaxnn.models.weights import BadWeights
 from tests import course
-from tests.compare import QUICKLY
 
 # Each kind of section once: depthwise convolution, SPP, shortcut, groups of a route, passthrough, two heads.
 SMALL = """
@@ -166,7 +165,7 @@ def test_the_gradient_of_a_network(net):
         maps, new = over_examples(net)(params, state, x, jax.random.key(0), train=True)
         return sum(jnp.mean(m**2) for m in maps), new
 
-    slopes, new = jax.jit(jax.grad(cost, has_aux=True), compiler_options=QUICKLY)(params)
+    slopes, new = jax.jit(jax.grad(cost, has_aux=True))(params)
     assert all(np.isfinite(leaf).all() and np.any(leaf) for leaf in jax.tree.leaves(slopes))
     assert jax.tree.structure(new) == jax.tree.structure(state)
     assert (new["convolutional_0"]["norm"]["mean"] != state["convolutional_0"]["norm"]["mean"]).any()
@@ -239,6 +238,7 @@ def test_yolo_fastest_beside_pytorch(torch):
 # Bad files.
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("content", "words"), [
     (lambda n: weights_file(n)[:-1], "which end inside of 'convolutional_16'; it is cut off"),
     (lambda n: weights_file(n) + b"1", "which are no whole numbers at the end; it is damaged"),

@@ -46,6 +46,7 @@ def in_torch(torch, measure, a, b, hold_alpha=False):
     return d - (alpha.detach() if hold_alpha else alpha) * v
 
 
+@pytest.mark.sampled
 @EACH
 @FORMS
 @pytest.mark.usefixtures("x64")
@@ -54,6 +55,7 @@ def test_gradients(measure, form):
     check_backward(measure, random_boxes(12, 0, form), random_boxes(12, 1, form), form=form, fd_tolerance=1e-6)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("measure", "hold_alpha"), [*((m, False) for m in MEASURES), (complete_iou, True)],
                          ids=lambda p: getattr(p, "name", "held" if p is True else ""))
 @pytest.mark.usefixtures("x64")
@@ -69,6 +71,7 @@ def test_against_pytorch(measure, hold_alpha, torch):
         np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.sampled
 @EACH
 @pytest.mark.usefixtures("x64")
 def test_both_forms_are_one_measure(measure):
@@ -132,6 +135,7 @@ def test_boxes_that_touch_have_the_slope_of_boxes_apart():
     assert not jax.grad(iou)(a, b).any() and jax.grad(generalized_iou)(a, b)[2] > 0.1
 
 
+@pytest.mark.sampled
 @EACH
 def test_boxes_without_an_area(measure):
     """Two points, a line and a box: finite, and IoU is 0."""

@@ -42,6 +42,7 @@ def in_a_loop(boxes, scores, labels, iou_threshold, score_threshold, soften=None
     return kept
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("labels", [None, LABELS], ids=["over all", "per class"])
 @pytest.mark.parametrize("iou_threshold", [0.1, 0.5])
 def test_beside_a_loop(labels, iou_threshold):

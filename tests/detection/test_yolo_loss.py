@@ -1,6 +1,5 @@
 """The YOLO loss: its four parts and their gradients beside PyTorch, and who pulls."""
 
-import functools
 import re
 
 import jax
@@ -19,10 +18,8 @@ from jaxnn.detection import (
     yolo_loss,
     yolo_parts,
 )
-from tests.compare import QUICKLY
 from tests.detection.test_overlap import complete_iou, in_torch
 
-compiled = functools.partial(jax.jit, compiler_options=QUICKLY)
 GRID, CLASSES = (3, 4), 3
 ANCHORS = ((0.2, 0.3), (0.6, 0.5))
 WEIGHTS = YoloWeights(objects=1.5, background=0.7, boxes=2.0, classes=0.6, ignore_above=0.3)
@@ -81,7 +78,7 @@ def parts_in_torch(torch, raw, softmax):
 @pytest.mark.usefixtures("x64")
 def test_each_part_and_its_gradient_beside_pytorch(softmax, torch):
     head, raw, targets = setting(softmax)
-    found = compiled(lambda raw: pulls(head, raw, targets, WEIGHTS))(raw)
+    found = jax.jit(lambda raw: pulls(head, raw, targets, WEIGHTS))(raw)
     z = torch.tensor(np.asarray(raw), requires_grad=True)
     expected = parts_in_torch(torch, z, softmax)
     slot = np.asarray(targets.slot)
@@ -95,7 +92,7 @@ def test_each_part_and_its_gradient_beside_pytorch(softmax, torch):
             np.testing.assert_allclose(getattr(found.of_boxes, name)[k], np.linalg.norm(slope[slot == k]), rtol=1e-10)
     background = np.linalg.norm(np.asarray(found.gradients.background), axis=-1)
     np.testing.assert_allclose(found.of_boxes.background, background)
-    total = compiled(jax.grad(lambda raw: yolo_loss(head, raw, targets, WEIGHTS)))(raw)
+    total = jax.jit(jax.grad(lambda raw: yolo_loss(head, raw, targets, WEIGHTS)))(raw)
     np.testing.assert_allclose(head.split(total), sum(found.gradients), rtol=1e-12, atol=1e-15)
 
 
@@ -104,7 +101,7 @@ def test_the_explicit_passes_are_the_lifted_ones():
     head, raw, targets = setting(False, np.float32)
     loss = network(lambda raw: yolo_loss(head, raw, targets, WEIGHTS))
 
-    @compiled
+    @jax.jit
     def routes(raw):
         value, cache = loss.forward(raw)
         explicit = loss.backward(cache, jnp.ones(()))[0]
@@ -124,8 +121,8 @@ def test_of_a_batch():
     def one(raw, boxes, labels):
         return pulls(head, raw, assign([head], [GRID], boxes, labels)[0])
 
-    found = compiled(jax.vmap(one))(jnp.stack([raw, raw]), boxes, labels)
-    of_one = compiled(one)
+    found = jax.jit(jax.vmap(one))(jnp.stack([raw, raw]), boxes, labels)
+    of_one = jax.jit(one)
     for i in range(2):
         alone = of_one(raw, boxes[i], labels[i])
         for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(alone)):
@@ -136,7 +133,7 @@ def test_of_a_batch():
 def test_no_box_at_all():
     head, raw, _ = setting(False, np.float32)
     (targets,) = assign([head], [GRID], jnp.zeros((2, 4)), jnp.array([EMPTY, EMPTY]))
-    parts, slope = compiled(lambda raw: (yolo_parts(head, raw, targets),
+    parts, slope = jax.jit(lambda raw: (yolo_parts(head, raw, targets),
                                          jax.grad(lambda raw: yolo_loss(head, raw, targets))(raw)))(raw)
     assert parts.objects == parts.boxes == parts.classes == 0 and parts.background > 0
     assert np.isfinite(slope).all() and not np.asarray(head.split(slope))[..., [0, 1, 2, 3, 5]].any()
@@ -146,7 +143,7 @@ def test_a_huge_prediction_elsewhere_is_no_nan():
     """e^t of a cell that learns nothing overflows; its gradient is that of the background alone."""
     head, raw, targets = setting(False, np.float32)
     raw = head.split(raw).at[2, 3, 0, 2:4].set(200.0).reshape(raw.shape)
-    value, slope = compiled(jax.value_and_grad(lambda raw: yolo_loss(head, raw, targets)))(raw)
+    value, slope = jax.jit(jax.value_and_grad(lambda raw: yolo_loss(head, raw, targets)))(raw)
     assert np.isfinite(value) and np.isfinite(slope).all()
 
 

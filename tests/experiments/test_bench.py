@@ -131,6 +131,7 @@ def test_an_op_and_its_equation_have_one_gradient(name):
     assert_the_same(sides)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", EQUATIONS)
 def test_an_op_and_its_equation_have_one_value(name):
     case = catalogue.find(name)

@@ -18,6 +18,7 @@ def test_every_op_is_in_the_catalogue():
     assert {case.kind for case in CASES} <= set(KINDS)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_arguments_fit_their_op_at_every_size(case):
     largest = []
@@ -28,6 +29,7 @@ def test_arguments_fit_their_op_at_every_size(case):
     assert largest[0] < largest[1] < largest[2] <= 4096
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_over_a_batch_parameters_are_shared(case):
     op, args = case.over_batch(3)

@@ -28,6 +28,7 @@ def record(written):
     return json.loads((written / "mutants.json").read_text())
 
 
+@pytest.mark.exhaustive
 def test_the_comparison_accepts_no_mutant_and_every_right_one(record):
     for name in ("jaxnn", "jaxnn-function"):
         checker = record["checkers"][name]
@@ -38,6 +39,7 @@ def test_the_comparison_accepts_no_mutant_and_every_right_one(record):
     assert record["checkers"]["jaxnn-function"]["refused"] == 0
 
 
+@pytest.mark.exhaustive
 def test_numerical_checkers_accept_some_at_their_defaults(record):
     for name in ("check_grads", "check_grads-loss", "chex", "chex-loss"):
         checker = record["checkers"][name]
@@ -46,6 +48,7 @@ def test_numerical_checkers_accept_some_at_their_defaults(record):
         assert checker["right_ones"] == len(SMALL)
 
 
+@pytest.mark.exhaustive
 def test_pytorch_is_among_them(record, torch):
     for name in ("gradcheck", "gradcheck-fast"):
         checker = record["checkers"][name]
@@ -53,6 +56,7 @@ def test_pytorch_is_among_them(record, torch):
         assert checker["false_alarms"] == []
 
 
+@pytest.mark.exhaustive
 def test_the_tables(written, record):
     text, markdown = (written / "mutants.txt").read_text(), (written / "mutants.md").read_text()
     assert f"{record['mutants']:,} wrong backward passes of 2 ops and networks, float32" in text

@@ -10,6 +10,7 @@ OURS = {"flax": "flax", "optax": "optax", "equinox": "equinox", "jax": "jax"}
 FEW = ("jax.nn, all activations", "flax.linen, fp8 Dense", "optax.projections", "equinox, checkpointed loop")
 
 
+@pytest.mark.sampled
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("model", [model for model in PUBLISHED if model.name in FEW],
                          ids=lambda model: model.name)

@@ -85,6 +85,7 @@ def test_planar_prints_the_courses_costs():
     assert int(100 * trained.train_accuracy) == 90
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("n_hidden", "percent", "within"), [
     (1, 67.5, 0), (2, 67.25, 0), (3, 90.75, 0), (4, 90.5, 0), (5, 91.25, 0),
     (20, 90.5, 0.5), (50, 90.75, 0.5)])

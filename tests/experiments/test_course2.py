@@ -55,6 +55,7 @@ def circles(tmp_path_factory):
 
 
 @pytest.mark.exhaustive
+@pytest.mark.exhaustive
 def test_initialization_draws(circles):
     circles.check("cost", "boundary", "units")
     assert "99.33 %" in circles.printed
@@ -66,6 +67,7 @@ HE = [
     0.15015556280371808, 0.12325079292273546, 0.09917746546525934, 0.08457055954024278, 0.07357895962677369]
 
 
+@pytest.mark.exhaustive
 def test_he_weights_print_the_courses_costs_and_accuracies(circles):
     np.testing.assert_allclose(costs_of(circles.measures["costs"]["He"]), HE, rtol=0, atol=1e-12)
     assert 100 * circles.measures["train_accuracy"] == pytest.approx(99.33333333333333, abs=1e-12)
@@ -73,6 +75,7 @@ def test_he_weights_print_the_courses_costs_and_accuracies(circles):
     assert circles.measures["differences"]["He"]["at last"] > 1
 
 
+@pytest.mark.exhaustive
 def test_large_weights_reach_the_courses_accuracies_from_a_finite_cost(circles):
     costs = costs_of(circles.measures["costs"]["large"])
     assert circles.measures["starts"]["large"] == {"train_accuracy": 0.83, "test_accuracy": 0.86}
@@ -82,6 +85,7 @@ def test_large_weights_reach_the_courses_accuracies_from_a_finite_cost(circles):
     assert costs[14] == pytest.approx(0.3828, abs=5e-4)
 
 
+@pytest.mark.exhaustive
 def test_from_zero_or_equal_weights_the_units_of_a_layer_stay_alike(circles):
     costs, differences = circles.measures["costs"], circles.measures["differences"]
     np.testing.assert_allclose(costs["zeros"]["cost"], np.log(2), rtol=0, atol=1e-15)
@@ -111,11 +115,13 @@ def field(tmp_path_factory):
 
 
 @pytest.mark.exhaustive
+@pytest.mark.exhaustive
 def test_regularization_draws(field):
     field.check("cost", "boundary", "weights")
     assert field.measures["weight_norms"]["L2"] < field.measures["weight_norms"]["plain"] / 3
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("name", "costs", "train", "test"), [
     ("plain", [0.6557412523481002, 0.16329987525724213, 0.13851642423253263], 94.7867298578199, 91.5),
     ("L2", [0.6974484493131264, 0.2684918873282239, 0.26809163371273015], 93.8388625592417, 93),
@@ -214,6 +220,7 @@ def moons(tmp_path_factory):
 
 
 @pytest.mark.exhaustive
+@pytest.mark.exhaustive
 def test_optimizers_draw(moons):
     moons.check("cost", "boundary", "decay", "paths")
     assert moons.measures["fixed"]["RMSprop"]["train_accuracy"] > 0.93
@@ -300,6 +307,7 @@ def test_a_rate_that_falls_each_epoch_does_so_after_the_first():
     np.testing.assert_allclose(optimizers.rates(optimizers_by_hand.update_lr, 0.5, 4), [0.5, 0.5, 0.25, 0.5 / 3])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("name", "costs", "accuracy"), [
     ("gradient descent", [0.702405, 0.668101, 0.635288, 0.600491, 0.573367], 71.66666666666667),
     ("momentum", [0.702413, 0.668167, 0.635388, 0.600591, 0.573444], 71.66666666666667),
@@ -310,6 +318,7 @@ def test_moons_print_the_courses_costs_and_accuracies(moons, name, costs, accura
     assert 100 * measured["train_accuracy"] == pytest.approx(accuracy, abs=1e-9)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("name", "accuracy"), [
     ("gradient descent, each epoch", 65.33333333333333), ("gradient descent, in steps", 94.33333333333333),
     ("momentum, in steps", 95.33333333333333), ("Adam, in steps", 94),

@@ -88,6 +88,7 @@ def size_of(net, shape):
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("name", "size"), [
     # torchvision's number, the first kernel of 7x7 taken off and one of 3x3 added.
     ("ResNet-18", 11_689_512 - 40 * 3 * 64), ("GoogLeNet", 6_624_904 - 40 * 3 * 64),
@@ -98,6 +99,7 @@ def test_as_wide_as_published(name, size):
     assert size_of(architectures_small.network_of(name, 1000, 1), (32, 32, 3)) == size
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["LeNet-5", "AlexNet", "VGG-16", "ResNet-18", "MobileNet v2"])
 def test_pictures_of_32_pixels_fit(name):
     assert size_of(architectures_small.network_of(name, 6, 4), (32, 32, 3)) > 6

@@ -8,7 +8,6 @@ import pytest
 from experiments.course5 import assignment, by_hand, dinosaurus, long_memory, loops, names
 from jaxnn import rnn
 from tests import course
-from tests.compare import QUICKLY
 
 CASES = course.load()
 NEEDS_CASES = pytest.mark.skipif(bool(course.missing()), reason=course.missing() or "-")
@@ -74,7 +73,7 @@ def test_the_ops_print_the_courses_numbers():
     """`rnn` forward and back; the LSTM's are in tests/test_ground_truth_images_sequences.py."""
     p = inputs("c5w1.rnn_backward")
     program = by_hand._program(rnn, by_hand.rnn_gradients)
-    found = jax.jit(lambda *args: program(*args), compiler_options=QUICKLY)
+    found = jax.jit(lambda *args: program(*args))
     a, *_ = loops.rnn_forward(p["x"], p["a0"], p)
     np.testing.assert_allclose(found(by_hand.rnn_params(p), p["x"], p["a0"])["a"], a, rtol=1e-12)
     _, cache = jax.vmap(lambda x, a: rnn.forward(by_hand.rnn_params(p), x, a))(p["x"].transpose(1, 2, 0), p["a0"].T)
@@ -137,7 +136,7 @@ def test_a_step_of_the_course():
         z = a @ params["head"]["weight"].T + params["head"]["bias"]
         return -jnp.sum(jax.nn.log_softmax(z)[jnp.arange(len(Y)), Y]), last
 
-    (loss, last), gradients = jax.jit(jax.value_and_grad(cost, has_aux=True), compiler_options=QUICKLY)(
+    (loss, last), gradients = jax.jit(jax.value_and_grad(cost, has_aux=True))(
         jax.tree.map(jnp.asarray, params))
     clipped = assignment.clip(gradients, assignment.CLIP)
     assert_case("c5w1.optimize", {
@@ -220,6 +219,7 @@ def test_the_look_inside_is_the_gradient_of_each_step():
     np.testing.assert_allclose(long_memory.cotangents(net, params, x), want, rtol=1e-5)
 
 
+@pytest.mark.exhaustive
 def test_long_memory_in_short(tmp_path, monkeypatch):
     few = {name: long_memory.NETWORKS[name] for name in ("RNN, orthogonal start",)}
     monkeypatch.setattr(long_memory, "NETWORKS", few)

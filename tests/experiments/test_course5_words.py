@@ -27,7 +27,7 @@ TINY = {
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.exhaustive)
-                                  if name in ("word2vec", "emojify") else name for name in TINY])
+                                  if name in ("word2vec", "emojify", "sentiment") else name for name in TINY])
 def test_a_short_run_measures_and_draws(tmp_path, name):
     options, pictures = TINY[name]
     assert main(["run", name, *options, "--out", str(tmp_path)]) == 0

@@ -14,6 +14,7 @@ from experiments.faults import signals as signalling
 from jaxnn.training import checkpoint
 
 
+@pytest.mark.exhaustive
 def test_killed_runs_go_on_bit_for_bit(capsys):
     killed = killing.kill(3, seed=1, jobs=1, steps=60, kinds=("dense, dropout, Adam",))
     assert len(killed) == 3 and all(k.is_equal for k in killed)

@@ -12,7 +12,6 @@ from experiments.course5.intents.network import KINDS, SentenceReader, loss
 from experiments.course5.intents.sentences import BucketedBatches, Encoding, Sentences, embedded_utterances
 from jaxnn.data import Utterance
 from jaxnn.text import chunks_of
-from tests.compare import QUICKLY
 
 TRAIN = [Utterance(["play", "blue", "moon"], ["O", "B-track", "I-track"], "Play"),
          Utterance(["play", "bach"], ["O", "B-artist"], "Play"),
@@ -65,7 +64,7 @@ def test_what_stands_behind_a_sentence_changes_nothing(kind):
     params, state = net.init(jax.random.key(0), shape)
     rng = np.random.default_rng(0)
     x = {name: rng.integers(2, 5, 6).astype(np.int32) for name in ("words", "prefixes", "suffixes")}
-    run = jax.jit(lambda x: net(params, state, x)[0], compiler_options=QUICKLY)
+    run = jax.jit(lambda x: net(params, state, x)[0])
     short = {**x, "lengths": np.int32(4)}
     other = {**{name: np.where(np.arange(6) < 4, ids, 3).astype(np.int32) for name, ids in x.items()},
              "lengths": np.int32(4)}
@@ -99,6 +98,7 @@ def test_sentences_that_need_no_file():
         assert len(utterance.words) == len(utterance.slots) and chunks_of(utterance.slots)
 
 
+@pytest.mark.exhaustive
 def test_intents_in_short(tmp_path, capsys):
     options = ["--epochs", "1", "--width", "4", "--hidden", "4", "--heads", "2", "--blocks", "1", "--networks",
                "transformer"]

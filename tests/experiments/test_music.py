@@ -24,7 +24,6 @@ from experiments.course5.jazz.tune import metheny, nursery_tune, on_grid
 from jaxnn.data import load_chorales
 from jaxnn.music import notes_of, read_midi
 from tests import course
-from tests.compare import QUICKLY
 
 NEEDS_DATA = pytest.mark.skipif(course.data_directory() is None, reason="the data are not here: set JAXNN_DATA")
 # Symbols of the course's own programs, bars joined by a bar line: with music21 5.7.2, and 6.7.1, which finds rests too.
@@ -180,7 +179,7 @@ def test_composing_is_what_training_computes():
     np.testing.assert_array_equal(rolls, again)
     np.testing.assert_array_equal(rolls[:, :3], beginnings)
     read = np.concatenate([np.zeros_like(rolls[:, :1]), rolls[:, :-1]], axis=1).astype(np.float32)
-    run = jax.jit(jax.vmap(lambda x: net(params, {}, x)[0]), compiler_options=QUICKLY)
+    run = jax.jit(jax.vmap(lambda x: net(params, {}, x)[0]))
     p = 1 / (1 + np.exp(-np.asarray(run(read))[:, 3:].astype(float)))
     bits = -(p * np.log2(p) + (1 - p) * np.log2(1 - p)).sum(axis=-1)
     np.testing.assert_allclose(entropies, bits, rtol=1e-4)

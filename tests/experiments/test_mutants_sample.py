@@ -36,6 +36,7 @@ def not_found(op, seed, verdict=by_jaxnn):
     return "\n".join(lines)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("op", drawn_ops(SEED))
 def test_the_comparison_finds_those_drawn(op):
     assert not (words := not_found(op, SEED)), words

@@ -51,7 +51,7 @@ TINY = {
 
 
 # One or two of each kind run each time, the others with --exhaustive: each compiles programs of its own.
-QUICK = ("deep-network", "vectorization", "happy-house", "face-recognition")
+QUICK = ("deep-network", "face-recognition")
 
 
 @pytest.mark.parametrize("name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.exhaustive)
@@ -88,6 +88,7 @@ def digits(tmp_path_factory):
     return run(), run()
 
 
+@pytest.mark.exhaustive
 def test_digits_reads_digits(digits):
     (record, out, _), _ = digits
     for measure in ("train_accuracy", "dev_accuracy", "test_accuracy"):
@@ -97,6 +98,7 @@ def test_digits_reads_digits(digits):
         assert_picture(picture)
 
 
+@pytest.mark.exhaustive
 def test_digits_compares_its_gradient(digits):
     (record, _, printed), _ = digits
     assert "1438 training, 180 dev and 179 test images; 270 steps of 64 images" in printed
@@ -104,6 +106,7 @@ def test_digits_compares_its_gradient(digits):
     assert record["gradients_equal"] is True
 
 
+@pytest.mark.exhaustive
 def test_the_same_seed_gives_the_same_run(digits):
     (a, *_), (b, *_) = digits
     assert (a["costs"], a["dev_errors"]) == (b["costs"], b["dev_errors"])

@@ -72,6 +72,7 @@ def test_one_is_killed_the_other_says_so_and_one_alone_goes_on(alone, tmp_path):
     assert max(abs(a - b) for a, b in zip(costs(outs[0]), alone, strict=True)) < 1e-5
 
 
+@pytest.mark.exhaustive
 def test_sigterm_to_one_stops_both_at_the_same_step(alone, tmp_path):
     processes = launch(tmp_path, 2, "--steps", "100000")
     wait_for(tmp_path, 20, processes)

@@ -22,7 +22,6 @@ from jaxnn.decoding import beam_search
 from jaxnn.models import encoder_decoder, transformer
 from jaxnn.ops import sigmoid
 from tests import course
-from tests.compare import QUICKLY
 
 CASES = course.load()
 LANGUAGES = Languages.of(["3 may 1979", "10.11.19"], 12)
@@ -62,7 +61,7 @@ def test_as_the_notebooks_print_them(weights, name, gate):
         return beam_search(step, (jnp.zeros(64), jnp.zeros(64)), 0, width=3, max_length=10)
 
     # No step reads a token, so that the likeliest of each step are the likeliest of all.
-    beams = jax.jit(jax.vmap(beams_of), compiler_options=QUICKLY)(released_dates.one_hot(inputs["sources"]))
+    beams = jax.jit(jax.vmap(beams_of))(released_dates.one_hot(inputs["sources"]))
     assert [released_dates.MACHINE.decode(tokens[0]) for tokens in beams.tokens] == dates
     np.testing.assert_allclose(beams.aux[:, 0], attention, rtol=1e-4, atol=1e-6)
 
@@ -114,7 +113,7 @@ def test_decoding_is_what_training_computes(net, decoder_of):
         one_by_one = jax.lax.scan(lambda carry, token: step(carry, token)[:2], carry, target)[1]
         return one_by_one, net(params, {}, {**source, "target": target})[0]
 
-    one_by_one, logits = jax.jit(logits_of, compiler_options=QUICKLY)(params, source)
+    one_by_one, logits = jax.jit(logits_of)(params, source)
     np.testing.assert_allclose(one_by_one, logits, rtol=1e-4, atol=1e-5)
 
 

@@ -60,6 +60,7 @@ def test_stories_as_arrays():
         stories.as_arrays(made, vocabulary, 2, 3)
 
 
+@pytest.mark.exhaustive
 def test_babi_in_short(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(stories, "MADE", 20)
     all_networks = babi.networks

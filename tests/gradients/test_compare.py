@@ -20,6 +20,7 @@ X = array(6)(RNG, jnp.float32)
 BOTH = {"routes": ("explicit", "lifted"), "laws": False}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", [
     "softmax", "dense", "softmax_cross_entropy-distribution", "pytrees", "an integer output",
     "an argument without gradient", "static keywords", "a scan", "dropout-net"])

@@ -52,6 +52,7 @@ RIGHT = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_ones(name):
     f, args, plain = RIGHT[name]
@@ -139,6 +140,7 @@ ONCE_REFUSED = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ONCE_ACCEPTED)
 def test_once_accepted(name):
     f, args, plain = ONCE_ACCEPTED[name]

@@ -29,7 +29,6 @@ from jaxnn import (
     per_example,
 )
 from jaxnn.layers import Layer
-from tests.compare import QUICKLY
 
 KEY = jax.random.key(7)
 
@@ -170,10 +169,6 @@ def norm(g):
     return np.sqrt(np.sum(np.reshape(g, (len(g), -1)) ** 2, 1))
 
 
-def quickly(f):
-    return jax.jit(f, compiler_options=QUICKLY)
-
-
 def statistics_of(net, loss, **mode):
-    """`per_example`, compiled quickly."""
-    return quickly(lambda *args: per_example(net, loss, *args, **mode))
+    """`per_example`, compiled."""
+    return jax.jit(lambda *args: per_example(net, loss, *args, **mode))

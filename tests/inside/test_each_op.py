@@ -26,11 +26,7 @@ from jaxnn import (
     over_examples,
 )
 from jaxnn.inside.look import _recorded, _records
-from tests.compare import QUICKLY, assert_close, random_like
-
-
-def quickly(f):
-    return jax.jit(f, compiler_options=QUICKLY)
+from tests.compare import assert_close, random_like
 
 
 def records_of(f, *args, **static):
@@ -38,7 +34,7 @@ def records_of(f, *args, **static):
     recording, leaves = network(f).recorded(args, static, watched=True)
     found = []
 
-    @quickly
+    @jax.jit
     def program(leaves):
         out, tape = recording.program.forward(leaves)
         smooth = [d if jnp.issubdtype(y.dtype, jnp.inexact) else None
@@ -101,6 +97,7 @@ def without_shift(n, y):
     return y
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("batch", [False, True])
 @pytest.mark.parametrize("f", SHAPES, ids=lambda f: f.__name__)
 def test_each_dy_is_the_derivative_by_that_value(f, batch):
@@ -116,7 +113,7 @@ def test_each_dy_is_the_derivative_by_that_value(f, batch):
     def shifted(shifts, params, x):
         return f(lambda n, y: y + shifts[numbers.index(n)], params, x)
 
-    @quickly
+    @jax.jit
     def wanted(params, x):
         y, pull_back = jax.vjp(network(map_x(shifted, 3)).reference, list(map(jnp.zeros_like, values)), params, x)
         return pull_back(jax.tree.unflatten(jax.tree.structure(y), random_like(jax.tree.leaves(y), 5)))
@@ -125,7 +122,7 @@ def test_each_dy_is_the_derivative_by_that_value(f, batch):
     assert_close([r.dy[0] for r in records], dshifts)
     assert_close(cotangents, jax.tree.leaves((dparams, dx)))
     for record in records:  # what it sends back is its own rule's, at the arguments it was given
-        assert_close(record.cotangents, quickly(record.step.call.backward)(record.cache, record.dy))
+        assert_close(record.cotangents, jax.jit(record.step.call.backward)(record.cache, record.dy))
 
 
 def test_dx_of_an_op_is_the_dy_of_the_one_before():
@@ -141,14 +138,14 @@ def test_layers_with_keys_and_states():
     net = over_examples(Sequential(
         Embedding(5, 3), over_examples(Sequential(Dense(4), Dropout(0.5))), Parallel(LSTM(3), LSTM(2)),
         ops.concatenate, BatchNorm(), LSTM(2, return_sequence=False)))
-    params, state = quickly(lambda key: net.init(key, (7, 6)))(jax.random.key(0))
+    params, state = jax.jit(lambda key: net.init(key, (7, 6)))(jax.random.key(0))
     x, key = jnp.arange(42).reshape(7, 6) % 5, jax.random.key(3)
     records, cotangents = records_of(lambda *args: net(*args, train=True)[0], params, state, x, key)
     assert [(r.step.place, len(r.step.call.levels)) for r in records] == [
         ("embedding1", 1), *[(f"over_examples_sequential1/{name}1", 2) for name in ("dense", "dropout")],
         ("parallel1/lstm1", 1), ("parallel1/lstm2", 1), ("concatenate1", 1), ("batchnorm1", 1), ("lstm1", 1)]
 
-    @quickly
+    @jax.jit
     def wanted(params):
         y, pull_back = jax.vjp(lambda p: network(net).reference(p, state, x, key, train=True)[0], params)
         return pull_back(random_like([y], 5)[0])[0]
@@ -188,7 +185,7 @@ def test_before_an_op_without_gradient(batch):
 
 def test_places_are_the_labels_of_params():
     net = Sequential(first=Conv(2), tail=Sequential(Flatten(), Residual(Dense(18), Dropout(0.5)), ops.relu))
-    params, state = quickly(lambda key: net.init(key, (3, 3, 1)))(jax.random.key(0))
+    params, state = jax.jit(lambda key: net.init(key, (3, 3, 1)))(jax.random.key(0))
     args = params, state, jnp.ones((3, 3, 1)), jax.random.key(1)
     records, _ = records_of(lambda *args: net(*args, train=True)[0], *args)
     assert [(r.step.place, r.step.call.op) for r in records] == [

@@ -21,7 +21,7 @@ from jaxnn import (
 )
 from jaxnn.inside import factors, passes
 from jaxnn.inside.factor_rules import recurrent_factors
-from tests.compare import AS_USERS_COMPILE, QUICKLY, assert_close
+from tests.compare import AS_USERS_COMPILE, assert_close
 from tests.inside.networks import (
     KEY,
     LOSS,
@@ -31,20 +31,20 @@ from tests.inside.networks import (
     flat,
     last,
     norm,
-    quickly,
     statistics_of,
 )
 
 per_example_module = importlib.import_module("jaxnn.inside.per_example")  # the package has its function by this name
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", NETWORKS)
 def test_against_all_gradients(name):
     net, shape = NETWORKS[name]
     n, train = 5, name != "batch norm at inference"
     params, state, x, labels = batch_of(net, shape, n, name)
 
-    @quickly
+    @jax.jit
     def program(params, state, x, labels, key):
         wanted = all_gradients(net, LOSS, params, state, x, labels, key, train)
         got = per_example(net, LOSS, params, state, x, labels, key, train=train)
@@ -73,6 +73,7 @@ def norms_at_once(name):
     return statistics_of(net, LOSS)(*batch_of(net, shape, 5, name), KEY).leaf_norms
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["dense over many positions", "conv over frames", "embedding over sentences",
                                   "an op without a rule"])
 @pytest.mark.parametrize("n_bytes", [1, 80, 400])
@@ -85,7 +86,7 @@ def test_examples_in_turns(name, n_bytes, monkeypatch):
     loss = last()
     turns = jax.jit(lambda *args: per_example(net, loss, *args)).lower(*args, KEY)
     assert "while" in turns.as_text() or n_bytes > 1
-    assert_close(turns.compile(QUICKLY)(*args, KEY).leaf_norms, at_once, 32)
+    assert_close(turns.compile()(*args, KEY).leaf_norms, at_once, 32)
 
 
 def test_rule_of_the_lstm_that_starts_anywhere():
@@ -95,7 +96,7 @@ def test_rule_of_the_lstm_that_starts_anywhere():
     params = {"weight_x": array(12, 2), "weight_h": array(12, 3), "bias": array(12)}
     x, initial, dy = array(4, 2), (array(3), array(3)), (array(4, 3), (array(3), array(3)))
 
-    @quickly
+    @jax.jit
     def program(params, x, initial, dy):
         _, cache = ops.lstm.forward(params, x, initial)
         found, others = recurrent_factors(cache, dy)
@@ -113,7 +114,7 @@ def test_outer_products_by_each_of_three_ways(places, m, n):
     rng = np.random.default_rng(places)
     a, b = rng.standard_normal((places, m)), rng.standard_normal((places, n))
     outer = factors.Outer(jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32))
-    assert float(quickly(lambda outer: outer.squared())(outer)) == pytest.approx(np.sum((a.T @ b) ** 2), rel=1e-5)
+    assert float(jax.jit(lambda outer: outer.squared())(outer)) == pytest.approx(np.sum((a.T @ b) ** 2), rel=1e-5)
     ways = {(1, 4, 3): 0, (2, 9, 8): 8, (20, 3, 4): 12, (4, 1, 6): 6}  # numbers held: none, two Grams, G, G
     assert outer.size == ways[places, m, n]
 
@@ -124,7 +125,7 @@ def test_gram_matrices_of_a_zero():
     a, b = rng.standard_normal((2, 40)), rng.standard_normal((2, 50))
     a[1], b[1] = a[0], -b[0]
     outer = factors.Outer(jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32))
-    assert 0 <= float(quickly(lambda outer: outer.squared())(outer)) < 1e-3
+    assert 0 <= float(jax.jit(lambda outer: outer.squared())(outer)) < 1e-3
 
 
 def test_rows_beyond_the_table_move_nothing():
@@ -197,7 +198,7 @@ def test_functions_without_layers(name):
     x, labels = array((5, *shape)), jnp.arange(5)
     has_key = name == "with a key"
 
-    @quickly
+    @jax.jit
     def program(params, x, labels, key):
         got = per_example(f, LOSS, params, {}, x, labels, key)
         clipped = clipped_gradient_sum(f, LOSS, params, {}, x, labels, jnp.median(got.norms), key)

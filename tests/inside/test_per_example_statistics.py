@@ -27,7 +27,6 @@ from tests.inside.networks import (
     centred,
     flat,
     norm,
-    quickly,
     statistics_of,
 )
 
@@ -120,7 +119,7 @@ def test_positions_of_an_example_may_be_mixed():
     """Their mean is that of one example, and goes over the nearest "examples"."""
     net = Sequential(over_examples(Sequential(Dense(3), centred, ops.relu, Dense(2))), Flatten(), Dense(2))
     args = batch_of(net, (4, 3), 5)
-    wanted = quickly(lambda *args: all_gradients(net, LOSS, *args, KEY, True))(*args)
+    wanted = jax.jit(lambda *args: all_gradients(net, LOSS, *args, KEY, True))(*args)
     got = statistics_of(net, LOSS, train=True)(*args)
     assert_close(got.leaf_norms, jax.tree.map(norm, wanted), 64)
     assert_close(got.gradient, jax.tree.map(lambda g: np.mean(g, 0), wanted), 64)
@@ -132,6 +131,7 @@ def norms_in_float32(name):
     return statistics_of(net, LOSS)(*batch_of(net, shape, 4, name)).norms
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("name", ["dense", "dense over few positions", "conv, few positions", "lstm",
                                   "embedding, rows that occur twice"])
@@ -159,12 +159,12 @@ def test_under_jit_vmap_and_grad():
     net = Sequential(Dense(3), ops.tanh, Dense(2))
     params, state, x, labels = batch_of(net, (4,), 6)
     plain = per_example(net, LOSS, params, state, x, labels)
-    assert_close(quickly(functools.partial(per_example, net, LOSS))(params, state, x, labels), plain)
-    two = quickly(jax.vmap(lambda x, labels: per_example(net, LOSS, params, state, x, labels).norms))
+    assert_close(jax.jit(functools.partial(per_example, net, LOSS))(params, state, x, labels), plain)
+    two = jax.jit(jax.vmap(lambda x, labels: per_example(net, LOSS, params, state, x, labels).norms))
     assert_close(np.ravel(two(x.reshape(2, 3, 4), labels.reshape(2, 3))), np.asarray(plain.norms))
     clip = lambda params, c: clipped_gradient_sum(net, LOSS, params, state, x, labels, c)  # noqa: E731
-    assert_close(quickly(clip)(params, 0.5), clip(params, 0.5))
-    penalty = quickly(jax.value_and_grad(
+    assert_close(jax.jit(clip)(params, 0.5), clip(params, 0.5))
+    penalty = jax.jit(jax.value_and_grad(
         lambda p: jnp.sum(per_example(net, LOSS, p, state, x, labels).norms ** 2)))
     slope = sum(np.sum(g) for g in jax.tree.leaves(penalty(params)[1]))
     h = 1e-2

@@ -11,7 +11,7 @@ import pytest
 
 from jaxnn import MultiHeadAttention, TransformerBlock, over_examples
 from jaxnn.ops import gelu
-from tests.compare import QUICKLY, assert_close
+from tests.compare import assert_close
 
 RNG = np.random.default_rng(0)
 pytestmark = pytest.mark.usefixtures("x64")
@@ -49,7 +49,7 @@ def passes(layer, params, x, dy):
         y, pull_back = jax.vjp(lambda p, m: layer(p, {}, x | m)[0], params, moving)
         return y, pull_back(jnp.asarray(dy))
 
-    return jax.jit(program, compiler_options=QUICKLY)(jax.tree.map(jnp.asarray, params), moving)
+    return jax.jit(program)(jax.tree.map(jnp.asarray, params), moving)
 
 
 def close(got, want):
@@ -66,6 +66,7 @@ def randomized(torch, module, seed=0):
     return module
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("causal", "surroundings"), [
     (True, ()), (False, ("memory", "length")), (False, ("mask",)), (True, ("length",))])
 def test_attention_as_in_pytorch(causal, surroundings, torch):
@@ -96,6 +97,7 @@ def test_attention_as_in_pytorch(causal, surroundings, torch):
     close(dparams, of_attention(arrays(module, True)))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("pre_norm", "cross", "activation"), [
     (False, False, "relu"), (True, False, "gelu"), (False, True, "relu"), (True, True, "relu")])
 def test_block_as_in_pytorch(pre_norm, cross, activation, torch):
@@ -142,7 +144,7 @@ def test_dropout_in_training_alone():
     layer = TransformerBlock(2, 8, rate_weights=0.3, rate_attention=0.3, rate_hidden=0.3, rate_output=0.3)
     x = jnp.asarray(RNG.standard_normal((2, 4, 6)))
     params, state = layer.init(jax.random.key(0), (4, 6))
-    run = jax.jit(functools.partial(over_examples(layer), train=True), compiler_options=QUICKLY)
+    run = jax.jit(functools.partial(over_examples(layer), train=True))
     a, b, again = (run(params, state, x, jax.random.key(n))[0] for n in (1, 2, 1))
     assert not np.allclose(a, b)
     np.testing.assert_array_equal(a, again)

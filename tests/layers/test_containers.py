@@ -26,10 +26,9 @@ from jaxnn.layers import (
     at_inference,
     over_examples,
 )
-from tests.compare import QUICKLY, assert_close, check_backward, random_like
+from tests.compare import assert_close, check_backward, random_like
 
 KEY = jax.random.key(0)
-quickly = functools.partial(jax.jit, compiler_options=QUICKLY)
 
 
 def drawn(layer, shape, seed=0):
@@ -56,6 +55,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.usefixtures("x64")
 def test_explicit_lifted_reference_and_finite_differences(name):
@@ -77,7 +77,7 @@ def test_a_sequence_multiplies_jacobians_and_a_residual_adds_the_identity():
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), drawn(body, (4,))[0])
     x = jnp.arange(4.0) / 4
 
-    @quickly
+    @jax.jit
     def jacobians(params, x):
         of = lambda layer, params: jax.jacrev(lambda x: layer(params, {}, x)[0])(x)  # noqa: E731
         weight, bias = params["dense1"]["weight"], params["dense1"]["bias"]
@@ -97,8 +97,8 @@ def test_a_batch_is_the_sum_of_its_examples():
         y, cache = net.forward(params, x)
         return y, *net.backward(cache, dy)
 
-    y, dparams, dx = quickly(functools.partial(both_passes, over_examples(layer)))(x, dy)
-    each = jax.device_get(list(map(quickly(functools.partial(both_passes, layer)), x, dy)))
+    y, dparams, dx = jax.jit(functools.partial(both_passes, over_examples(layer)))(x, dy)
+    each = jax.device_get(list(map(jax.jit(functools.partial(both_passes, layer)), x, dy)))
     assert_close((y, dx), tuple(np.stack([one[i] for one in each]) for i in (0, 2)))
     assert_close(dparams, jax.tree.map(lambda *leaves: sum(leaves), *(one[1] for one in each)))
 
@@ -146,6 +146,7 @@ BUILDS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("build", "factor"), [
     *(("a sequence", factor) for factor in FACTORS),
     *((build, factor) for build in ("a residual", "a batch") for factor in ("one per cent", "one element"))])
@@ -287,7 +288,7 @@ def test_trees_as_x():
 def test_each_random_part_and_each_example_draws_for_itself():
     layer = over_examples(Sequential(Dropout(0.3), ops.relu, Dropout(0.3)))
     x = jnp.ones((3, 200))
-    once, twice, reference = quickly(lambda x, key: (
+    once, twice, reference = jax.jit(lambda x, key: (
         ops.dropout(x[0], key, rate=0.3),
         *(f({}, {}, x, key, train=True)[0] for f in (layer, network(layer).reference))))(x, KEY)
     assert np.mean(twice == 0) == pytest.approx(1 - 0.7**2, abs=0.08)
@@ -370,6 +371,6 @@ def test_a_layer_over_time_takes_a_batch():
     layer = LSTM(3)
     params, _ = drawn(layer, (5, 2))
     x = random_like(jnp.zeros((4, 5, 2)), 1)
-    batch, each = quickly(lambda params, x: (
+    batch, each = jax.jit(lambda params, x: (
         over_examples(layer)(params, {}, x)[0], jnp.stack([layer(params, {}, one)[0] for one in x])))(params, x)
     assert_close(batch, each)

@@ -20,7 +20,6 @@ from jaxnn.layers import (
     at_inference,
     over_examples,
 )
-from tests.compare import QUICKLY
 
 
 def filled(net, shape):
@@ -49,7 +48,7 @@ def compared(net, shape, *, keep=False, batch=None):
         wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (params, state))
 
         def value(net, params, state):
-            return jax.jit(lambda p, s: net(p, s, x)[0], compiler_options=QUICKLY)(params, state)
+            return jax.jit(lambda p, s: net(p, s, x)[0])(params, state)
 
         expected, found = value(net, *wide), value(*fold_batch_norm(net, *wide, keep=keep))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11 * np.abs(expected).max())
@@ -82,6 +81,7 @@ NETS = {
     "at inference": (Sequential(at_inference(Sequential(Dense(4), BatchNorm())), Dense(2)), (3,))}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", NETS)
 def test_the_same_values(name):
     net, shape = NETS[name]

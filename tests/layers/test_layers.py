@@ -35,7 +35,7 @@ from jaxnn.layers import (
     at_inference,
     over_examples,
 )
-from tests.compare import QUICKLY, assert_close
+from tests.compare import assert_close
 
 KEY = jax.random.key(0)
 
@@ -121,15 +121,11 @@ LAYERS = {
 EACH = pytest.mark.parametrize("name", LAYERS)
 
 
-def quickly(f):
-    return jax.jit(f, compiler_options=QUICKLY)
-
-
 @functools.cache
 def initialized(name):
     """The parameters and state of a layer, drawn twice from the same key."""
     layer, shape, *_ = LAYERS[name]
-    return quickly(lambda key: (layer.init(key, shape), layer.init(key, shape)))(KEY)
+    return jax.jit(lambda key: (layer.init(key, shape), layer.init(key, shape)))(KEY)
 
 
 def example(name):
@@ -147,7 +143,7 @@ def faces(name):
     layer, *args = example(name)
     net = network(layer)
 
-    @quickly
+    @jax.jit
     def program(params, state, x, key):
         found = {}
         for train in (True, False):
@@ -160,6 +156,7 @@ def faces(name):
     return program(*args, KEY)
 
 
+@pytest.mark.sampled
 @EACH
 def test_init_and_call(name):
     _, _, params_shapes, state_shapes, y_shape = LAYERS[name]
@@ -187,6 +184,7 @@ def test_four_faces(name):
         assert cotangents[3] is None  # the key has no gradient
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.exhaustive) if "," in name or " " in name
                                   else name for name in LAYERS])  # variants of a layer are exhaustive
 def test_gradients(name):
@@ -199,6 +197,7 @@ def test_gradients(name):
         assert report.ok, str(report)
 
 
+@pytest.mark.sampled
 @EACH
 def test_a_layer_is_a_static_argument_of_jit(name):
     layer, params, state, x = example(name)

@@ -10,36 +10,36 @@ import pytest
 from jaxnn import GRU, LSTM, RNN, over_examples
 from jaxnn.models import character_model, sequence_classifier, tagger
 from jaxnn.ops import bidirectional, length_mask, lstm
-from tests.compare import QUICKLY, assert_close
+from tests.compare import assert_close
 
 KEY = jax.random.key(0)
 
 
-def quickly(f, *args):
-    return jax.jit(f, compiler_options=QUICKLY)(*args)
+def jitted(f, *args):
+    return jax.jit(f)(*args)
 
 
 def test_padding_changes_nothing():
     layer = LSTM(3, layers=2, bidirectional=True, return_sequence=False)
-    params, _ = quickly(lambda key: layer.init(key, (5, 2)), KEY)
+    params, _ = jitted(lambda key: layer.init(key, (5, 2)), KEY)
     x = np.random.default_rng(0).standard_normal((5, 2)).astype(np.float32)
     padded = np.concatenate([x[:3], np.full((2, 2), np.nan, np.float32)])
-    short, masked = quickly(lambda a, b: (layer(params, {}, a)[0], layer(params, {}, (b, length_mask(3, 5)))[0]),
+    short, masked = jitted(lambda a, b: (layer(params, {}, a)[0], layer(params, {}, (b, length_mask(3, 5)))[0]),
                             x[:3], padded)
     assert_close(masked, short)
 
 
 def test_last_states_of_both_directions():
     layer = LSTM(3, bidirectional=True, return_sequence=False)
-    params, _ = quickly(lambda key: layer.init(key, (5, 2)), KEY)
+    params, _ = jitted(lambda key: layer.init(key, (5, 2)), KEY)
     x = np.random.default_rng(0).standard_normal((5, 2)).astype(np.float32)
-    y, (h, last) = quickly(lambda x: (layer(params, {}, x)[0], bidirectional(lstm)(params, x)), x)
+    y, (h, last) = jitted(lambda x: (layer(params, {}, x)[0], bidirectional(lstm)(params, x)), x)
     np.testing.assert_array_equal(y, np.concatenate([h[-1, :3], h[0, 3:]]))
     np.testing.assert_array_equal(y, np.concatenate([last[0][0], last[1][0]]))
 
 
 def test_every_gate_of_every_layer_starts_as_of_one():
-    params, _ = quickly(lambda key: LSTM(3, layers=2, bidirectional=True).init(key, (5, 2)), KEY)
+    params, _ = jitted(lambda key: LSTM(3, layers=2, bidirectional=True).init(key, (5, 2)), KEY)
     assert set(params) == {"layer1", "layer2"} and set(params["layer2"]) == {"forward", "reversed"}
     for part in jax.tree.leaves(params, is_leaf=lambda p: "bias" in p):
         np.testing.assert_array_equal(part["bias"], np.repeat([0, 1, 0, 0], 3))
@@ -51,9 +51,9 @@ def test_every_gate_of_every_layer_starts_as_of_one():
 def test_dropout_in_training_alone():
     layer = GRU(8, layers=2, dropout=0.5)
     assert layer.random and not GRU(8, layers=2).random
-    params, _ = quickly(lambda key: layer.init(key, (5, 2)), KEY)
+    params, _ = jitted(lambda key: layer.init(key, (5, 2)), KEY)
     x = jnp.ones((5, 2))
-    ys = quickly(lambda keys: [layer(params, {}, x, key, train=train)[0]
+    ys = jitted(lambda keys: [layer(params, {}, x, key, train=train)[0]
                                for key, train in ((keys[0], True), (keys[1], True), (keys[0], True), (None, False))],
                  jax.random.split(KEY))
     np.testing.assert_array_equal(ys[0], ys[2])
@@ -93,9 +93,9 @@ def test_what_stands_behind_a_length_changes_nothing():
     for make, recurrent, shape in ((sequence_classifier, LSTM(3, return_sequence=False, bidirectional=True), (2, 6)),
                                    (tagger, GRU(3, layers=2, bidirectional=True), (2, 4, 6))):
         net = make(5, recurrent, 6)
-        params, state = quickly(lambda key: net.init(key, ((4,), ())), KEY)  # noqa: B023
+        params, state = jitted(lambda key: net.init(key, ((4,), ())), KEY)  # noqa: B023
         run = lambda ids: over_examples(net)(params, state, (ids, lengths))[0]  # noqa: B023, E731
-        y, same = quickly(lambda ids, other: (run(ids), run(other)), ids, other)  # noqa: B023
+        y, same = jitted(lambda ids, other: (run(ids), run(other)), ids, other)  # noqa: B023
         assert y.shape == shape
         if make is tagger:
             y, same = y.at[0, 2:].set(0), same.at[0, 2:].set(0)
@@ -104,9 +104,9 @@ def test_what_stands_behind_a_length_changes_nothing():
 
 def test_a_character_model_does_not_see_what_follows():
     net = character_model(5, LSTM(4), n_embedding=3)
-    params, state = quickly(lambda key: net.init(key, (6,)), KEY)
+    params, state = jitted(lambda key: net.init(key, (6,)), KEY)
     ids = jnp.array([1, 2, 3, 4, 0, 1])
-    y, changed = quickly(lambda a, b: (net(params, state, a)[0], net(params, state, b)[0]), ids, ids.at[3].set(0))
+    y, changed = jitted(lambda a, b: (net(params, state, a)[0], net(params, state, b)[0]), ids, ids.at[3].set(0))
     assert y.shape == (6, 5)
     np.testing.assert_array_equal(y[:3], changed[:3])
     assert np.any(y[3:] != changed[3:])

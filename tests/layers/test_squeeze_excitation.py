@@ -61,6 +61,7 @@ def test_in_a_network():
                              ops.relu)
 
 
+@pytest.mark.exhaustive
 def test_the_published_parameters_of_se_resnet50():
     """28,088,024: ResNet-50's and 2 c²/16 + c/16 + c for each block of c channels (timm's seresnet50)."""
     params, _ = jax.eval_shape(lambda: models.se_resnet50().init(jax.random.key(0), (224, 224, 3)))

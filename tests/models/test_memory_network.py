@@ -10,7 +10,6 @@ import pytest
 from jaxnn import compare_gradients, over_examples
 from jaxnn.models import memory_network, response_network
 from jaxnn.models.memory_network import ResponseNetwork, position_weights
-from tests.compare import QUICKLY
 
 KEY = jax.random.key(0)
 SHAPE = {"facts": (4, 3), "n_facts": (), "question": (3,)}
@@ -68,7 +67,7 @@ def loops(net, p, x):
 @pytest.mark.parametrize("name", NETS)
 def test_values_of_loops(name):
     net, p = NETS[name], drawn(NETS[name])
-    logits, weights = jax.jit(net.aligned, compiler_options=QUICKLY)(p, X)
+    logits, weights = jax.jit(net.aligned)(p, X)
     expected = loops(net, p, X)
     np.testing.assert_allclose(logits, expected[0], rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(weights, expected[1], rtol=1e-12, atol=1e-12)
@@ -105,7 +104,7 @@ def test_the_gradient_beside_pytorch(torch):
     def cost(p):
         return -jax.nn.log_softmax(POSITION(p, {}, X)[0])[6]
 
-    found = jax.jit(jax.grad(cost), compiler_options=QUICKLY)(p)
+    found = jax.jit(jax.grad(cost))(p)
     np.testing.assert_allclose(found["words"], words.grad.numpy(), rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(found["ages"], ages.grad.numpy(), rtol=1e-10, atol=1e-12)
 
@@ -115,7 +114,7 @@ def test_the_gradient_beside_pytorch(torch):
 def test_padding_and_order(name):
     """What stands behind n_facts changes nothing; a batch is its examples; without a fact the question decides."""
     net, p = NETS[name], drawn(NETS[name])
-    f = jax.jit(lambda x: over_examples(net)(p, {}, x)[0], compiler_options=QUICKLY)
+    f = jax.jit(lambda x: over_examples(net)(p, {}, x)[0])
     changed = X | {"facts": np.concatenate([X["facts"][:3], [[8, 8, 8]]])}
     none = X | {"n_facts": np.array(0)}
     swapped = X | {"facts": X["facts"][[1, 0, 2, 3]]}

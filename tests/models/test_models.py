@@ -34,12 +34,14 @@ def count(tree):
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.exhaustive) if n in SLOW else n for n in PUBLISHED])
 def test_parameters_as_published(name):
     shape, parameters = PUBLISHED[name]
     assert count(shapes_of(getattr(models, name)(), shape)[0]) == parameters
 
 
+@pytest.mark.exhaustive
 def test_parameters_of_the_course_and_of_the_paper():
     """Keras counts the running statistics; 60,000 are LeNet-5's own up to its last layer but one."""
     assert count(shapes_of(models.resnet50_course(), (64, 64, 3))) == 23_600_006
@@ -48,6 +50,7 @@ def test_parameters_of_the_course_and_of_the_paper():
     assert count({name: part for name, part in params.items() if name != "output"}) == 60_000
 
 
+@pytest.mark.exhaustive
 def test_weights_go_to_a_file_and_back(tmp_path):
     pytest.importorskip("safetensors")
     net, shape, published = models.mobilenet_v2(7), (33, 33, 3), TORCHVISION["mobilenet_v2"]
@@ -94,6 +97,7 @@ def test_files_that_are_no_weights(tmp_path):
         assert all(isinstance(array, np.ndarray) and array.size <= 6 for array in arrays.values())
 
 
+@pytest.mark.exhaustive
 def test_squeezenet_names_a_cat():
     """The published weights on a photograph of a cat: tabby, tiger cat, Persian, Siamese or Egyptian cat."""
     pillow = pytest.importorskip("PIL.Image")

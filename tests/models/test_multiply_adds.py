@@ -23,6 +23,7 @@ def of(net, shape):
     return summary(net, shape, train=False).multiply_adds
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.exhaustive) if n in SLOW | {"resnet34"} else n
                                   for n in PUBLISHED])
 def test_as_published(name):

@@ -12,7 +12,6 @@ from jaxnn import GRU, LSTM, RNN, network, over_examples
 from jaxnn.decoding import beam_search, greedy
 from jaxnn.models import character_model, encoder_decoder, sequence_classifier, tagger, wavenet
 from jaxnn.testing import assert_gradients_match
-from tests.compare import QUICKLY
 
 KEY = jax.random.key(0)
 NET = encoder_decoder(7, 6, 3, 4, n_embedding=2, n_attention=5)
@@ -25,8 +24,8 @@ def drawn(net, shape, seed=0):
     return jax.tree.map(lambda s: rng.standard_normal(s.shape) * 0.5, params)
 
 
-def quickly(f, *args):
-    return jax.jit(f, compiler_options=QUICKLY)(*args)
+def jitted(f, *args):
+    return jax.jit(f)(*args)
 
 
 # The second route, on tensors by our names.
@@ -110,6 +109,7 @@ TWINS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", TWINS)
 @pytest.mark.usefixtures("x64")
 def test_values_and_gradients_of_a_twin(torch, name):
@@ -125,7 +125,7 @@ def test_values_and_gradients_of_a_twin(torch, name):
         y, pull_back = jax.vjp(lambda params: net(params, {}, x)[0][:rows], params)
         return y, pull_back(jnp.asarray(dy))[0]
 
-    y, dparams = quickly(program, params, jax.tree.map(jnp.asarray, x))
+    y, dparams = jitted(program, params, jax.tree.map(jnp.asarray, x))
     np.testing.assert_allclose(y, want.detach().numpy(), rtol=1e-9, atol=1e-12)
     for (path, got), tensor in zip(jax.tree.leaves_with_path(dparams), jax.tree.leaves(tensors), strict=True):
         np.testing.assert_allclose(got, tensor.grad.numpy(), rtol=1e-8, atol=1e-11, err_msg=str(path))
@@ -145,11 +145,12 @@ def test_explicit_passes(net, shape, x):
 # Token by token.
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("recurrent", [RNN(3), GRU(3, layers=2), LSTM(3), LSTM(3, layers=2)], ids=repr)
 def test_characters_one_by_one(recurrent):
     net = character_model(5, recurrent, n_embedding=2)
     params = jax.tree.map(jnp.float32, drawn(net, (5,)))
-    one_by_one = quickly(lambda params: jax.lax.scan(functools.partial(net.step, params), net.start(params), IDS)[1],
+    one_by_one = jitted(lambda params: jax.lax.scan(functools.partial(net.step, params), net.start(params), IDS)[1],
                          params)
     np.testing.assert_allclose(one_by_one, net(params, {}, jnp.asarray(IDS))[0], rtol=1e-5, atol=1e-6)
 
@@ -161,9 +162,9 @@ def test_waves_one_by_one(window):
     params = jax.tree.map(jnp.float32, drawn(net, (5,)))
     ids = np.random.default_rng(1).integers(0, 6, 12)
     assert net.field == 1 + 3 * (window - 1)
-    program = jax.jit(lambda ids: net(params, {}, ids)[0], compiler_options=QUICKLY)
+    program = jax.jit(lambda ids: net(params, {}, ids)[0])
     y = program(ids)
-    one_by_one = quickly(lambda ids: jax.lax.scan(functools.partial(net.step, params), net.start(params), ids)[1], ids)
+    one_by_one = jitted(lambda ids: jax.lax.scan(functools.partial(net.step, params), net.start(params), ids)[1], ids)
     np.testing.assert_allclose(one_by_one, y, rtol=1e-5, atol=1e-6)
     other = ids.copy()
     other[4] = (ids[4] + 1) % 6
@@ -180,7 +181,7 @@ def test_translation_token_by_token():
         step = functools.partial(NET.step, params, memory)
         return greedy(step, carry, 1, max_length=4), beam_search(step, carry, 1, width=3, max_length=4)
 
-    one, beams = quickly(decoded, X["source"], X["source_length"])
+    one, beams = jitted(decoded, X["source"], X["source_length"])
     target = np.concatenate([[1], one.tokens[:-1]])
     logits, weights = NET.aligned(params, {**X, "target": jnp.asarray(target)})
     np.testing.assert_array_equal(one.tokens, logits.argmax(1))
@@ -196,7 +197,7 @@ def test_a_batch_of_translations():
     params = jax.tree.map(jnp.float32, drawn(NET, {"source": (5,), "target": (3,)}))
     rng = np.random.default_rng(1)
     x = {"source": rng.integers(0, 7, (2, 5)), "source_length": np.array([2, 5]), "target": rng.integers(0, 6, (2, 3))}
-    y, _ = quickly(over_examples(NET), params, {}, x)
+    y, _ = jitted(over_examples(NET), params, {}, x)
     alone = [NET(params, {}, {name: a[i] for name, a in x.items()})[0] for i in range(2)]
     np.testing.assert_allclose(y, alone, rtol=1e-5, atol=1e-6)
 

@@ -10,7 +10,6 @@ import pytest
 
 from jaxnn import over_examples
 from jaxnn.models import course_transformer, decoder, encoder, transformer
-from tests.compare import QUICKLY
 
 RNG = np.random.default_rng(0)
 NET = course_transformer(9, 7, 4, 2, 2, 5)
@@ -71,7 +70,7 @@ def test_the_courses_transformer(torch):
         y, pull_back = jax.vjp(lambda params: NET(params, {}, jax.tree.map(jnp.asarray, X))[0], params)
         return y, pull_back(jnp.asarray(dy))[0]
 
-    logits, dparams = jax.jit(program, compiler_options=QUICKLY)(params)
+    logits, dparams = jax.jit(program)(params)
     tensors = jax.tree.map(lambda a: torch.tensor(a, requires_grad=True), params)
     want = published(torch, tensors, X, 2, 4, 2, 1e-6)
     want.backward(torch.tensor(dy))
@@ -96,7 +95,7 @@ def test_training_draws_dropout_and_stays_causal():
     net = transformer(9, 7, 4, 1, 2, 5, rate=0.3)
     params = drawn(net, {"source": (4,), "target": (4,)})
     x = {name: jnp.stack([a, a]) for name, a in X.items() if name != "memory_mask"}
-    run = jax.jit(functools.partial(over_examples(net), train=True), compiler_options=QUICKLY)
+    run = jax.jit(functools.partial(over_examples(net), train=True))
     a, _ = run(params, {}, x, jax.random.key(0))
     assert not np.allclose(a[0], a[1])  # each example draws by itself
     other = x | {"target": x["target"].at[:, 3].set(1)}

@@ -1,6 +1,5 @@
 """The U-Net: the course's parameters, layer by layer; a twin in PyTorch, with batch norm and without."""
 
-import functools
 import math
 
 import jax
@@ -10,7 +9,6 @@ import pytest
 
 from jaxnn import models, over_examples
 from tests import course
-from tests.compare import QUICKLY
 
 # A 3x3 convolution of n channels to m has 9 n m + m numbers. The first stage reads red, green and blue; each stage up
 # widens to half of the channels, and joins them with as many.
@@ -98,7 +96,7 @@ def test_a_twin(torch, batch_norm):
     rng = np.random.default_rng(1)
     x, dy = (rng.standard_normal((2, 8, 12, n)).astype(np.float32) for n in (3, 3))
 
-    @functools.partial(jax.jit, compiler_options=QUICKLY)
+    @jax.jit
     def program(params, x):
         y, pull_back = jax.vjp(lambda params: over_examples(net)(params, state, x)[0], params)
         return y, pull_back(jnp.asarray(dy))[0]

@@ -8,7 +8,6 @@ from jaxnn import models, over_examples
 from jaxnn.data import MissingData, list_hdf5, read_hdf5
 from jaxnn.models import KERAS, TIMM, TORCHVISION, BadWeights, from_published, read_keras, to_published
 from tests import course
-from tests.compare import QUICKLY
 from tests.models import keras_files
 from tests.models.test_models import filled, shapes_of
 from tests.models.test_twins import twin
@@ -63,6 +62,7 @@ def test_timm_has_the_same_arrays_by_other_names(name):
         np.testing.assert_array_equal(back[key], array)
 
 
+@pytest.mark.exhaustive
 def test_squeezes_are_convolutions_in_timm():
     net = models.se_resnet50(7)
     names = to_published(*shapes_and_zeros(net), TIMM["se_resnet50"])
@@ -92,7 +92,7 @@ def test_logits_of_a_keras_file(name, tmp_path):
     net = make(7)
     params, state = read_keras(path, *shapes_of(net, (size, size, 3)), KERAS[name])
     x = np.random.default_rng(1).standard_normal((2, size, size, 3)).astype(np.float32)
-    y = jax.jit(lambda p, s, x: over_examples(net)(p, s, x)[0], compiler_options=QUICKLY)(params, state, x)
+    y = jax.jit(lambda p, s, x: over_examples(net)(p, s, x)[0])(params, state, x)
     expected = keras_files.logits(torch, name, arrays, x).numpy()
     np.testing.assert_allclose(y, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 

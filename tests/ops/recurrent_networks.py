@@ -9,7 +9,6 @@ import pytest
 import scipy.special
 
 from jaxnn.ops import cell, gru, gru_reset_after, lstm, over_time, rnn, rnn_relu
-from tests.compare import QUICKLY
 
 N, N_IN = 3, 2
 SIGMA = scipy.special.expit
@@ -123,7 +122,7 @@ def zeros(net):
 
 
 def run(op, *args, **static):
-    return jax.jit(lambda *args: op(*args, **static), compiler_options=QUICKLY)(*jax.tree.map(jnp.asarray, args))
+    return jax.jit(lambda *args: op(*args, **static))(*jax.tree.map(jnp.asarray, args))
 
 
 def assert_same(got, want):

@@ -11,11 +11,10 @@ import scipy.special
 import scipy.stats
 
 from jaxnn import ops
-from tests.compare import QUICKLY, assert_close, check_backward
+from tests.compare import assert_close, check_backward
 
 X = np.array([-7.3, -2.0, -0.5, -1e-3, 1e-3, 0.4, 1.0, 3.2, 9.1])
 
-quickly = functools.partial(jax.jit, compiler_options=QUICKLY)
 
 # name: (op, keywords, y by NumPy and SciPy, y by PyTorch)
 TABLE = {
@@ -51,6 +50,7 @@ def checked(name):
     return np.ravel(y), np.ravel(dy), np.ravel(dx)
 
 
+@pytest.mark.sampled
 @EACH
 @pytest.mark.usefixtures("x64")
 def test_value_and_backward(name):
@@ -73,7 +73,7 @@ def test_any_shape(name):
     op, shapes = getattr(ops, name), [(), (1,), (0,), (2, 3, 4)]
     xs = [np.linspace(-2.0, 3.0, int(np.prod(shape)), dtype=np.float32).reshape(shape) for shape in shapes]
 
-    @quickly
+    @jax.jit
     def program(xs):
         return [(op(x), jax.grad(lambda x: jnp.sum(op(x)))(x)) for x in xs]
 
@@ -81,13 +81,14 @@ def test_any_shape(name):
         assert y.shape == dx.shape == shape
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
 @pytest.mark.parametrize("name", PLAIN)
 def test_far_ends(name, dtype):
     """Values and slopes at ±1e4 are finite and those of the asymptotes; at ±inf nothing is NaN but
     what is inf · 0 in the formula itself."""
     op = getattr(ops, name)
-    value_and_slope = quickly(jax.vmap(jax.value_and_grad(lambda x: op(x))))
+    value_and_slope = jax.jit(jax.vmap(jax.value_and_grad(lambda x: op(x))))
     largest = float(jnp.finfo(dtype).max)
     values, slopes = value_and_slope(jnp.asarray([1e4, -1e4, largest, -largest], dtype))
     saturates = name in ("sigmoid", "tanh")
@@ -113,7 +114,7 @@ def test_slope_at_zero(name, slope):
     """At the kink the slope of the left side is taken, by rule and by the reference alike."""
     op = getattr(ops, name)
 
-    @quickly
+    @jax.jit
     @jax.vmap
     def slopes(zero):
         return jax.grad(op)(zero), jax.grad(op.reference)(zero), jax.jvp(op, (zero,), (jnp.ones(()),))[1]
@@ -127,7 +128,7 @@ def test_slope_at_zero(name, slope):
 
 @pytest.mark.usefixtures("x64")
 def test_symmetries():
-    @quickly
+    @jax.jit
     def both_sides(x):
         return [
             (ops.sigmoid(-x), 1 - ops.sigmoid(x)), (ops.tanh(-x), -ops.tanh(x)),

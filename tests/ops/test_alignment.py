@@ -39,6 +39,7 @@ def formula(torch, params, q, k, v, mask):
     return p @ v, p
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("kind", "mask"), [
     ("additive", "of pairs"), ("additive, no bias", "none"), ("general", "of keys"), ("dot", "of pairs")])
 @pytest.mark.usefixtures("x64")

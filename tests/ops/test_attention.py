@@ -10,7 +10,7 @@ import pytest
 import scipy.special
 
 from jaxnn.ops import attention
-from tests.compare import QUICKLY, assert_close, check_backward, pulled_back
+from tests.compare import assert_close, check_backward, pulled_back
 
 RNG = np.random.default_rng(0)
 # T_q, T_k, d, d_v, causal, chunk
@@ -27,7 +27,7 @@ def make(sizes):
 
 
 def compiled(**static):
-    return jax.jit(functools.partial(attention, **static), compiler_options=QUICKLY)
+    return jax.jit(functools.partial(attention, **static))
 
 
 @functools.cache
@@ -45,6 +45,7 @@ def textbook(q, k, v, causal=False, mask=True):
                      for s, sees in zip(scores, visible)])
 
 
+@pytest.mark.sampled
 @EACH
 @pytest.mark.usefixtures("x64")
 def test_value_and_backward(sizes):
@@ -79,7 +80,7 @@ def test_the_chunk_does_not_matter():
 def test_the_future_has_zero_gradient():
     (q, k, v), _ = make((5, 5, 2, 2, True, 2))
     jacobians = jax.jacrev(functools.partial(attention, causal=True, chunk=2), (0, 1, 2))
-    for n, jacobian in enumerate(jax.jit(jacobians, compiler_options=QUICKLY)(q, k, v)):  # (T, d_v, T, d)
+    for n, jacobian in enumerate(jax.jit(jacobians)(q, k, v)):  # (T, d_v, T, d)
         for i in range(5):
             assert not np.any(jacobian[i, :, i + 1:])
         assert np.any(jacobian[4, :, 0]) == (n != 0)  # a query is its own only
@@ -142,6 +143,7 @@ def test_errors(shapes, static, words):
 MASKS = [(5, 5, False, 2), (5, 5, True, 2), (4, 6, False, 4), (3, 7, False, 256)]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("sizes", MASKS, ids=str)
 @pytest.mark.usefixtures("x64")
 def test_mask(sizes, torch):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxnn.ops import alibi_slopes, attention
-from tests.compare import QUICKLY, assert_close, check_backward, pulled_back
+from tests.compare import assert_close, check_backward, pulled_back
 
 RNG = np.random.default_rng(1)
 # T_q, T_k, n_heads, n_kv_heads, d, d_v; what is given besides; keywords.
@@ -85,6 +85,7 @@ def formula(torch, q, k, v, mask, bias, slopes, length, start, *, n_heads, n_kv_
     return torch.cat(ys, 1)
 
 
+@pytest.mark.sampled
 @EACH
 def test_value_and_gradients(name, torch):
     args, static = arguments(name)
@@ -158,8 +159,8 @@ def test_nothing_to_attend_to():
 
 def test_what_is_out_of_range_at_run_time_is_not_clamped():
     x = jnp.ones((4, 1))
-    of_length = jax.jit(lambda n: attention(x, x, x, None, None, None, n), compiler_options=QUICKLY)
-    of_start = jax.jit(lambda n: attention(x[:2], x, x, start=n, causal=True), compiler_options=QUICKLY)
+    of_length = jax.jit(lambda n: attention(x, x, x, None, None, None, n))
+    of_start = jax.jit(lambda n: attention(x[:2], x, x, start=n, causal=True))
     for f, most in ((of_length, 4), (of_start, 2)):
         assert np.all(np.isfinite(f(most)))
         assert np.all(np.isnan(f(most + 1))) and np.all(np.isnan(f(-1)))

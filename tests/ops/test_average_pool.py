@@ -14,6 +14,7 @@ from tests.ops.pictures import channels_first, channels_last, check_beside_torch
 X = np.random.default_rng(0).standard_normal((6, 7, 2))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("window", "stride", "padding"), [
     (2, None, 0), ((2, 3), (2, 1), 0), (3, 2, 1), (3, 3, 1), (2, 3, 0), (4, 3, 2), (1, 1, 0),
 ], ids=str)

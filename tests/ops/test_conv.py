@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxnn.ops import conv
-from tests.compare import QUICKLY, assert_close, check_backward
+from tests.compare import assert_close, check_backward
 
 RNG = np.random.default_rng(0)
 
@@ -92,6 +92,7 @@ def checked(geometry):
     return params, x, *check_backward(conv, params, x, **options(*geometry[2:]))
 
 
+@pytest.mark.sampled
 @EACH
 @pytest.mark.usefixtures("x64")
 def test_value_and_backward(geometry):
@@ -127,7 +128,7 @@ def test_against_pytorch(geometry, torch):
 @pytest.mark.usefixtures("x64")
 def test_laws():
     params, x = make((5, 6), (3, 3))
-    of = jax.jit(conv, static_argnames=("stride", "padding"), compiler_options=QUICKLY)
+    of = jax.jit(conv, static_argnames=("stride", "padding"))
     # A kernel of one pixel is a dense layer at each place.
     one = {"kernel": params["kernel"][:1, :1], "bias": params["bias"]}
     assert_close(of(one, x), x @ one["kernel"][0, 0] + one["bias"])

@@ -27,6 +27,7 @@ def make(size, window, groups, n_in=None, n_out=None):
             RNG.standard_normal((*size, n_in)))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 @pytest.mark.usefixtures("x64")
 def test_against_pytorch(geometry, torch):

@@ -12,7 +12,7 @@ import scipy.special
 
 from jaxnn import losses
 from jaxnn.ops import ctc
-from tests.compare import QUICKLY, check_backward, pulled_back
+from tests.compare import check_backward, pulled_back
 
 RNG = np.random.default_rng(0)
 
@@ -34,6 +34,7 @@ PATHS = [(1, [1], 0), (2, [1, 2], 0), (3, [1, 1], 0), (4, [], 2), (5, [0, 2, 0],
          (4, [1], 1 - 1)]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("n_steps", "labels", "blank"), PATHS)
 @pytest.mark.usefixtures("x64")
 def test_every_path(n_steps, labels, blank):
@@ -72,7 +73,7 @@ def test_as_precise_at_the_last_step_as_at_the_first():
     sums to zero."""
     z = RNG.standard_normal((3000, 30)).astype(np.float32) * 4
     labels = RNG.integers(1, 30, 600).astype(np.int32)
-    f = jax.jit(jax.value_and_grad(ctc), compiler_options=QUICKLY)
+    f = jax.jit(jax.value_and_grad(ctc))
     value, dz = jax.device_get(f(z, labels))
     with jax.enable_x64(True):
         want, dz_want = jax.device_get(f(np.asarray(z, np.float64), labels))
@@ -127,6 +128,7 @@ def test_nothing_at_all():
     np.testing.assert_allclose(ctc(jnp.zeros((4, 2)), none), 4 * np.log(2), rtol=1e-6)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint32, np.int16])
 def test_narrow_integers(dtype):
     """200 classes and 300 steps are more than some of these hold."""

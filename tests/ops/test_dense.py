@@ -20,6 +20,7 @@ def make(n_out, n_in, bias=True):
     return params | ({"bias": RNG.standard_normal(n_out)} if bias else {}), RNG.standard_normal(n_in)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.usefixtures("x64")

@@ -72,6 +72,7 @@ def test_any_integers(dtype):
                                rtol=1e-6)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("dtype", "n_rows"), [(jnp.uint8, 256), (jnp.uint8, 300), (jnp.int8, 128), (jnp.int8, 200),
                                                (jnp.uint16, 65536), (jnp.int16, 32768)])
 def test_integers_narrower_than_the_table(dtype, n_rows):

@@ -77,6 +77,7 @@ def test_weights_and_reductions():
     check_backward(cosine_margin_loss, {"weight": A[:3]}, P, LABELS, w, scale=3.0, reduction="mean")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("f", "slopes"), [
     # at D(a, p) - D(a, n) + m = 0 the loss has not begun
     (lambda a: triplet_loss(a, jnp.zeros(2), jnp.array([2.0, 0.0]), margin=0.0), [0, 0]),

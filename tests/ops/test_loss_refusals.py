@@ -151,6 +151,7 @@ def test_errors(call, words):
         call()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("op", "z", "labels", "weights"), [
     (softmax_cross_entropy, [0.3, -np.inf, 1.2], [0.25, 0.0, 0.75], None),
     (softmax_cross_entropy, [0.3, -np.inf, 1.2], [0.25, 0.0, 0.75], [1.0, 2.0, 3.0]),

@@ -57,6 +57,7 @@ WEIGHTED = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", WEIGHTED)
 @pytest.mark.usefixtures("x64")
 def test_weighted(name):

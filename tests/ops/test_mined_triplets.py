@@ -36,6 +36,7 @@ def chosen(e, labels, mining):
     return np.array(triplets)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("distance", ["squared", "euclidean"])
 @pytest.mark.parametrize("mining", MINING)
 @pytest.mark.usefixtures("x64")

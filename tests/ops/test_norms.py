@@ -66,6 +66,7 @@ def test_scale_and_bias_may_be_left_out(op, static):
         assert set(grads) == set(params)
 
 
+@pytest.mark.sampled
 @EACH
 def test_a_scaled_example_is_the_same_example_and_a_constant_one_is_finite(op, static):
     x = 5 * jnp.asarray(X, jnp.float32)

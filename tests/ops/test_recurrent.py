@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxnn.ops import gru, gru_reset_after, lstm
-from tests.compare import AS_USERS_COMPILE, QUICKLY, assert_close, check_backward, pulled_back
+from tests.compare import AS_USERS_COMPILE, assert_close, check_backward, pulled_back
 from tests.ops.recurrent_networks import (
     N_IN,
     NETS,
@@ -24,6 +24,7 @@ from tests.ops.recurrent_networks import (
 )
 
 
+@pytest.mark.sampled
 @each
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.usefixtures("x64")
@@ -34,6 +35,7 @@ def test_value_and_backward(net, reverse):
     assert_same(y, loop(net, params, x, initial, mask, reverse))
 
 
+@pytest.mark.sampled
 @each
 @pytest.mark.usefixtures("x64")
 def test_one_step_from_zeros_without_bias(net):
@@ -44,6 +46,7 @@ def test_one_step_from_zeros_without_bias(net):
     assert_same(y, loop(net, params, x, zeros(net)))
 
 
+@pytest.mark.sampled
 @each
 @pytest.mark.usefixtures("x64")
 def test_from_zeros(net):
@@ -122,6 +125,7 @@ def test_gru_as_keras_has_it(reset_after):
     assert_same((h, last), (np.stack(want), want[-1]))
 
 
+@pytest.mark.sampled
 @each
 @pytest.mark.usefixtures("x64")
 def test_a_sequence_in_two_halves(net):
@@ -134,6 +138,7 @@ def test_a_sequence_in_two_halves(net):
         assert_same((h, last), run(net.op, params, x, initial, reverse=reverse))
 
 
+@pytest.mark.sampled
 @each
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.usefixtures("x64")
@@ -156,7 +161,7 @@ def test_the_future_does_not_reach_the_past():
     params, x, initial = make(NETS["lstm"], 5)
     for reverse in (False, True):
         jacobian = jax.jacrev(lambda x: lstm(params, x, initial, reverse=reverse)[0])  # noqa: B023
-        jacobian = np.any(jax.jit(jacobian, compiler_options=QUICKLY)(x), axis=(1, 3))  # (time, n, time, n_in)
+        jacobian = np.any(jax.jit(jacobian)(x), axis=(1, 3))  # (time, n, time, n_in)
         np.testing.assert_array_equal(jacobian, np.triu(np.ones((5, 5))) if reverse else np.tril(np.ones((5, 5))))
 
 
@@ -190,6 +195,7 @@ def test_saturated_gates_have_finite_gradients(net):
 # Batches.
 
 
+@pytest.mark.sampled
 @each
 @pytest.mark.usefixtures("x64")
 def test_a_batch_is_the_sum_of_its_examples(net):

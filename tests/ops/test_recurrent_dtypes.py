@@ -24,6 +24,7 @@ from tests.ops.recurrent_networks import (
 )
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("of_params", "of_x", "of_state"), [
     ("bfloat16", "float32", "bfloat16"), ("float32", "bfloat16", "bfloat16"), ("bfloat16", "bfloat16", "float32"),
     ("float16", "bfloat16", "float16"), ("bfloat16", "bfloat16", "bfloat16")])

@@ -12,6 +12,7 @@ from tests.ops.pictures import channels_first, channels_last, check_beside_torch
 X = np.random.default_rng(0).standard_normal((4, 6, 4))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("size", [(3, 2), (8, 12), (1, 1), (7, 5)], ids=str)
 @pytest.mark.parametrize(("ours", "theirs"), [
     ({}, {"mode": "bilinear", "align_corners": False}),
@@ -51,6 +52,7 @@ def test_pixel_shuffle_against_pytorch(torch):
     np.testing.assert_array_equal(pixel_unshuffle(pixel_shuffle(X, factor=2), factor=2), X)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("size", "options"), [
     ((6, 8), {"window": 2}), ((7, 6), {"window": 3, "stride": 2}), ((5, 6), {"window": (2, 3), "padding": 1}),
     ((6, 6), {"window": 2, "dilation": 2, "stride": 1}), ((7,), {"window": 3}), ((4, 4, 6), {"window": 2}),

@@ -9,10 +9,11 @@ import pytest
 
 from jaxnn import network, per_example, squared_error
 from jaxnn.ops import gru, length_mask, lstm, rnn
-from tests.compare import AS_USERS_COMPILE, QUICKLY, assert_close, check_backward, pulled_back
+from tests.compare import AS_USERS_COMPILE, assert_close, check_backward, pulled_back
 from tests.ops.recurrent_networks import NETS, N, assert_same, loop, make, run
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("segment", "reverse", "masked"), [
     (3, False, False), (3, True, True), (4, True, False), (1, False, True), (100, False, False)])
 @pytest.mark.usefixtures("x64")
@@ -25,6 +26,7 @@ def test_in_segments(segment, reverse, masked):
     assert_same(y, loop(net, params, x, initial, mask, reverse))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["rnn", "gru", "gru_reset_after", "minimal gated unit"])
 @pytest.mark.usefixtures("x64")
 def test_every_cell_in_segments_and_in_a_batch(name):
@@ -36,6 +38,7 @@ def test_every_cell_in_segments_and_in_a_batch(name):
     assert_close(*both, threshold=64)
 
 
+@pytest.mark.exhaustive
 def test_memory_as_the_root_of_time():
     """Temporaries of the compiled gradient: with √time steps in a segment they grow as √time."""
     n, batch = 16, 4
@@ -130,5 +133,5 @@ def test_explicit_passes_in_segments():
     params, x, _ = make(NETS["lstm"], 5)
     net = network(lambda p, x: jnp.sum(lstm(p, x, segment=2)[0] ** 2))
     _, cache = net.forward(params, x)
-    want = jax.jit(jax.grad(lambda p: jnp.sum(lstm.reference(p, x)[0] ** 2)), compiler_options=QUICKLY)(params)
+    want = jax.jit(jax.grad(lambda p: jnp.sum(lstm.reference(p, x)[0] ** 2)))(params)
     assert_close(net.backward(cache, 1.0)[0], want, threshold=64)

@@ -27,6 +27,7 @@ def checked(name, shape):
     return x, y, dy, dx
 
 
+@pytest.mark.sampled
 @EACH
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.usefixtures("x64")
@@ -46,6 +47,7 @@ def test_against_pytorch(name, torch):
     np.testing.assert_allclose(dx, t.grad.numpy(), rtol=1e-11, atol=1e-14)
 
 
+@pytest.mark.sampled
 @EACH
 @pytest.mark.parametrize("axis", [0, 1, -2, 2])
 @pytest.mark.usefixtures("x64")

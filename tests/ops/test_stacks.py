@@ -9,7 +9,7 @@ import pytest
 
 from jaxnn import compare_gradients, network
 from jaxnn.ops import bidirectional, gru_reset_after, length_mask, lstm, rnn, stacked
-from tests.compare import QUICKLY, assert_close, pulled_back
+from tests.compare import assert_close, pulled_back
 from tests.ops.recurrent_networks import N_IN, NETS, N, assert_same, make, run
 
 LENGTHS, TIME = (6, 4, 1), 6
@@ -69,7 +69,7 @@ def test_packed_sequences_of_pytorch(torch, op, kind):
         h, last = jax.vmap(one)(x, jnp.array(LENGTHS))
         return jnp.sum(jnp.sin(h)) + sum(jnp.sum(jnp.cos(s)) for s in jax.tree.leaves(last)), (h, last)
 
-    program = jax.jit(jax.value_and_grad(cost, (0, 1), has_aux=True), compiler_options=QUICKLY)
+    program = jax.jit(jax.value_and_grad(cost, (0, 1), has_aux=True))
     (_, (h, last)), (dparams, dx) = program(jax.tree.map(jnp.asarray, params), jnp.asarray(x))
     same = lambda a, b: np.testing.assert_allclose(a, b.detach().numpy(), rtol=1e-10, atol=1e-12)  # noqa: E731
     same(h, y)

@@ -46,6 +46,7 @@ def test_the_gram_matrix_knows_no_places_and_with_a_mean_no_size():
     assert gram_matrix(jnp.ones((0, 2))).tolist() == [[0, 0], [0, 0]]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("power", [1.0, 1.5, 2.0, 3.0])
 def test_a_flat_picture_and_a_single_pixel(power):
     """Where all differences are 0 the slope 0 is taken, by the rule and by autodiff."""

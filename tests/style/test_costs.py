@@ -146,6 +146,7 @@ def test_weights_of_another_network(tmp_path):
         squeezenet_features(tmp_path / "other.npz")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("call", "words"), [
     (lambda: features_of(SMALL, CONTENT, ["relu9"]), "expects layers of the network, conv1, relu1, pool1, conv2, "
      "relu2, conv3; got 'relu9'"),

@@ -364,7 +364,9 @@ def test_numpy_leaves_in_the_train_state(after_six):
     assert history.best.step == 6
 
 
-@pytest.mark.parametrize(("number", "shown"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(("number", "shown"), [
+    (signal.SIGTERM, 143), *(pytest.param(*other, marks=pytest.mark.exhaustive)
+                             for other in ((signal.SIGINT, 130), (signal.SIGHUP, 129)))])
 def test_the_status_of_the_process(tmp_path, number, shown):
     program = textwrap.dedent(f"""
         import os, signal, sys

@@ -9,6 +9,7 @@ from jaxnn.training import BadCheckpoint, make_step, start
 from tests.training.small_run import OPTIMIZER, X, Y, train
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("options", "words"), [
     ({"steps": 0}, "steps, a positive integer; got 0"),
     ({"every": -1}, "every, a positive integer"),

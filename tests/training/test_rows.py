@@ -144,6 +144,7 @@ def test_a_step_that_is_not_finite_moves_nothing():
         assert same != applied
 
 
+@pytest.mark.exhaustive
 def test_many_steps_a_smaller_batch_and_half_precision():
     optimizer = by_rows(optax.sgd(0.2), row_sgd(0.2), TABLES)
     step = make_step(skip_gram, binary_cross_entropy, optimizer)

@@ -33,6 +33,7 @@ def run(net, optimizer, steps, state=None, x=X, y=Y):
     return state, costs
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("net", "optimizer"), [
     (NET, optax.sgd(0.3)),
     (NET, optax.adam(0.02)),

@@ -118,6 +118,7 @@ def test_bfloat16_computes_so_and_keeps_float32():
     assert float(info.cost) != float(whole) and abs(float(info.cost) - float(whole)) < 0.02
 
 
+@pytest.mark.exhaustive
 def test_float16_needs_its_loss_scale():
     """Gradients of 1e-9 are lost without, and right with it."""
 

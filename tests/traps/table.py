@@ -16,13 +16,11 @@ import pytest
 from experiments.catalogue import CASES, Case
 from jaxnn.cotangents import is_inexact
 from tests.cases import TYPICAL
-from tests.compare import QUICKLY
 
 OPS = [case for case in CASES if case.kind != "network"]
 EACH = pytest.mark.parametrize("case", OPS, ids=[case.name for case in OPS])
 EACH_ONCE = pytest.mark.parametrize("case", [pytest.param(
     case, id=case.name, marks=[] if case.name in TYPICAL else [pytest.mark.exhaustive]) for case in OPS])
-compiled = functools.partial(jax.jit, compiler_options=QUICKLY)
 
 
 class Leaf(NamedTuple):

@@ -10,7 +10,7 @@ import pytest
 
 from jaxnn import InputError, ops
 from jaxnn.cotangents import is_inexact
-from tests.traps.table import EACH_ONCE, compiled, leaves_of, split, value
+from tests.traps.table import EACH_ONCE, leaves_of, split, value
 
 # What an op's value keeps beside the rule of dtypes, by its argument: running statistics have their own.
 OUTSIDE_THE_RULE = {"state"}
@@ -39,6 +39,7 @@ def expect_promoted(case, dtypes):
     assert [leaf.dtype for leaf in cotangents] == [leaf.dtype for leaf in moving]
 
 
+@pytest.mark.sampled
 @EACH_ONCE
 @pytest.mark.parametrize("dtypes", [("float32", "bfloat16"), ("bfloat16", "float32"), ("float16", "bfloat16")], ids=str)
 def test_one_promotion_rule(case, dtypes):
@@ -46,6 +47,7 @@ def test_one_promotion_rule(case, dtypes):
     expect_promoted(case, dtypes)
 
 
+@pytest.mark.sampled
 @EACH_ONCE
 @pytest.mark.parametrize("dtypes", [("float32", "float64"), ("float64", "bfloat16")], ids=str)
 def test_float64_beside_others(case, dtypes, x64):
@@ -73,13 +75,14 @@ TABLE = {"table": jnp.arange(600.0).reshape(300, 2)}
 NARROW = ("uint8", "int8", "uint16", "int16", "uint32", "int32")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", NARROW)
 def test_narrow_labels_of_many_classes(dtype):
     """More classes than the dtype holds: a size is never compared in the dtype of the data."""
     n_classes = 70_000 if dtype.endswith("16") else 300
     label = min(np.iinfo(dtype).max, n_classes - 1)
     labels = np.array([0, label], dtype)
-    loss, slope = compiled(jax.value_and_grad(lambda z: ops.softmax_cross_entropy(z, labels)))(jnp.zeros((2,
+    loss, slope = jax.jit(jax.value_and_grad(lambda z: ops.softmax_cross_entropy(z, labels)))(jnp.zeros((2,
         n_classes)))
     np.testing.assert_allclose(loss, 2 * np.log(n_classes), rtol=1e-6)
     np.testing.assert_allclose(slope[1, label], 1 / n_classes - 1, rtol=1e-6)
@@ -153,7 +156,7 @@ NEAR_THE_END = {
 @pytest.mark.parametrize("name", NEAR_THE_END)
 def test_float16_near_its_end(name):
     f, x, y, slope = NEAR_THE_END[name]
-    found, cotangent = compiled(jax.value_and_grad(f))(x)
+    found, cotangent = jax.jit(jax.value_and_grad(f))(x)
     assert found.dtype == cotangent.dtype == jnp.float16
     np.testing.assert_allclose(np.asarray(found, np.float64), y, rtol=2e-3, atol=1e-3)
     np.testing.assert_allclose(np.asarray(cotangent, np.float64), slope, rtol=2e-3, atol=1e-3)

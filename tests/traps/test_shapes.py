@@ -11,12 +11,13 @@ from jaxnn import InputError, ops
 from jaxnn.cotangents import is_inexact
 from jaxnn.ops import softmax_cross_entropy
 from tests.cases import TYPICAL
-from tests.traps.table import EACH, EACH_ONCE, OPS, both_ways, compiled, leaves_of, split, value
+from tests.traps.table import EACH, EACH_ONCE, OPS, both_ways, leaves_of, split, value
 
 # Of one example NaN reaches the others: a batch is normalized together.
 MIXES_EXAMPLES = {"batch_norm"}
 
 
+@pytest.mark.sampled
 @EACH
 def test_an_empty_batch(case):
     if "examples" in case.sizes:
@@ -28,6 +29,7 @@ def test_an_empty_batch(case):
     assert all(leaf.shape[0] == 0 for leaf in jax.tree.leaves(y))
 
 
+@pytest.mark.sampled
 @EACH_ONCE
 def test_nan_in_one_example_stays_there(case):
     """Values and cotangents of the other examples are those of a batch without it."""
@@ -36,7 +38,7 @@ def test_nan_in_one_example_stays_there(case):
     args, axes = case.batch(3)
     own = [n for n, axis in enumerate(axes) if axis is not None and any(map(is_inexact, jax.tree.leaves(args[n])[:1]))]
 
-    @compiled
+    @jax.jit
     def program(moving):
         def f(*moving):
             filled = dict(zip(own, moving, strict=True))
@@ -69,6 +71,7 @@ SIZES = [pytest.param(case, name, id=f"{case.name}-{name}",
          for case in OPS for name in (*case.sizes, "all")]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("case", "name"), SIZES)
 def test_one_of_each_size(case, name):
     """One example, one step, one class, one channel, a kernel of one, and all of them: shapes and structures."""
@@ -129,10 +132,11 @@ ALONE = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ALONE)
 def test_alone(name):
     f, x, y, slope = ALONE[name]
-    found, cotangent, _ = compiled(functools.partial(both_ways, f))(jnp.array(x))
+    found, cotangent, _ = jax.jit(functools.partial(both_ways, f))(jnp.array(x))
     np.testing.assert_allclose(found, y, atol=1e-6)
     np.testing.assert_allclose(cotangent, slope, atol=1e-6)
     assert found.shape == np.shape(y)

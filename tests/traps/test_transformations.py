@@ -18,7 +18,7 @@ from jaxnn import Dense, Sequential, relu, softmax_cross_entropy
 from jaxnn.training import evaluate, make_step, start, start_from
 from tests.cases import ONE_OF_EACH
 from tests.compare import assert_close
-from tests.traps.table import OPS, compiled, split
+from tests.traps.table import OPS, split
 
 
 def shapes(tree):
@@ -87,7 +87,7 @@ def test_sharded_over_two_devices(case):
     moving = [leaf for leaf, m in zip(leaves, moves) if m]
     put = [jax.device_put(leaf, NamedSharding(mesh, P() if axis is None else P("data")))
            for leaf, axis, m in zip(leaves, each, moves) if m]
-    gradient = compiled(jax.grad(cost))
+    gradient = jax.jit(jax.grad(cost))
     assert_close(jax.device_get(gradient(put)), jax.device_get(gradient(moving)))
 
 

@@ -45,6 +45,7 @@ MAPPINGS = {
     "defaultdict": lambda p: collections.defaultdict(jnp.zeros, p), "a registered mapping": Entries}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", OF_PARAMS, ids=[case.name for case in OF_PARAMS])
 def test_params_in_any_mapping(case):
     """Value and gradient are those of a dict, and the gradient has the mapping's own structure. Also with None for what

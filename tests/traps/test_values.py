@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from jaxnn import ops
-from tests.traps.table import EACH_ONCE, both_ways, compiled, leaves_of, split
+from tests.traps.table import EACH_ONCE, both_ways, leaves_of, split
 
 # What is laid over the arguments that are drawn from a normal distribution, one variant for each.
 VARIANTS = {
@@ -45,6 +45,7 @@ def varied(case, change, name, seed=0):
             else leaf for leaf, leaf_of in zip(leaves, leaves_of(case, args), strict=True) if leaf_of.moves]
 
 
+@pytest.mark.sampled
 @EACH_ONCE
 def test_gradients_at_special_values(case):
     """All variants side by side, in one program of the op in float32 and one of its reference in float64."""
@@ -55,14 +56,14 @@ def test_gradients_at_special_values(case):
         zeros = jax.tree.map(jnp.zeros_like, moving)
         return both_ways(f, moving), jax.jvp(f, (moving,), (zeros,))[1]
 
-    (y, cotangents, tangents), still = compiled(jax.vmap(program))(stacked)
+    (y, cotangents, tangents), still = jax.jit(jax.vmap(program))(stacked)
     for leaf in jax.tree.leaves(still):  # along a tangent of zero
         np.testing.assert_array_equal(leaf, 0)
     with jax.enable_x64(True):
         _, f64 = split(case, case.args(dtype="f64"))
         wide = [jnp.asarray(np.asarray(leaf), jnp.float64) for leaf in stacked]
         reference = functools.partial(f64, reference=True)
-        want = jax.device_get(compiled(jax.vmap(functools.partial(both_ways, reference)))(wide))
+        want = jax.device_get(jax.jit(jax.vmap(functools.partial(both_ways, reference)))(wide))
     for what, got, right in zip(("y", "cotangent", "tangent"), (y, cotangents, tangents), want):
         for g, w in zip(jax.tree.leaves(got), jax.tree.leaves(right), strict=True):
             for n, name in enumerate(VARIANTS):
@@ -82,6 +83,7 @@ ELEMENTWISE = {
 POINTS = [0.0, 1e-8, 1e-3, 0.3, 0.7, 1, 2, 3, 4, 5, 6, 8, 10, 20, 50, 88, 104, 1e4, 6e4, 1e19, 3e38, np.inf]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_each_activation_from_end_to_end(name, dtype, torch):
@@ -96,7 +98,7 @@ def test_each_activation_from_end_to_end(name, dtype, torch):
         bend = jax.vmap(jax.grad(jax.grad(op)))(x)
         return y, cotangent, tangent, still, bend
 
-    y, cotangent, tangent, still, bend = (np.asarray(a, np.float64) for a in compiled(program)(x))
+    y, cotangent, tangent, still, bend = (np.asarray(a, np.float64) for a in jax.jit(program)(x))
     f = torch.nn.functional
     plain = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "softplus": lambda x: torch.logaddexp(x, 0 * x),
              "gelu_tanh": lambda x: f.gelu(x, approximate="tanh")}.get(name) or getattr(f, name)
@@ -137,7 +139,7 @@ def ways(f, x):
         y, cotangent, tangent = both_ways(f, x)
         return y, cotangent, tangent, jax.jvp(f, (x,), (jnp.zeros_like(x),))[1]
 
-    return [np.asarray(a, np.float64) for a in compiled(program)(x)]
+    return [np.asarray(a, np.float64) for a in jax.jit(program)(x)]
 
 
 INF = np.inf
@@ -176,6 +178,7 @@ INFINITE = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", INFINITE)
 def test_infinities(name):
     f, x, y, cotangent, tangent = INFINITE[name]
@@ -199,7 +202,7 @@ def test_masked_attention(hidden):
     def program(q, k, v):
         return both_ways(lambda args: ops.attention(*args, mask), (q, k, v))
 
-    program = compiled(program)
+    program = jax.jit(program)
     if hidden == "one key":
         spoilt, right = (q, k.at[1].set(jnp.nan), v.at[1].set(jnp.inf)), (q, k.at[1].set(0), v.at[1].set(0))
     elif hidden == "all keys of one query":

@@ -43,6 +43,7 @@ def test_there_are_many_mistakes():
         assert len(set(names)) == len(names)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ARRAYS)
 @pytest.mark.parametrize("mistake", dict.fromkeys(MISTAKES), ids=lambda mistake: mistake.name)
 def test_numpy_and_jax_change_an_array_alike(mistake, name):
@@ -117,6 +118,7 @@ def branches(params, x):
     return ops.concatenate((ops.dense(params, x), ops.relu(x)))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("op", "args", "static"), [
     (ops.softmax, (array(2, 3),), {}),
     (ops.max_pool, (array(4, 4, 1),), {"window": 2}),
@@ -205,6 +207,7 @@ def test_an_argument_may_be_left_at_its_default():
     np.testing.assert_allclose(twice, 2 * jax.grad(lambda x: ops.lstm(params, x)[0].sum())(x), rtol=1e-5)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["params/weight: one element 1 % too large", "x: 0.1 % too large",
                                   "cache/1: rounded to bfloat16", "dy: one element zeroed",
                                   "x: NaN at one element"])

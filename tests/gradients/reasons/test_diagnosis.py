@@ -183,6 +183,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_fault_is_named(name):
     (f, plain), args, kind, words = FAULTS[name]

@@ -93,6 +93,7 @@ def test_the_rule_is_right_without_a_mistake():
     assert compare_gradients(lstm(lambda t, dz, below: (dz, below)), *ARGS, reference=plain, laws=False).ok
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("mistake", "kind", "words"), [
     (gate_wrong(0), "gate", "weight_x is wrong in block 1 of 4 along axis 0 (rows 0 to 2), 1.5 x the reference"),
     (gate_wrong(1), "gate", "weight_x is wrong in block 2 of 4 along axis 0 (rows 3 to 5), 1.5 x the reference"),

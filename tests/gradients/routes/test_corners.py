@@ -42,6 +42,7 @@ def constant(*gradients):
     return lambda args, dy: tuple(jnp.broadcast_to(jnp.asarray(g), a.shape) * dy for g, a in zip(gradients, args))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("plain", "args", "gradients", "is_right"), [
     (max_of_three, (X, X, X), (1.0, 0.0, 0.0), True),
     (max_of_three, (X, X, X), (0.5, 0.5, 0.5), False),
@@ -94,6 +95,7 @@ def of_abs(at_zero):
     return backward
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("plain", "args", "backward", "is_right"), [
     (exponential, (Z, jnp.float32(1.5)), of_exponential(False), True),
     (exponential, (Z, jnp.float32(1.5)), of_exponential(True), False),
