@@ -42,6 +42,7 @@ def columns(case, smooth_args, m, r):
     return found
 
 
+@pytest.mark.exhaustive
 @pytest.mark.sampled
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md")
@@ -21,6 +23,7 @@ def test_links_lead_somewhere():
         assert (ROOT / link).exists(), link
 
 
+@pytest.mark.exhaustive
 def test_the_table_of_a_network_is_what_is_printed():
     page = DOCS["compose.md"]
     names = {}

@@ -12,6 +12,7 @@ from jaxnn.models.resnet import bottleneck
 from jaxnn.ops import global_average_pool, relu
 
 
+@pytest.mark.exhaustive
 def test_mistakes_in_two_layers_are_named_and_explained():
     blocks = Sequential(**{"0": bottleneck(4, 1, True), "1": bottleneck(4, 1, False), "2": bottleneck(8, 2, True)})
     net = Sequential(conv1=Conv(4, (7, 7), stride=2, use_bias=False), bn1=BatchNorm(), relu=relu, layer1=blocks,

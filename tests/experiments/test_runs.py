@@ -50,11 +50,8 @@ TINY = {
 }
 
 
-# One or two of each kind run each time, the others with --exhaustive: each compiles programs of its own.
-QUICK = ("deep-network", "face-recognition")
-
-
-@pytest.mark.parametrize("name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.exhaustive)
+# One runs each time, the others with --exhaustive: each compiles programs of its own.
+@pytest.mark.parametrize("name", [name if name == "deep-network" else pytest.param(name, marks=pytest.mark.exhaustive)
                                   for name in TINY])
 def test_a_short_run_measures_and_draws(tmp_path, capsys, name):
     options, measures, pictures = TINY[name]

@@ -105,6 +105,7 @@ def test_collectives_of_a_program():
     assert list(collectives.collectives(text)) == [("all-gather", 128), ("all-reduce", 45)]
 
 
+@pytest.mark.exhaustive
 def test_the_same_curve_on_every_number_of_devices():
     differences = curves.report(steps=5)
     assert [(name, n) for name, n, *_ in differences] == [

@@ -134,6 +134,7 @@ def test_entities(dialogs):
     assert names == [["thai", "paris", "cheap", "", "", "", "two"], [""] * 7]
 
 
+@pytest.mark.exhaustive
 def test_batches_have_every_turn_once(dialogs, responder):
     examples = restaurants.as_examples(dialogs.train, dialogs.candidates, responder.vocabulary, 20)
     counts = Counter()

@@ -27,6 +27,7 @@ def square(x):
     return x * x
 
 
+@pytest.mark.exhaustive
 def test_everywhere():
     args = weights(4, 3)(RNG, jnp.float32), array(4)(RNG, jnp.float32)
     report = quick(ops.dense, *args, under="all", dtypes="all")

@@ -169,11 +169,13 @@ def test_init_and_call(name):
         assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(y))
 
 
+@pytest.mark.sampled
 @EACH
 def test_the_key_decides(name):
     assert_close(*initialized(name))
 
 
+@pytest.mark.sampled
 @EACH
 def test_four_faces(name):
     for y, reference, forward, cotangents in faces(name).values():

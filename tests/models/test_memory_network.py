@@ -73,6 +73,7 @@ def test_values_of_loops(name):
     np.testing.assert_allclose(weights, expected[1], rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", NETS)
 def test_gradients(name):
     net = NETS[name]
@@ -109,6 +110,7 @@ def test_the_gradient_beside_pytorch(torch):
     np.testing.assert_allclose(found["ages"], ages.grad.numpy(), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.sampled
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", NETS)
 def test_padding_and_order(name):

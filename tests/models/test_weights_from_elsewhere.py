@@ -42,6 +42,7 @@ def timm_vgg16(name, array):
     return name, array[..., None, None] if name == "pre_logits.fc2.weight" else array
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["mobilenet_v2", "vgg16", "resnet18",
                                   pytest.param("densenet121", marks=pytest.mark.exhaustive)])
 def test_timm_has_the_same_arrays_by_other_names(name):
@@ -81,6 +82,7 @@ MODELS = {"mobilenet_v2_keras": (models.mobilenet_v2_keras, 32), "mobilenet_v1_k
           "resnet50_keras": (models.resnet50_keras, 33), "vgg16": (lambda n: models.vgg16(n, hidden=20), 224)}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", [name if name.startswith("mobilenet_v2") else
                                   pytest.param(name, marks=pytest.mark.exhaustive) for name in MODELS])
 def test_logits_of_a_keras_file(name, tmp_path):

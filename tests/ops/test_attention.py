@@ -53,6 +53,7 @@ def test_value_and_backward(sizes):
     np.testing.assert_allclose(y, textbook(*qkv, causal=sizes[4]), rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.sampled
 @EACH
 @pytest.mark.usefixtures("x64")
 def test_against_pytorch(sizes, torch):

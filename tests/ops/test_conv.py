@@ -100,6 +100,7 @@ def test_value_and_backward(geometry):
     np.testing.assert_allclose(y, loop(params, x, **options(*geometry[2:])), rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.sampled
 @EACH
 @pytest.mark.usefixtures("x64")
 def test_against_pytorch(geometry, torch):

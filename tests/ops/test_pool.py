@@ -93,6 +93,7 @@ def explicit(x, dy, **static):
     return jax.jit(program)(x, dy)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("geometry", [g for g in GEOMETRIES if g[3][0] == g[3][1]], ids=str)
 @pytest.mark.usefixtures("x64")
 def test_against_pytorch(geometry, torch):

@@ -79,6 +79,7 @@ def ragged(s):
     return X[rows], Y[rows]
 
 
+@pytest.mark.exhaustive
 def test_batches_that_are_not_full_are_compiled_once_also_when_gone_on_with(tmp_path):
     net = Sequential(Dense(8), ops.relu, Dropout(0.1), Dense(2))
     ends = []

@@ -35,6 +35,7 @@ def alone():
     return train(None, False)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("data", "model", "fully"), [(8, 1, False), (8, 1, True), (2, 4, True)])
 def test_the_same_costs_and_gradients(alone, data, model, fully):
     costs, norms = train(make_mesh(data, model), fully)

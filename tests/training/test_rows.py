@@ -51,6 +51,7 @@ def assert_alike(a, b, rtol=1e-5):
         np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("rows", "whole"), [
     (row_sgd(0.5), optax.sgd(0.5)), (row_adagrad(0.3), optax.adagrad(0.3)),
     (row_adagrad(0.3, initial=0.0, eps=1e-3), optax.adagrad(0.3, initial_accumulator_value=0.0, eps=1e-3))],
@@ -95,6 +96,7 @@ def test_a_schedule_is_the_whole_tables_and_a_clipped_row_is_no_longer_than_the_
     np.testing.assert_allclose(moved, [[-0.3, -0.4], [0, 0], [-0.6, -0.8], [0, 0]], rtol=1e-6)
 
 
+@pytest.mark.exhaustive
 def test_adam_of_rows_that_are_all_read_is_adam():
     """And a row that is not read rests; at its first reading it moves by the learning rate, however late."""
     every = [((np.arange(6), np.tile(np.arange(6), (6, 1))[:, :6]), np.eye(6, dtype=np.float32)) for _ in range(5)]
@@ -110,6 +112,7 @@ def test_adam_of_rows_that_are_all_read_is_adam():
     np.testing.assert_allclose(np.abs(table[3] - before[3]), 0.1, rtol=1e-3)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("rows", [row_sgd(0.1), row_adagrad(0.1), row_adam(0.1)], ids=["sgd", "adagrad", "adam"])
 def test_memory_does_not_depend_on_the_number_of_rows(rows):
     """Nor is there any operation over a whole table in the program, but for the arrays that go in and out."""

@@ -72,6 +72,7 @@ def test_a_mistake_in_one_of_a_hundred_steps(mistake):
     assert len(wrong) == 1 or mistake.startswith("the path")
 
 
+@pytest.mark.exhaustive
 def test_a_right_one():
     report = compare_gradients(deep(with_rule(lambda dweight, dx, dy: (dweight, dx)), 0), *ARGS, reference=reference)
     assert report.ok
