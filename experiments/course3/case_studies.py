@@ -23,9 +23,9 @@ import optax
 
 from experiments.course3 import digits as data
 from experiments.course3 import multi_task
+from experiments.course3.case_pictures import draw_birds, draw_driving
 from experiments.course3.metric import answer
 from experiments.course4.convnet import distort
-from experiments.shared import figures
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import percent, say, series, table
 from jaxnn import Dense, Flatten, Sequential, relu
@@ -183,7 +183,7 @@ def new_species(knobs: Knobs, found: data.Digits, model: Any) -> dict[str, Any]:
 
 
 def driving(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
-    presence = multi_task.load(multi_task.Knobs(data=knobs.streets, seed=knobs.seed, least=knobs.least), data_dir)
+    presence = multi_task.load(multi_task.Knobs(data=knobs.streets, test="streets", least=knobs.least), data_dir)
     n, n_tasks = len(presence.train_x), len(presence.tasks)
     order = np.random.default_rng(knobs.seed).permutation(n)
     held, kept = order[:n // 8], order[n // 8:]
@@ -205,15 +205,19 @@ def driving(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
              "train-dev": (presence.train_x[held], presence.train_y[held]), "dev": (presence.test_x, presence.test_y)}
     of_part = {name: wrong(params, *part) for name, part in parts.items()}
     errors = {name: float(w.mean()) for name, w in of_part.items()}
+    usual = presence.train_y[kept].mean(0) > 0.5
+    blind = {name: float((usual != (y > 0.5)).mean()) for name, (_, y) in parts.items()}
     verdict = diagnose(errors["train"], errors["dev"], 0.0, errors["train-dev"])
     shown = ", ".join(f"{part} {percent(error)}" for part, error in errors.items())
     say(f"\ndriving 1. the test set's streets are other streets: {shown}; {verdict.text}")
+    shown = ", ".join(f"{part} {percent(error)}" for part, error in blind.items())
+    say(f"the training set's most frequent answer to each question, without a look at the picture: {shown}")
     found = error_table(of_part["dev"].ravel(), tags_of(presence))
     say(f"driving 2. what the errors are, one row for each picture and question\n{found}")
     fog = in_fog(presence, kept, trained, wrong)
-    draw_driving(out, presence.name, found, fog)
-    return {"data": presence.name, "errors": errors, "verdict": verdict.name, "gaps": verdict.gaps,
-            "tags": [row._asdict() for row in (*found.rows, found.untagged)],
+    draw_driving(out, presence.name, found, fog, blind["dev"])
+    return {"data": presence.name, "errors": errors, "errors_without_a_look": blind, "verdict": verdict.name,
+            "gaps": verdict.gaps, "tags": [row._asdict() for row in (*found.rows, found.untagged)],
             "ceilings": [c._asdict() for c in found.ceilings], "fog": fog, "costs": series(costs, "step")}
 
 
@@ -254,55 +258,3 @@ def in_fog(presence: multi_task.Presence, kept: np.ndarray, trained: Any, wrong:
     say(table(("taught with", *(f"density {d:g}" for d in densities)),
               [(way, *(percent(e) for e in row)) for way, row in errors.items()]))
     return {"densities": list(densities), "errors": errors}
-
-
-def draw_birds(out: Path, name: str, record: dict[str, Any], before: Any, after: Any) -> None:
-    figure, axes = figures.panels(1, 3, (4.6, 3.8), f"{name}: the case study of the birds")
-    for found, label in ((before, "as it is"), (after, "with its temperature")):
-        at = np.array([row.confidence for row in found.bins])
-        values = np.array([row.accuracy for row in found.bins])
-        low, high = np.array([row.interval for row in found.bins]).T
-        axes[0, 0].errorbar(at, values, np.maximum((values - low, high - values), 0), marker="o", capsize=2,
-                            label=label)
-    axes[0, 0].plot((0, 1), (0, 1), color="grey", linestyle=":")
-    axes[0, 0].set(xlabel="confidence", ylabel="test accuracy, with 95 %")
-    more = record["more_data"]
-    axes[0, 1].plot(more["sizes"][:-1], 100 * np.array(more["errors"][:-1]), "o", label="measured, and fitted")
-    axes[0, 1].plot(more["sizes"][-1:], 100 * np.array(more["errors"][-1:]), "s", label="measured afterwards")
-    at = np.geomspace(more["sizes"][0], 2 * more["sizes"][-1], 60)
-    a, b, c = more["law"]
-    axes[0, 1].plot(at, 100 * (a * at**-b + c), color="C0", linewidth=1)
-    axes[0, 1].errorbar(more["sizes"][-1:], [100 * more["predicted"]],
-                        [[100 * (more["predicted"] - more["interval"][0])],
-                         [100 * min(more["interval"][1] - more["predicted"], 1)]], color="C0", capsize=3,
-                        label="foretold")
-    axes[0, 1].set(xlabel="training pictures", ylabel="test error / %", xscale="log", yscale="log")
-    ways = record["new_species"]
-    axes[0, 2].bar(range(len(ways)), [100 * r["missed"] for r in ways.values()], capsize=3,
-                   yerr=np.maximum(100 * np.array([(r["missed"] - r["interval"][0], r["interval"][1] - r["missed"])
-                                                   for r in ways.values()]).T, 0))
-    axes[0, 2].set_xticks(range(len(ways)), [way.replace(", ", ",\n") for way in ways], fontsize=8)
-    axes[0, 2].set(ylabel="missed of the new species / %, with 95 %")
-    for axis in axes[0]:
-        axis.grid(alpha=0.3)
-    for axis in axes[0, :2]:
-        axis.legend(fontsize=8)
-    figures.save(figure, out / "birds.png")
-
-
-def draw_driving(out: Path, name: str, found: Any, fog: dict[str, Any]) -> None:
-    figure, axes = figures.panels(1, 2, (5.8, 4.2), f"{name}: the case study of driving")
-    rows = found.rows[::-1]
-    at = np.arange(len(rows))
-    for i, (field, label) in enumerate((("ceiling", "ceiling"), ("share", "share: these add up"))):
-        values = 100 * np.array([getattr(row, field) for row in rows])
-        low, high = 100 * np.array([getattr(row, f"{field}_interval") for row in rows]).T
-        axes[0, 0].barh(at + 0.2 - 0.4 * i, values, 0.4, label=label, capsize=1.5,
-                        xerr=np.maximum((values - low, high - values), 0), error_kw={"linewidth": 0.8})
-    axes[0, 0].set_yticks(at, [f"{row.tag} ({row.n})" for row in rows], fontsize=8)
-    axes[0, 0].set(xlabel=f"points of the error of {100 * found.n_wrong / found.n:.1f} %, with 95 %")
-    figures.curves(axes[0, 1], {f"taught with {way}": (fog["densities"], 100 * np.array(e))
-                                for way, e in fog["errors"].items()}, "density of the fog", "test error / %")
-    axes[0, 0].legend(fontsize=8)
-    axes[0, 0].grid(alpha=0.3, axis="x")
-    figures.save(figure, out / "driving.png")
