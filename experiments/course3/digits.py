@@ -49,7 +49,7 @@ def usps(data_dir: Path | None, seed: int) -> Digits:
     """USPS has a test set of its own, and dev is a tenth of its training set, dealt by class."""
     found = load_usps(data_dir, instead="--data digits")
     parts = split(len(found.train_x), (0.8, 0.1, 0.1), seed=seed, labels=found.train_y)
-    kept = np.concatenate([parts.train, parts.test])  # the test set is another: two parts are for training
+    kept = np.concatenate([parts.train, parts.test])  # USPS has a test set: two parts are for training
     x, test_x = (x.astype(np.float32) / 255 for x in (found.train_x, found.test_x))
     return Digits("usps", x[kept], found.train_y[kept], x[parts.dev], found.train_y[parts.dev], test_x, found.test_y)
 

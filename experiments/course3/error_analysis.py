@@ -41,7 +41,7 @@ from jaxnn.training import make_step
 
 SIZES = ((0, 16, "below 16 px"), (16, 64, "16 to 63 px"), (64, 256, "64 to 255 px"), (256, 10**9, "256 px and more"))
 THINGS = ("pole", "sign", "car", "pedestrian", "bicyclist")
-CROP = (64, 96)  # pixels of a street in training
+CROP = (64, 96)  # height and width of the crops of CamVid that are trained on, pixels
 
 
 @dataclasses.dataclass(frozen=True)
