@@ -25,7 +25,8 @@ MODULES = {
     "jaxnn.gradients": "Comparing gradients", "jaxnn.inside": "Inside a backward pass", "jaxnn.layers": "Layers",
     "jaxnn.losses": "Losses made of a loss", "jaxnn.models": "Named networks", "jaxnn.training": "Training",
     "jaxnn.data": "Data", "jaxnn.augmentation": "Augmentation", "jaxnn.text": "Text", "jaxnn.decoding": "Decoding",
-    "jaxnn.detection": "Detection", "jaxnn.faces": "Faces", "jaxnn.style": "Style", "jaxnn.metrics": "Metrics",
+    "jaxnn.words": "Word vectors", "jaxnn.audio": "Sound", "jaxnn.music": "Music", "jaxnn.detection": "Detection",
+    "jaxnn.faces": "Faces", "jaxnn.style": "Style", "jaxnn.metrics": "Metrics", "jaxnn.analysis": "Analysis of errors",
     "jaxnn.initializers": "Initializers", "jaxnn.testing": "Testing",
 }
 # In the order of the front page: the first whose file's name fits.

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +97,22 @@ def test_each_op_layer_and_experiment_has_its_place(folder_of_pages):
     page = (folder_of_pages / "ops" / "batch_norm.md").read_text(encoding="utf-8")
     for part in ("Ioffe", "<math", "| float32 |", "python -m experiments run batch-norm", "`BatchNorm`"):
         assert part in page
+
+
+def test_each_package_has_its_page():
+    packages = {f"jaxnn.{path.parent.name}" for path in (DOCS.parent / "jaxnn").glob("*/__init__.py")}
+    assert packages - set(pages.MODULES) == {"jaxnn.explicit", "jaxnn.ops"}  # public in `jaxnn`, and page by page
+
+
+@pytest.mark.exhaustive
+def test_the_build_has_no_warning(tmp_path):
+    """By Sphinx, in a process of its own, for a minute."""
+    for tool in ("sphinx", "furo", "myst_parser"):
+        pytest.importorskip(tool)
+    built = subprocess.run([sys.executable, "-m", "sphinx", "-W", "-q", str(DOCS), str(tmp_path)], text=True,
+                           capture_output=True, cwd=DOCS.parent)
+    assert (built.returncode, built.stderr) == (0, "")
+    assert list(tmp_path.rglob("batch_norm.html"))
 
 
 def test_the_table_of_measurements_is_fresh():

@@ -28,11 +28,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.shared import figures
+from experiments.shared.data import real_or_embedded
 from experiments.shared.knobs import Configuration, knob
 from experiments.shared.mlp import Points, Trained, cost, descend, initial, report, trained
 from experiments.shared.run import say, series, table
 from jaxnn import binary_cross_entropy, dense, dropout, relu
-from jaxnn.data import MissingData, noisy_moons
+from jaxnn.data import noisy_moons
 from jaxnn.data.football import load_football
 from jaxnn.hand_derived import Static, hand_derived
 
@@ -61,15 +62,13 @@ def points(knobs: Knobs, data_dir: Path | None) -> tuple[str, Points]:
       MissingData: the football field was asked for and is not there.
       BadFile: it is there and damaged.
     """
-    if knobs.data != "moons":
-        try:
-            return "football", Points(*load_football(data_dir, instead="--data moons"))
-        except MissingData as missing:
-            if knobs.data == "football":
-                raise
-            say(f"noisy moons in place of the football field: {missing}")
-    x, y = noisy_moons(knobs.seed, n=411, noise=0.35)
-    return "moons", Points(x[:211], y[:211], x[211:], y[211:])
+    def moons() -> tuple[str, Points]:
+        x, y = noisy_moons(knobs.seed, n=411, noise=0.35)
+        return "moons", Points(x[:211], y[:211], x[211:], y[211:])
+
+    return real_or_embedded(
+        knobs.data, "football", lambda: ("football", Points(*load_football(data_dir, instead="--data moons"))), moons,
+        "noisy moons in place of the football field")
 
 
 @hand_derived

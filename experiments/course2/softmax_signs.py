@@ -30,12 +30,13 @@ import numpy as np
 import optax
 
 from experiments.shared import figures
+from experiments.shared.data import real_or_embedded
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import percent, progress, say, series
 from experiments.shared.trials import draw_batches, start_trials, train_trials
 from jaxnn import Dense, Sequential, relu, summary
 from jaxnn import softmax_cross_entropy as loss
-from jaxnn.data import Batches, MissingData, load_digits, pixels_to_rows, split
+from jaxnn.data import Batches, load_digits, pixels_to_rows, split
 from jaxnn.data.signs import load_signs
 from jaxnn.initializers import xavier_uniform
 from jaxnn.metrics import accuracy, confusion_matrix
@@ -77,13 +78,11 @@ def load(name: str, data_dir: Path | None, seed: int) -> Examples:
       MissingData: the hands were asked for and are not there.
       BadFile: they are there and damaged.
     """
-    if name != "digits":
-        try:
-            return hands(data_dir)
-        except MissingData as missing:
-            if name == "signs":
-                raise
-            say(f"scikit-learn's digits in place of the hands: {missing}")
+    return real_or_embedded(name, "signs", lambda: hands(data_dir), lambda: handwritten_digits(seed),
+                            "scikit-learn's digits in place of the hands")
+
+
+def handwritten_digits(seed: int) -> Examples:
     digits = load_digits()
     x = digits.x.reshape(len(digits.x), -1).astype(np.float32)
     parts = split(len(x), (0.8, 0.1, 0.1), seed=seed, labels=digits.y)

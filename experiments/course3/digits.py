@@ -9,10 +9,11 @@ import jax
 import numpy as np
 import optax
 
+from experiments.shared.data import real_or_embedded
 from experiments.shared.run import say
 from jaxnn import Conv, Dense, Flatten, MaxPool, Sequential, relu
 from jaxnn import softmax_cross_entropy as loss
-from jaxnn.data import Batches, MissingData, load_digits, load_usps, split
+from jaxnn.data import Batches, load_digits, load_usps, split
 from jaxnn.training import Step, TrainState, evaluate, make_step, start
 from jaxnn.training.train_state import copied
 
@@ -36,33 +37,29 @@ class Digits(NamedTuple):
 
 
 def load(name: str, data_dir: Path | None, seed: int) -> Digits:
-    """The digits by name, one of CHOICES; "auto" prints a line where scikit-learn's take the place of USPS.
-
-    USPS has a test set of its own, and dev is a tenth of its training set, dealt by class.
-    """
-    if name != "digits":
-        try:
-            usps = load_usps(data_dir, instead="--data digits")
-        except MissingData as missing:
-            if name == "usps":
-                raise
-            say(f"scikit-learn's digits in place of USPS: {missing}")
-        else:
-            parts = split(len(usps.train_x), (0.8, 0.1, 0.1), seed=seed, labels=usps.train_y)
-            kept = np.concatenate([parts.train, parts.test])  # it has a test set: two parts are for training
-            x, test_x = (x.astype(np.float32) / 255 for x in (usps.train_x, usps.test_x))
-            return _described(Digits("usps", x[kept], usps.train_y[kept], x[parts.dev], usps.train_y[parts.dev], test_x,
-                                     usps.test_y))
-    digits = load_digits()
-    parts = split(len(digits.x), (0.6, 0.2, 0.2), seed=seed, labels=digits.y)
-    x = digits.x.astype(np.float32)[..., None] / digits.x.max()
-    return _described(Digits("digits", *(array[part] for part in parts for array in (x, digits.y))))
-
-
-def _described(digits: Digits) -> Digits:
+    """The digits by name, one of CHOICES; "auto" prints a line where scikit-learn's take the place of USPS."""
+    digits = real_or_embedded(name, "usps", lambda: usps(data_dir, seed), lambda: small_digits(seed),
+                              "scikit-learn's digits in place of USPS")
     say(f"{digits.name}: {len(digits.train_x)} training, {len(digits.dev_x)} dev and {len(digits.test_x)} test "
         f"pictures of {digits.train_x.shape[1]}x{digits.train_x.shape[2]} pixels")
     return digits
+
+
+def usps(data_dir: Path | None, seed: int) -> Digits:
+    """USPS has a test set of its own, and dev is a tenth of its training set, dealt by class."""
+    found = load_usps(data_dir, instead="--data digits")
+    parts = split(len(found.train_x), (0.8, 0.1, 0.1), seed=seed, labels=found.train_y)
+    kept = np.concatenate([parts.train, parts.test])  # USPS has a test set: two parts are for training
+    x, test_x = (x.astype(np.float32) / 255 for x in (found.train_x, found.test_x))
+    return Digits("usps", x[kept], found.train_y[kept], x[parts.dev], found.train_y[parts.dev], test_x, found.test_y)
+
+
+def small_digits(seed: int) -> Digits:
+    """Scikit-learn's, of 8x8 pixels."""
+    found = load_digits()
+    parts = split(len(found.x), (0.6, 0.2, 0.2), seed=seed, labels=found.y)
+    x = found.x.astype(np.float32)[..., None] / found.x.max()
+    return Digits("digits", *(array[part] for part in parts for array in (x, found.y)))
 
 
 def convnet(size: int, channels: tuple[int, int] = (16, 32), hidden: int = 64, classes: int = N_CLASSES) -> Sequential:

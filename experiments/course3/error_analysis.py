@@ -29,18 +29,19 @@ from experiments.course4.segmentation import experiment as segmentation
 from experiments.course4.segmentation.scenes import class_weights
 from experiments.course4.segmentation.scenes import load as load_scenes
 from experiments.shared import figures
+from experiments.shared.data import real_or_embedded
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import progress, say, series
 from jaxnn import per_example
 from jaxnn import softmax_cross_entropy as loss
 from jaxnn.analysis import ErrorTable, confused_pairs, error_table
-from jaxnn.data import MissingData
 from jaxnn.data.extra import import_extra
 from jaxnn.models import unet
 from jaxnn.training import make_step
 
 SIZES = ((0, 16, "below 16 px"), (16, 64, "16 to 63 px"), (64, 256, "64 to 255 px"), (256, 10**9, "256 px and more"))
 THINGS = ("pole", "sign", "car", "pedestrian", "bicyclist")
+CROP = (64, 96)  # height and width of the crops of CamVid that are trained on, pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,14 +97,10 @@ def speech(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
 
 
 def streets(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
-    kind, shape = ("camvid" if knobs.streets == "auto" else knobs.streets), (64, 96)
-    try:
-        scenes = load_scenes(kind, data_dir, knobs.seed, shape)
-    except MissingData as missing:
-        if knobs.streets == "camvid":
-            raise
-        say(f"\ncanvases of digits in place of CamVid: {missing}")
-        kind, scenes = "digits", load_scenes("digits", None, knobs.seed, shape)
+    kind, scenes = real_or_embedded(knobs.streets, "camvid",
+                                    lambda: ("camvid", load_scenes("camvid", data_dir, knobs.seed, CROP)),
+                                    lambda: ("digits", load_scenes("digits", None, knobs.seed, CROP)),
+                                    "\ncanvases of digits in place of CamVid")
     settings = segmentation.Knobs(data=kind, seed=knobs.seed, epochs=knobs.street_epochs, width=knobs.street_width)
     model = unet(len(scenes.classes), width=settings.width, depth=settings.depth, batch_norm=True)
     weights = class_weights(scenes.train.y, len(scenes.classes), settings.balance)

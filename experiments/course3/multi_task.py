@@ -31,11 +31,12 @@ import numpy as np
 from experiments.course3 import digits as data
 from experiments.course4.segmentation import scenes
 from experiments.shared import figures
+from experiments.shared.data import real_or_embedded
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import progress, say, series, table
 from jaxnn import Conv, Dense, Flatten, MaxPool, Sequential, binary_cross_entropy, relu
 from jaxnn.analysis import conflicts, cosine, intervals
-from jaxnn.data import MissingData, load_camvid
+from jaxnn.data import load_camvid
 from jaxnn.data.extra import import_extra
 from jaxnn.training import make_step
 
@@ -72,22 +73,22 @@ class Presence(NamedTuple):
 
 def load(knobs: Knobs, data_dir: Path | None) -> Presence:
     """The streets, four times smaller, or canvases; and the things that 10 to 90 % of the training pictures have."""
-    if knobs.data != "digits":
-        try:
-            camvid = load_camvid(data_dir, instead="--data digits")
-        except MissingData as missing:
-            if knobs.data == "camvid":
-                raise
-            say(f"canvases of digits in place of CamVid: {missing}")
-        else:
-            x, y, test_x, test_y = camvid.train_x, camvid.train_y, camvid.test_x, camvid.test_y
-            if knobs.test == "stretches":
-                x, y = np.concatenate([x, camvid.val_x, test_x]), np.concatenate([y, camvid.val_y, test_y])
-                is_test = np.arange(len(x)) // STRETCH % 4 == 3
-                x, y, test_x, test_y = x[~is_test], y[~is_test], x[is_test], y[is_test]
-            x, test_x = (v.reshape(len(v), 24, 4, 32, 4, 3).mean((2, 4), dtype=np.float32) / 255 - 0.4
-                         for v in (x, test_x))
-            return _common(knobs, "camvid", x, y, test_x, test_y, camvid.classes)
+    return real_or_embedded(knobs.data, "camvid", lambda: streets(knobs, data_dir), lambda: canvases(knobs),
+                            "canvases of digits in place of CamVid")
+
+
+def streets(knobs: Knobs, data_dir: Path | None) -> Presence:
+    camvid = load_camvid(data_dir, instead="--data digits")
+    x, y, test_x, test_y = camvid.train_x, camvid.train_y, camvid.test_x, camvid.test_y
+    if knobs.test == "stretches":
+        x, y = np.concatenate([x, camvid.val_x, test_x]), np.concatenate([y, camvid.val_y, test_y])
+        is_test = np.arange(len(x)) // STRETCH % 4 == 3
+        x, y, test_x, test_y = x[~is_test], y[~is_test], x[is_test], y[is_test]
+    x, test_x = (v.reshape(len(v), 24, 4, 32, 4, 3).mean((2, 4), dtype=np.float32) / 255 - 0.4 for v in (x, test_x))
+    return _common(knobs, "camvid", x, y, test_x, test_y, camvid.classes)
+
+
+def canvases(knobs: Knobs) -> Presence:
     found = scenes.load("digits", None, knobs.seed, (64, 96))
     return _common(knobs, "digits", found.train.x, found.train.y, found.test.x, found.test.y, found.classes)
 

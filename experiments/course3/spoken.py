@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.shared.data import real_or_embedded
 from experiments.shared.run import say
 from jaxnn import Conv, Dense, Dropout, Flatten, MaxPool, Sequential, relu
 from jaxnn.audio import log_mel
-from jaxnn.data import MissingData, load_spoken_digits
+from jaxnn.data import load_spoken_digits
 
 __all__ = ["CHOICES", "HOP", "N_MELS", "RATE", "WHY", "Spoken", "features", "load", "network", "padded"]
 
@@ -39,23 +40,19 @@ def load(name: str, data_dir: Path | None, seed: int, *, most: int | None = None
     Args:
       most: recordings of each word by each speaker, the first ones; None takes all.
     """
-    if name != "made":
-        try:
-            found = load_spoken_digits(data_dir, instead="--data made")
-            spoken = Spoken("fsdd", found.samples, found.y, found.speaker, found.number, found.speakers)
-        except MissingData as missing:
-            if name == "fsdd":
-                raise
-            say(f"made words in place of spoken digits: {missing}")
-            spoken = made(seed)
-    else:
-        spoken = made(seed)
+    spoken = real_or_embedded(name, "fsdd", lambda: free_spoken_digits(data_dir), lambda: made(seed),
+                              "made words in place of spoken digits")
     if most is not None:
         kept = np.flatnonzero(spoken.number < most)
         spoken = spoken._replace(samples=tuple(spoken.samples[i] for i in kept), y=spoken.y[kept],
                                  speaker=spoken.speaker[kept], number=spoken.number[kept])
     say(f"{spoken.name}: {len(spoken.y)} recordings of ten words by {', '.join(spoken.speakers)}")
     return spoken
+
+
+def free_spoken_digits(data_dir: Path | None) -> Spoken:
+    found = load_spoken_digits(data_dir, instead="--data made")
+    return Spoken("fsdd", found.samples, found.y, found.speaker, found.number, found.speakers)
 
 
 def made(seed: int, n_each: int = 8) -> Spoken:

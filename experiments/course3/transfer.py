@@ -29,11 +29,12 @@ import optax
 
 from experiments.course3 import digits as data
 from experiments.shared import figures
+from experiments.shared.data import real_or_embedded
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import percent, progress, say, series, table
 from jaxnn import softmax_cross_entropy as loss
 from jaxnn.analysis import intervals
-from jaxnn.data import MissingData, load_digits, load_signs
+from jaxnn.data import load_digits, load_signs
 from jaxnn.training import make_step
 
 NOTHING, SAME, OTHER = "nothing", "digits of other writers", "hands"
@@ -106,16 +107,17 @@ def load_sources(knobs: Knobs, target: data.Digits, data_dir: Path | None) -> di
         half = len(target.train_y) // 2
         same = {SAME: (target.train_x[:half, :, ::-1], target.train_y[:half])}
         say("the source are mirrored digits, for there are no others without USPS")
-    try:
-        signs = load_signs(data_dir)
-        grey = signs.train_x.astype(np.float32).mean(-1) / 255
-        block = 64 // size
-        x = 1 - grey.reshape(len(grey), size, block, size, block).mean((2, 4))[..., None]
-        return {**same, OTHER: (x, signs.train_y.astype(np.int64))}
-    except MissingData as missing:
-        say(f"random labels in place of the hands: {missing}")
-        x = next(iter(same.values()))[0]
-        return {**same, "random labels": (x, np.random.default_rng(knobs.seed).integers(0, 10, len(x)))}
+    x = same[SAME][0]
+    random = np.random.default_rng(knobs.seed).integers(0, 10, len(x))
+    return same | real_or_embedded("auto", "hands", lambda: {OTHER: grey_hands(size, data_dir)},
+                                   lambda: {"random labels": (x, random)}, "random labels in place of the hands")
+
+
+def grey_hands(size: int, data_dir: Path | None) -> tuple[np.ndarray, np.ndarray]:
+    signs = load_signs(data_dir)
+    grey = signs.train_x.astype(np.float32).mean(-1) / 255
+    block = 64 // size
+    return 1 - grey.reshape(len(grey), size, block, size, block).mean((2, 4))[..., None], signs.train_y.astype(np.int64)
 
 
 def fitted(knobs: Knobs, model: Any, step: Any, x: np.ndarray, y: np.ndarray, steps: int, seed: int,

@@ -8,10 +8,11 @@ import numpy as np
 import optax
 
 from experiments.shared import figures
+from experiments.shared.data import real_or_embedded
 from experiments.shared.run import say
 from jaxnn import Dense, Flatten, Sequential, relu, softmax_cross_entropy
 from jaxnn.analysis import scores_in_training, suspects
-from jaxnn.data import MissingData, human_dates, load_dates, parse_date
+from jaxnn.data import human_dates, load_dates, parse_date
 from jaxnn.data.dates import COURSE_FORMATS
 from jaxnn.training import make_step
 
@@ -54,16 +55,21 @@ def rank(out: Path, data_dir: Path | None, n: int, epochs: int, seed: int) -> di
 
 def load(data_dir: Path | None, n: int, seed: int) -> tuple[list[str], list[str], str]:
     """The course's pairs; without its file, generated ones, of which 3 in 1,000 get the year before."""
-    try:
-        pairs = load_dates(data_dir, contradictory=True)
-        return list(pairs.texts[:n]), list(pairs.dates[:n]), "the course's file"
-    except MissingData as missing:
-        say(f"\ngenerated dates in place of the course's: {missing}")
-        pairs = human_dates(n, seed, formats=COURSE_FORMATS)
-        dates = list(pairs.dates)
-        for i in np.random.default_rng(seed).choice(n, max(1, round(0.003 * n)), replace=False):
-            dates[i] = f"{int(dates[i][:4]) - 1}{dates[i][4:]}"
-        return list(pairs.texts), dates, "our generator"
+    return real_or_embedded("auto", "course", lambda: of_the_course(data_dir, n), lambda: generated(n, seed),
+                            "\ngenerated dates in place of the course's")
+
+
+def of_the_course(data_dir: Path | None, n: int) -> tuple[list[str], list[str], str]:
+    pairs = load_dates(data_dir, contradictory=True)
+    return list(pairs.texts[:n]), list(pairs.dates[:n]), "the course's file"
+
+
+def generated(n: int, seed: int) -> tuple[list[str], list[str], str]:
+    pairs = human_dates(n, seed, formats=COURSE_FORMATS)
+    dates = list(pairs.dates)
+    for i in np.random.default_rng(seed).choice(n, max(1, round(0.003 * n)), replace=False):
+        dates[i] = f"{int(dates[i][:4]) - 1}{dates[i][4:]}"
+    return list(pairs.texts), dates, "our generator"
 
 
 def encoded(texts: list[str], dates: list[str]) -> tuple[np.ndarray, np.ndarray]:

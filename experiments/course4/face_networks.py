@@ -15,12 +15,13 @@ import numpy as np
 import optax
 
 from experiments.shared import figures
+from experiments.shared.data import real_or_embedded
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import progress, say
 from jaxnn import BatchNorm, Conv, Dense, Flatten, MaxPool, Sequential, l2_normalize, mined_triplet_loss, relu, resize
 from jaxnn.augmentation import rotation, shift
 from jaxnn.checks import expect
-from jaxnn.data import MissingData, find, load_digits, load_olivetti, read_picture
+from jaxnn.data import find, load_digits, load_olivetti, read_picture
 from jaxnn.faces import all_pairs, collapse, roc
 from jaxnn.layers import over_examples
 from jaxnn.models.nn4_small2 import SIZE, nn4_small2, read_openface
@@ -252,15 +253,9 @@ def ways_of(knobs: FaceKnobs, data_dir: Path | None) -> Ways:
 
     OpenFace's network and raw pixels have met none of them: their threshold is chosen by the training and dev people.
     """
-    data = knobs.data
-    try:
-        people = load_people("olivetti" if data == "auto" else data, data_dir)
-        data = "olivetti" if data == "auto" else data
-    except MissingData as error:
-        if data != "auto":
-            raise
-        say(f"{error}\nso: scikit-learn's digits in the place of people")
-        data, people = "digits", load_people("digits", data_dir)
+    data, people = real_or_embedded(knobs.data, "olivetti", lambda: ("olivetti", load_people("olivetti", data_dir)),
+                                    lambda: ("digits", load_people("digits", data_dir)),
+                                    "scikit-learn's digits in place of people")
     order = np.random.default_rng(knobs.seed).permutation(len(people.names))
     n_test, n_dev = (knobs.test_people, knobs.dev_people) if data == "olivetti" else (3, 2)
     expect(n_test + n_dev + 2 <= len(order), "--test-people", f"at least two of {len(order)} people left to train on",

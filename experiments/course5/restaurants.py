@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.shared.run import say
+from experiments.shared.data import real_or_embedded
 from jaxnn.checks import expect, is_integer
-from jaxnn.data import MissingData, RestaurantDialogs, Turn, load_dialogs
+from jaxnn.data import RestaurantDialogs, Turn, load_dialogs
 from jaxnn.data.dialogs import PROPERTIES, SILENCE
 from jaxnn.text import WordVocabulary, pad
 
@@ -53,14 +53,9 @@ def load_restaurants(name: str, task: int, data_dir: Path | None, seed: int) -> 
       MissingData: the files were asked for and are not there.
       BadFile: they are there and damaged.
     """
-    if name != "made":
-        try:
-            return "babi", load_dialogs(task, data_dir)
-        except MissingData as missing:
-            if name == "babi":
-                raise
-            say(f"dialogs made here, of task 1 alone, in place of dialog bAbI: {missing}")
-    return "made", made_dialogs(MADE, seed)
+    return real_or_embedded(name, "babi", lambda: ("babi", load_dialogs(task, data_dir)),
+                            lambda: ("made", made_dialogs(MADE, seed)),
+                            "dialogs made here, of task 1 alone, in place of dialog bAbI")
 
 
 # Arrays.

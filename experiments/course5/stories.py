@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.shared.run import say
+from experiments.shared.data import real_or_embedded
 from jaxnn.checks import expect, is_integer
-from jaxnn.data import MissingData, Question, load_babi
+from jaxnn.data import Question, load_babi
 from jaxnn.data.babi import words_of
 from jaxnn.text import WordVocabulary, pad
 
@@ -41,15 +41,13 @@ def load_stories(name: str, data_dir: Path | None, seed: int) -> Stories:
       MissingData: the files were asked for and are not there.
       BadFile: they are there and damaged.
     """
-    if name != "made":
-        try:
-            return Stories("babi", load_babi("train", data_dir), load_babi("test", data_dir))
-        except MissingData as missing:
-            if name == "babi":
-                raise
-            say(f"stories made here in place of bAbI: {missing}")
-    made = made_stories(2 * MADE, seed)
-    return Stories("made", made[:MADE], made[MADE:])
+    def made() -> Stories:
+        questions = made_stories(2 * MADE, seed)
+        return Stories("made", questions[:MADE], questions[MADE:])
+
+    return real_or_embedded(
+        name, "babi", lambda: Stories("babi", load_babi("train", data_dir), load_babi("test", data_dir)), made,
+        "stories made here in place of bAbI")
 
 
 def made_stories(n: int, seed: int) -> tuple[Question, ...]:

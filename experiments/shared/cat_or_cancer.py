@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.shared.data import real_or_embedded
 from experiments.shared.run import say
-from jaxnn.data import MissingData, load_breast_cancer, load_cat, pixels_to_rows, split, standardize
+from jaxnn.data import load_breast_cancer, load_cat, pixels_to_rows, split, standardize
 
 CHOICES = ("auto", "cat", "breast-cancer")
 WHY = "the course's cat photographs where their files are found, else the breast cancer table"
@@ -37,14 +38,8 @@ def load(name: str, data_dir: Path | None, seed: int) -> Examples:
       MissingData: the photographs were asked for and are not there.
       BadFile: they are there and damaged.
     """
-    examples = breast_cancer(seed) if name == "breast-cancer" else None
-    try:
-        examples = examples or cat(data_dir)
-    except MissingData as missing:
-        if name == "cat":
-            raise
-        say(f"breast cancer in place of the cat photographs: {missing}")
-        examples = breast_cancer(seed)
+    examples = real_or_embedded(name, "cat", lambda: cat(data_dir), lambda: breast_cancer(seed),
+                                "breast cancer in place of the cat photographs")
     say(f"{examples.name}: {len(examples.train_x)} training and {len(examples.test_x)} test examples of "
         f"{examples.train_x.shape[1]:,} features")
     return examples

@@ -65,7 +65,8 @@ def correlate(x: Any, kernel: Any, geometry: Geometry) -> Any:
     if b > 1:
         return _by_columns(x, kernel, geometry, b)
     n, k, _ = _letters(geometry.rank)
-    return lax.conv_general_dilated(x[None], kernel, geometry.stride, geometry.pads, rhs_dilation=geometry.dilation,
+    x, pads = _cropped(x, geometry.pads)
+    return lax.conv_general_dilated(x[None], kernel, geometry.stride, pads, rhs_dilation=geometry.dilation,
                                     dimension_numbers=(n, k, n))[0]
 
 
@@ -103,6 +104,8 @@ def spread(y: Any, kernel: Any, geometry: Geometry, size: tuple[int, ...]) -> An
         if b > 1:
             return _by_columns(y, exchanged, geometry._replace(pads=pads), b)
     n, k, _ = _letters(geometry.rank)
+    if set(geometry.stride) == {1}:
+        y, pads = _cropped(y, pads)
     return lax.conv_general_dilated(
         y[None], reversed_kernel, (1,) * geometry.rank, pads, lhs_dilation=geometry.stride,
         rhs_dilation=geometry.dilation, dimension_numbers=(n, k.replace("IO", "OI"), n))[0]
@@ -136,9 +139,30 @@ def _correlate_kernel(x: Any, y: Any, geometry: Geometry, window: tuple[int, ...
     space = range(geometry.rank)
     reach = [(y.shape[a] - 1) * geometry.stride[a] + 1 for a in space]
     low = [geometry.pads[a][0] for a in space]
-    pads = [(low[a], (window[a] - 1) * geometry.dilation[a] + reach[a] - x.shape[a] - low[a]) for a in space]
+    pads = tuple((low[a], (window[a] - 1) * geometry.dilation[a] + reach[a] - x.shape[a] - low[a]) for a in space)
+    x, pads = _cropped(x, pads)
     return lax.conv_general_dilated(x[None], y[None], geometry.dilation, pads, rhs_dilation=geometry.stride,
                                     dimension_numbers=_letters(geometry.rank)[2])
+
+
+def _cropped(x: Any, pads: tuple[tuple[int, int], ...]) -> tuple[Any, tuple[tuple[int, int], ...]]:
+    """(x without what a negative padding takes away, the paddings that are left, none of them negative).
+
+    XLA could crop, and its convolution does, but on CPU that of jaxlib 0.10 reads beyond its input for some negative
+    paddings at the low side, as -1 before and 1 behind: numbers of any size, which differ from call to call.
+    """
+    left = []
+    for axis, (low, high) in enumerate(pads):
+        if low < 0 or high < 0:
+            n = x.shape[axis]
+            start = min(max(-low, 0), n)
+            stop = max(n - max(-high, 0), start)
+            x = lax.slice_in_dim(x, start, stop, axis=axis)
+            low, high = low + start, high + n - stop
+            if start == stop:  # padding alone, of which the other side may have taken a part
+                low, high = 0, low + high
+        left.append((low, high))
+    return x, tuple(left)
 
 
 def _by_columns(x: Any, kernel: Any, geometry: Geometry, b: int) -> Any:
@@ -146,10 +170,11 @@ def _by_columns(x: Any, kernel: Any, geometry: Geometry, b: int) -> Any:
     window, (low, high) = kernel.shape[-3], geometry.pads[-1]
     width = size_out(x.shape[-2], window, 1, 1, (low, high))
     n = math.ceil(width / b)
-    blocks = columns.to_columns(x, b, low, n + columns.n_taps(window, b) - 1)
+    blocks, pads = _cropped(columns.to_columns(x, b, low, n + columns.n_taps(window, b) - 1),
+                            _in_blocks(geometry).pads)
     letters, k, _ = _letters(geometry.rank)
     y = lax.conv_general_dilated(
-        blocks[None], columns.kernel_in_columns(kernel, b), geometry.stride, _in_blocks(geometry).pads,
+        blocks[None], columns.kernel_in_columns(kernel, b), geometry.stride, pads,
         rhs_dilation=geometry.dilation, dimension_numbers=(letters, k, letters))[0]
     return columns.from_columns(y, b, width)
 

@@ -13,6 +13,19 @@ NEEDS_CASES = pytest.mark.skipif(bool(course.missing()), reason=course.missing()
 
 
 @NEEDS_CASES
+def test_zeros_around_pictures():
+    case = course.load()["c4w1.zero_pad"]
+    X, expected = np.asarray(case["inputs"]["X"]), case["expected"]
+    padded = loops.zero_pad(X, (expected["shape"][1] - X.shape[1]) // 2)
+    pad = (padded.shape[1] - X.shape[1]) // 2
+    inner = padded[:, pad:-pad, pad:-pad]
+    np.testing.assert_array_equal(padded.shape, expected["shape"])
+    np.testing.assert_array_equal(inner, X)
+    np.testing.assert_allclose(inner[1, 1], expected["inner"], rtol=1e-6)
+    assert np.abs(padded).sum() - np.abs(inner).sum() == pytest.approx(expected["border_sum"], abs=1e-9)
+
+
+@NEEDS_CASES
 def test_the_courses_numbers():
     """Course 4, week 1: a forward and a backward pass of the assignment."""
     inputs = dict(course.load()["c4w1.conv_backward.2017"]["inputs"])

@@ -108,6 +108,26 @@ def test_against_pytorch(geometry, torch):
     np.testing.assert_allclose(dx, t.grad.numpy().transpose(back), rtol=1e-13)
 
 
+@pytest.mark.parametrize("static", [
+    {"window": 3, "stride": 2, "ceil": True}, {"window": (2, 3), "stride": (3, 2), "ceil": True},
+    {"window": 2, "stride": 1, "dilation": 2}, {"window": (3, 2), "stride": 2, "dilation": (1, 3)},
+    {"window": 2, "stride": 2, "dilation": (2, 1), "ceil": True}], ids=str)
+@pytest.mark.usefixtures("x64")
+def test_ceil_and_dilation_against_pytorch(static, torch):
+    """Channels first there: value and gradient, by both of our passes."""
+    x = RNG.standard_normal((8, 9, 2))
+    t = torch.tensor(x.transpose(2, 0, 1).copy(), requires_grad=True)
+    options = {{"window": "kernel_size", "ceil": "ceil_mode"}.get(k, k): v for k, v in static.items()}
+    y = torch.nn.functional.max_pool2d(t[None], **options)[0]
+    dy = RNG.standard_normal(y.shape)
+    y.backward(torch.tensor(dy))
+    np.testing.assert_array_equal(max_pool(x, **static), y.detach().numpy().transpose(1, 2, 0))
+    dx = explicit(jnp.asarray(x), jnp.asarray(dy.transpose(1, 2, 0)), **static)
+    np.testing.assert_allclose(dx, t.grad.numpy().transpose(1, 2, 0), rtol=1e-13)
+    lifted = jax.vjp(lambda x: max_pool(x, **static), jnp.asarray(x))[1](jnp.asarray(dy.transpose(1, 2, 0)))[0]
+    np.testing.assert_allclose(lifted, dx, rtol=1e-13)
+
+
 def test_same_padding():
     pool = jax.jit(max_pool, static_argnames=("window", "stride", "padding"))
     assert pool(np.ones((5, 5, 1)), window=2, padding="SAME").shape == (3, 3, 1)

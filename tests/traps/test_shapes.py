@@ -62,7 +62,11 @@ def test_softmax_cross_entropy_of_no_examples():
 
 NO_WINDOW_FITS = {(name, size) for name in ("max_pool", "conv-strided", "average_pool", "l2_pool")
                   for size in ("height", "width", "all")} - {("conv-strided", "all")}
-NOTHING_IS_LEFT = {("conv_transpose", "all"): "leaves a place of y", ("group_norm", "c"): "groups",
+NOTHING_IS_LEFT = {("conv_transpose", "all"): "leaves a place of y",
+                   ("conv-cropping", "height"): "at least the window", ("conv-cropping", "all"): "at least the window",
+                   ("max_pool-of-volumes", "s"): "at least the window",
+                   ("max_pool-of-volumes", "all"): "at least the window",
+                   ("group_norm", "c"): "groups",
                    ("group_norm", "all"): "groups",
                    **{(f"mined_triplet_loss{name}", size): "of one of them two examples"
                       for name in ("", "-hard", "-all") for size in ("m", "all")}}

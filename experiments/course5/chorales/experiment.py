@@ -37,11 +37,12 @@ from experiments.course5.chorales.measures import described
 from experiments.course5.chorales.network import CELLS, Composer, cost_of, loss, network_of
 from experiments.course5.chorales.pieces import canon, in_length_groups, transposition, windows
 from experiments.course5.copied import longest_copy
+from experiments.shared.data import real_or_embedded
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import percent, say, series, table
 from jaxnn import summary
 from jaxnn.audio import write_wav
-from jaxnn.data import Batches, MissingData, PianoRolls, load_chorales, load_nottingham
+from jaxnn.data import Batches, PianoRolls, load_chorales, load_nottingham
 from jaxnn.data.music import N_KEYS
 from jaxnn.music import in_seconds, midi_of, notes_of_roll, render, tempos_of, write_midi
 from jaxnn.training import fit, make_step, start
@@ -76,15 +77,9 @@ def load(knobs: Knobs, data_dir: Path | None) -> tuple[str, PianoRolls]:
     """(what the pieces are, the pieces)."""
     if knobs.data == "nottingham":
         return "nottingham", load_nottingham(data_dir, instead="--data canon")
-    if knobs.data == "canon":
-        return "canon", canon()
-    try:
-        return "chorales", load_chorales(data_dir, instead="--data canon")
-    except MissingData as error:
-        if knobs.data != "auto":
-            raise
-        say(f"a round in twelve keys in place of the chorales: {error}")
-        return "canon", canon()
+    return real_or_embedded(
+        knobs.data, "chorales", lambda: ("chorales", load_chorales(data_dir, instead="--data canon")),
+        lambda: ("canon", canon()), "a round in twelve keys in place of the chorales")
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:

@@ -34,10 +34,11 @@ import optax
 from experiments.course5.intents.network import KINDS, SentenceReader, loss
 from experiments.course5.intents.sentences import BucketedBatches, Encoding, Sentences, embedded_utterances
 from experiments.shared import figures
+from experiments.shared.data import real_or_embedded
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import percent, say, series, table
 from jaxnn.analysis.intervals import of_fraction, shown
-from jaxnn.data import MissingData, Snips, Utterance, load_snips
+from jaxnn.data import Snips, Utterance, load_snips
 from jaxnn.metrics import accuracy, confusion_matrix
 from jaxnn.text import ChunkScores, chunk_scores
 from jaxnn.training import evaluate, fit, make_step, start
@@ -75,15 +76,9 @@ class Answers(NamedTuple):
 
 def load(knobs: Knobs, data_dir: Path | None) -> tuple[str, Snips]:
     """(what the sentences are, the sentences)."""
-    if knobs.data == "embedded":
-        return "embedded", embedded_utterances()
-    try:
-        return "SNIPS", load_snips(data_dir, instead="--data embedded")
-    except MissingData as error:
-        if knobs.data != "auto":
-            raise
-        say(f"sentences of a few patterns in place of SNIPS: {error}")
-        return "embedded", embedded_utterances()
+    return real_or_embedded(knobs.data, "snips", lambda: ("SNIPS", load_snips(data_dir, instead="--data embedded")),
+                            lambda: ("embedded", embedded_utterances()),
+                            "sentences of a few patterns in place of SNIPS")
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:

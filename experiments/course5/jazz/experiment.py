@@ -33,11 +33,12 @@ from experiments.course5.copied import longest_copy
 from experiments.course5.jazz import pictures
 from experiments.course5.jazz.solo import comping, played
 from experiments.course5.jazz.tune import BAR, EDITIONS, Tune, metheny, nursery_tune
+from experiments.shared.data import real_or_embedded
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import percent, say, series, table
 from jaxnn import LSTM, Dense, Sequential, dense, over_examples, softmax_cross_entropy
 from jaxnn.audio import write_wav
-from jaxnn.data import Batches, MissingData
+from jaxnn.data import Batches
 from jaxnn.decoding import greedy, sample
 from jaxnn.initializers import xavier_uniform
 from jaxnn.music import in_seconds, midi_of, render, tempos_of, write_midi
@@ -61,15 +62,8 @@ class Knobs(Configuration):
 
 
 def load(knobs: Knobs, data_dir: Path | None) -> Tune:
-    if knobs.data == "nursery":
-        return nursery_tune()
-    try:
-        return metheny(knobs.edition, data_dir)
-    except MissingData as error:
-        if knobs.data != "auto":
-            raise
-        say(f"Frère Jacques in place of the course's tune: {error}")
-        return nursery_tune()
+    return real_or_embedded(knobs.data, "metheny", lambda: metheny(knobs.edition, data_dir), nursery_tune,
+                            "Frère Jacques in place of the course's tune")
 
 
 def cut(symbols: list[int], n_pieces: int = PIECES, length: int = LENGTH) -> np.ndarray:

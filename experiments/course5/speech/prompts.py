@@ -40,10 +40,11 @@ from experiments.course5.speech.recordings import (
     synthetic_digits,
 )
 from experiments.shared import figures
+from experiments.shared.data import real_or_embedded
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import percent, say, series, table
 from jaxnn.checks import expect
-from jaxnn.data import MissingData, load_prompts
+from jaxnn.data import load_prompts
 from jaxnn.text import CharacterVocabulary, character_error_rate, word_error_rate
 
 SPEEDS = (1.0, 0.9, 1.1)
@@ -94,15 +95,17 @@ def number(n: int) -> str:
 
 
 def load(knobs: Knobs, data_dir: Path | None) -> tuple[str, Spoken]:
-    if knobs.data != "synthetic":
-        try:
-            prompts = load_prompts(data_dir, instead="--data synthetic")
-        except MissingData as missing:
-            if knobs.data == "recordings":
-                raise
-            say(f"digits spelt out in place of the prompts: {missing}")
-        else:
-            return "recordings", chosen(knobs, prompts.samples, [in_words(text) for text in prompts.texts])
+    return real_or_embedded(knobs.data, "recordings", lambda: recordings(knobs, data_dir), lambda: spelt_digits(knobs),
+                            "digits spelt out in place of the prompts")
+
+
+def recordings(knobs: Knobs, data_dir: Path | None) -> tuple[str, Spoken]:
+    prompts = load_prompts(data_dir, instead="--data synthetic")
+    return "recordings", chosen(knobs, prompts.samples, [in_words(text) for text in prompts.texts])
+
+
+def spelt_digits(knobs: Knobs) -> tuple[str, Spoken]:
+    """150 prompts of one to three digits, each in one of six voices made here."""
     digits, rng = synthetic_digits(knobs.seed), np.random.default_rng(knobs.seed)
     samples, texts = [], []
     for _ in range(150):

@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.shared.run import say
+from experiments.shared.data import real_or_embedded
 from jaxnn.audio import log_mel, resample
-from jaxnn.data import MissingData, SpokenDigits, load_spoken_digits
+from jaxnn.data import SpokenDigits, load_spoken_digits
 
 __all__ = ["CHOICES", "HOP", "N_MELS", "RATE", "at_speeds", "features", "frames_of", "levelled", "load", "loudest",
            "synthetic_digits"]
@@ -30,14 +30,9 @@ def load(name: str, data_dir: Path | None, seed: int) -> tuple[str, SpokenDigits
       MissingData: the recordings were asked for and are not there.
       BadFile: they are there and damaged.
     """
-    if name != "synthetic":
-        try:
-            return "recordings", load_spoken_digits(data_dir, instead="--data synthetic")
-        except MissingData as missing:
-            if name == "recordings":
-                raise
-            say(f"voices made here in place of the recordings: {missing}")
-    return "synthetic", synthetic_digits(seed)
+    return real_or_embedded(
+        name, "recordings", lambda: ("recordings", load_spoken_digits(data_dir, instead="--data synthetic")),
+        lambda: ("synthetic", synthetic_digits(seed)), "voices made here in place of the recordings")
 
 
 def synthetic_digits(seed: int, per_digit: int = 12) -> SpokenDigits:

@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments.course5.speech import voices
 from experiments.course5.speech.recordings import synthetic_digits
+from experiments.shared.data import real_or_embedded
 from experiments.shared.run import say
 from jaxnn.audio import Clip, resample, synthesize
 from jaxnn.data import MissingData, SpokenDigits, TriggerClips, load_spoken_digits, load_trigger_clips
@@ -54,17 +55,14 @@ def load(name: str, held_out: str, data_dir: Path | None, seed: int, *, use_voic
 
     Raises:
       MissingData: the recordings were asked for and are not there.
+      BadFile: they are there and damaged.
     """
-    if name != "synthetic":
-        try:
-            clips = load_trigger_clips(data_dir, instead="--data synthetic")
-        except MissingData as missing:
-            if name == "recordings":
-                raise
-            say(f"words made here in place of the course's recordings: {missing}")
-        else:
-            return of_course(clips, held_out, data_dir, use_voices=use_voices)
-    return of_synthetic(synthetic_digits(seed), seed)
+    def recordings() -> Material:
+        clips = load_trigger_clips(data_dir, instead="--data synthetic")
+        return of_course(clips, held_out, data_dir, use_voices=use_voices)
+
+    return real_or_embedded(name, "recordings", recordings, lambda: of_synthetic(synthetic_digits(seed), seed),
+                            "words made here in place of the course's recordings")
 
 
 def of_course(clips: TriggerClips, held_out: str, data_dir: Path | None, *, use_voices: bool) -> Material:
