@@ -90,6 +90,7 @@ def batch_norm_backward(cache: Any, dy: Any) -> Any:
     The two subtracted terms are what reaches x through μ and through v. For N numbers in a channel
     ∂μ/∂x_i = 1/N and ∂v/∂x_i = 2 (x_i - μ)/N, ∂r/∂v = -r³/2, and Σ (x - μ) = 0, so
 
+        dμ_total = Σ dx̂ (-r)                            = -N r ⟨dx̂⟩
         dv_total = Σ dx̂ (x - μ) (-r³/2)                 = -N r² ⟨dx̂ x̂⟩ / 2
         dx_i = dx̂_i r + dμ_total/N + dv_total 2 (x_i - μ)/N = r dx̂_i - r ⟨dx̂⟩ - r x̂_i ⟨dx̂ x̂⟩
 
