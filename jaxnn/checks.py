@@ -262,12 +262,16 @@ def weights(who: str, params: Any, /, argument: str = "params", **shapes: str) -
                 sizes = found
         arrays.append(x)
     present = tuple(name for name, x in zip(shapes, arrays, strict=True) if x is not None)
-    return *arrays, _entries(jax.tree.structure(params), present)
+    return *arrays, _entries(who, jax.tree.structure(params), present)
 
 
 @functools.lru_cache(maxsize=1024)
-def _entries(structure: Any, present: tuple[str, ...]) -> Entries:
+def _entries(who: str, structure: Any, present: tuple[str, ...]) -> Entries:
     places = structure.unflatten(range(structure.num_leaves))
+    for name in present:
+        place = places[name]
+        expect(isinstance(place, int), who, f"{name}, an array", f"{type(place).__name__}, which holds arrays",
+               f"pass the array in it, such as params['{name}'][...] of a Flax variable")
     return Entries(tuple(sorted(present, key=lambda name: places[name])), structure)
 
 

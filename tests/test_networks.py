@@ -127,6 +127,15 @@ def test_a_flax_module_that_calls_ops():
     check(lambda leaves, x: nnx.merge(graph, jax.tree.unflatten(tree, leaves))(x), leaves, networks.array(4))
 
 
+def test_the_mapping_of_flax():
+    nnx = pytest.importorskip("flax.nnx", reason="Flax is not installed")
+    params = nnx.Dict(weight=networks.array(2, 3), bias=networks.array(2))
+    check(lambda params, x: tanh(dense(params, x)), params, networks.array(3))
+    variables = nnx.Dict(weight=nnx.Param(jnp.ones((2, 3))), bias=nnx.Param(jnp.ones(2)))
+    with pytest.raises(ValueError, match="weight, an array; got Param, which holds arrays; pass the array"):
+        dense(variables, jnp.ones(3))
+
+
 def cost_of(f):
     """A network whose value is its loss: what it is given as prediction is the cost itself."""
     def layer(params, state, x, key, *, train):
