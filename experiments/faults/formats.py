@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxnn.data import Field, read_hdf5, read_idx, read_picture
+from experiments.faults import sounds_words_darknet as own
+from jaxnn.data import Field, read_hdf5, read_idx, read_picture, read_wav
 from jaxnn.data.cifar import PIXELS, read_archive
 from jaxnn.models import from_published, read_keras, read_safetensors, write_safetensors
 from jaxnn.models.weights import Published, read_npz
+from jaxnn.words import read_word_vectors
 
 __all__ = ["FORMATS", "Format"]
 
@@ -225,4 +227,15 @@ FORMATS: dict[str, Format] = {
     "CIFAR": Format(cifar, lambda path: read_archive(path, **CIFAR), huge_cifar),  # type: ignore[arg-type]
     "PNG": Format(pictures("PNG", optimize=True), read_picture, huge_png),
     "JPEG": Format(pictures("JPEG", progressive=True), read_picture, huge_jpeg),
-    "GIF": Format(pictures("GIF", interlace=0), read_picture, huge_gif)}
+    "GIF": Format(pictures("GIF", interlace=0), read_picture, huge_gif),
+    "WAV": Format(own.wav, lambda path: read_wav(path, max_bytes=2**20 + 64).samples, own.huge_wav),
+    "MIDI": Format(own.midi, own.read_notes, own.huge_midi),
+    "word2vec text": Format(own.words("word2vec"), lambda path: read_word_vectors(path, "word2vec").matrix,
+                            own.huge_words("word2vec")),
+    "word2vec binary": Format(own.words("word2vec binary"),
+                              lambda path: read_word_vectors(path, "word2vec binary").matrix,
+                              own.huge_words("word2vec binary")),
+    "GloVe": Format(own.words("glove"), lambda path: read_word_vectors(path, "glove").matrix,
+                    own.huge_words("glove")),
+    "Darknet .cfg": Format(own.configurations, own.read_network, own.huge_configuration),
+    "Darknet .weights": Format(own.darknet_weights, own.read_small_weights, own.huge_weights)}

@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.checks import as_path, at, expect, expect_key
-from jaxnn.detection.darknet_file import Section
+from jaxnn.checks import InputError, as_path, at, expect, expect_key
+from jaxnn.detection.darknet_file import BadConfiguration, Section
 from jaxnn.detection.darknet_sections import LAYERS
 from jaxnn.detection.yolo_head import Decoded, YoloHead, decode
 from jaxnn.layers import Sequential, fold_batch_norm
@@ -133,7 +133,12 @@ def darknet_network(sections: Sequence[Section]) -> DarknetNetwork:
         if section.kind in ("yolo", "region"):
             layer: Layer | None = None
         elif section.kind in LAYERS:
-            layer = LAYERS[section.kind](section)
+            try:
+                layer = LAYERS[section.kind](section)
+            except BadConfiguration:
+                raise
+            except InputError as error:  # a value that the layer itself refuses
+                raise BadConfiguration(f"{section.place}:", str(error)) from None
         else:
             raise section.bad(f"a kind among {', '.join((*LAYERS, 'yolo', 'region'))}", f"[{section.kind}]")
         parts.append(Part(f"{section.kind}_{i}", section, layer, _sources(section, i)))
@@ -223,8 +228,10 @@ def _sources(section: Section, i: int) -> tuple[int, ...]:
         return (i - 1,)
     found = tuple(n if n >= 0 else i + n for n in given)
     wrong = [n for n, number in zip(given, found, strict=True) if not 0 <= number < i]
+    if wrong and i == 0:
+        raise section.bad("a section before this one, from which to read", "none")
     if wrong:
-        raise section.bad(f"sections before it, 0 to {i - 1}, or -1 to {-i}", str(wrong[0]))
+        raise section.bad(f"sections before this one, 0 to {i - 1}, or -1 to {-i}", str(wrong[0]))
     return found
 
 

@@ -1,6 +1,7 @@
 """Neighbours and analogies by a loop; files that are read back, and files that are not what they claim."""
 
 import contextlib
+import os
 
 import numpy as np
 import pytest
@@ -100,9 +101,10 @@ TEXT = {
     "a head": (b"2 3\na 1 2 3\nb 1 2 3\n", "glove", "read it as 'word2vec'"),
     "too long": (b"a 1 2\nb 1 2 3\n", "glove", "2 numbers in line 2, with one blank between; got 3 after 'b': the line "
                  "is too long"),
-    "no number": (b"a 1 2\nb 1 x\n", "glove", "finite numbers in line 2, after 'b'; got '1 x'"),
-    "not finite": (b"a 1 nan\n", "glove", "finite numbers in line 1"),
-    "underscore": (b"a 1_0 2\n", "glove", "finite numbers in line 1"),
+    "no number": (b"a 1 2\nb 1 x\n", "glove", "finite numbers of float32 in line 2, after 'b'; got '1 x'"),
+    "not finite": (b"a 1 nan\n", "glove", "finite numbers of float32 in line 1"),
+    "too large": (b"a 1e39 2\n", "glove", "finite numbers of float32 in line 1, after 'a'; got '1e39 2'"),
+    "underscore": (b"a 1_0 2\n", "glove", "finite numbers of float32 in line 1"),
     "latin": (b"caf\xe9 1 2\n", "glove", "text in UTF-8"),
     "no word": (b" 1 2\n", "glove", "a word and 2 numbers in line 1"),
 }
@@ -141,6 +143,16 @@ def test_binary_files_cut_off_or_changed_at_any_byte(tmp_path):
     path.write_bytes(content + b"x")
     with pytest.raises(BadFile, match="bytes after them"):
         read_word_vectors(path, "word2vec binary")
+
+
+def test_pipes_and_numbers_of_64_bits(tmp_path):
+    """A pipe is refused and not waited for; 1e39 is a number where float64 is asked for."""
+    os.mkfifo(tmp_path / "pipe")
+    for form in FORMATS:
+        with pytest.raises(BadFile, match="something other than a regular file"):
+            read_word_vectors(tmp_path / "pipe", form)
+    (tmp_path / "v").write_bytes(b"a 1e39 2\n")
+    assert read_word_vectors(tmp_path / "v", "glove", dtype=np.float64)["a"].tolist() == [1e39, 2]
 
 
 @pytest.mark.parametrize(("call", "message"), [
