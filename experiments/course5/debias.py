@@ -103,6 +103,8 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     labels = np.repeat([0, 1], n)
     jobs = np.array([before.index[word] for word, *_ in task.words.professions if word in before and word not in about])
     jobs = jobs[np.argsort(along[jobs])]
+    expect(n >= 2 and len(jobs) >= 4, "--vectors", "two words at each end of the direction, and four professions",
+           f"vectors of {len(order)} words that are not about gender, and of {len(jobs)} professions", "take others")
     each = max(int(knobs.share * len(jobs)), 2)
     jobs = np.concatenate([jobs[:each], jobs[-each:]])
     sides = np.repeat([0, 1], each)

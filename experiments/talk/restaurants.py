@@ -111,16 +111,16 @@ class RestaurantTalk:
             user = SILENCE
         return lines
 
-    def _call(self, wanted: list[str]) -> str:
-        """Asks the knowledge base; what is found are facts of the next turn."""
-        asked = dict(zip(CALL, wanted, strict=False))
-        number = asked.pop("R_number", None)
+    def _call(self, words: list[str]) -> str:
+        """Asks the knowledge base for cuisine, place, number and price; what it has are facts of the next turn."""
+        conditions = dict(zip(CALL, words, strict=True))
+        number = conditions.pop("R_number")
         found = {name: values for name, values in self.responder.notes["knowledge"].items()
-                 if all(values[key] == word for key, word in asked.items())}
+                 if all(values[key] == word for key, word in conditions.items())}
         for name, values in found.items():
             # The number of people is the one that is asked for: every restaurant has a table.
             self.facts += [f"{name} {key} {values[key] if key != 'R_number' else number}" for key in ORDER]
-        return (f"[the knowledge base is asked for {', '.join(wanted)}: {len(found) or 'no'} "
+        return (f"[the knowledge base is asked for {', '.join(words)}: {len(found) or 'no'} "
                 f"{'restaurant' if len(found) == 1 else 'restaurants'}]")
 
 

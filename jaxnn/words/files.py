@@ -76,16 +76,19 @@ def write_word_vectors(vectors: WordVectors, path: str | Path, form: str) -> Non
     float32.
 
     Raises:
-      InputError: a word has white space, or begins like nothing a format can hold; form is none of FORMATS; the
-        vectors are float64 and the form is binary.
+      InputError: there is no word; a word has white space or a byte-order mark, is longer than 4,096 bytes or is not
+        UTF-8; form is none of FORMATS; the vectors are float64 and the form is binary.
     """
     who = "write_word_vectors"
     path = as_path(who, "path", path)
     expect(form in FORMATS, who, f"form, one of {', '.join(FORMATS)}", repr(form))
     expect(len(vectors) > 0, who, "at least one word", "none")
     for word in vectors.words:
-        fits = word.split() == [word] and "\ufeff" not in word and len(word.encode()) <= LONGEST_WORD
-        expect(fits, who, f"words without white space and byte-order mark, of at most {LONGEST_WORD} bytes",
+        # Half of a surrogate pair is no character, and has no bytes in UTF-8: it stands here as "?" and is not equal.
+        encoded = word.encode(errors="replace")
+        fits = (word.split() == [word] and "\ufeff" not in word and encoded.decode() == word
+                and len(encoded) <= LONGEST_WORD)
+        expect(fits, who, f"words of UTF-8 without white space and byte-order mark, of at most {LONGEST_WORD} bytes",
                repr(word[:60]), "replace blanks, by _ say")
     is_binary = form == "word2vec binary"
     expect(not is_binary or vectors.matrix.dtype == np.float32, who, "float32 for the binary format",

@@ -164,4 +164,5 @@ def _vector(who: str, name: str, v: Any) -> np.ndarray:
     a = np.asarray(v)
     expect(a.ndim == 1 and a.dtype.kind in "iuf", who, f"{name}, a vector (n,) of numbers",
            f"{a.dtype}{list(a.shape)}")
+    expect(bool(np.isfinite(a).all()), who, f"{name} of finite numbers", "NaN or infinity")
     return a.astype(np.float64)

@@ -13,6 +13,7 @@ from jaxnn.words import (
     WordVectors,
     analogy_accuracy,
     cosine,
+    evaluation,
     pair_correlation,
     read_word_vectors,
     spearman,
@@ -42,7 +43,7 @@ def test_neighbours():
     assert VECTORS.similarity("of", order[0]) == pytest.approx(scores[order[0]], rel=1e-5)
 
 
-def test_analogies_leave_the_query_words_out():
+def test_analogies_leave_the_query_words_out(monkeypatch):
     unit = {w: v / np.linalg.norm(v) for w, v in zip(WORDS, VECTORS.matrix)}
     query = unit["of"] - unit["the"] + unit["x1"]
     order, _ = by_hand(query)
@@ -58,6 +59,11 @@ def test_analogies_leave_the_query_words_out():
     assert analogy_accuracy(VECTORS, sections)["s"][1:] == (2, 3)
     best = VECTORS.analogy("the", "of", "x1")[0][0]
     assert analogy_accuracy(VECTORS, {"s": [("the", "of", "x1", best)]})["s"].right == 1
+    # A vocabulary so large that each question is asked by itself.
+    questions = {"s": [("the", "of", "x1", best), ("the", "of", "x1", "<s>"), ("of", "the", "x1", best)]}
+    together = analogy_accuracy(VECTORS, questions)
+    monkeypatch.setattr(evaluation, "MOST_COSINES", 1)
+    assert analogy_accuracy(VECTORS, questions) == together and together["s"].n == 3
 
 
 def test_spearman_is_scipys():
@@ -165,10 +171,15 @@ def test_pipes_and_numbers_of_64_bits(tmp_path):
     (lambda: VECTORS.nearest(np.ones(3)), r"a query of shape (4,); got (3,)"),
     (lambda: VECTORS.analogy("of", "the", "x1", method="product"), "method, 'sum' or 'differences'"),
     (lambda: cosine([0.0], [1.0]), "vectors that are not zero"),
+    (lambda: cosine([1.0], [np.inf]), "b of finite numbers; got NaN or infinity"),
+    (lambda: VECTORS.nearest(np.full(4, np.nan)), "query of finite numbers; got NaN or infinity"),
+    (lambda: write_word_vectors(WordVectors(["\ud800"], np.ones((1, 1))), "x", "glove"),
+     "words of UTF-8 without white space and byte-order mark, of at most 4096 bytes; got '\\ud800'"),
     (lambda: spearman([1, 1], [1, 2]), "values that differ"),
     (lambda: spearman([1, np.nan], [1, 2]), "finite values"),
     (lambda: pair_correlation(VECTORS, [("of", "no", 1.0)]), "at least two pairs of words that have vectors; got 0"),
-    (lambda: write_word_vectors(WordVectors(["a b"], np.ones((1, 1))), "x", "glove"), "words without white space"),
+    (lambda: write_word_vectors(WordVectors(["a b"], np.ones((1, 1))), "x", "glove"),
+     "words of UTF-8 without white space"),
     (lambda: write_word_vectors(WordVectors(["a"], np.ones((1, 1))), "x", "word2vec binary"),
      "float32 for the binary format; got float64"),
     (lambda: read_word_vectors("x", "csv"), "form, one of word2vec, word2vec binary, glove; got 'csv'"),
