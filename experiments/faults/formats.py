@@ -14,7 +14,21 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.faults import sounds_words_darknet as own
+from experiments.faults.sounds_words_darknet import (
+    configurations,
+    darknet_weights,
+    huge_configuration,
+    huge_midi,
+    huge_wav,
+    huge_weights,
+    huge_words,
+    midi,
+    read_network,
+    read_notes,
+    read_small_weights,
+    wav,
+    words,
+)
 from jaxnn.data import Field, read_hdf5, read_idx, read_picture, read_wav
 from jaxnn.data.cifar import PIXELS, read_archive
 from jaxnn.models import from_published, read_keras, read_safetensors, write_safetensors
@@ -228,14 +242,12 @@ FORMATS: dict[str, Format] = {
     "PNG": Format(pictures("PNG", optimize=True), read_picture, huge_png),
     "JPEG": Format(pictures("JPEG", progressive=True), read_picture, huge_jpeg),
     "GIF": Format(pictures("GIF", interlace=0), read_picture, huge_gif),
-    "WAV": Format(own.wav, lambda path: read_wav(path, max_bytes=2**20 + 64).samples, own.huge_wav),
-    "MIDI": Format(own.midi, own.read_notes, own.huge_midi),
-    "word2vec text": Format(own.words("word2vec"), lambda path: read_word_vectors(path, "word2vec").matrix,
-                            own.huge_words("word2vec")),
-    "word2vec binary": Format(own.words("word2vec binary"),
-                              lambda path: read_word_vectors(path, "word2vec binary").matrix,
-                              own.huge_words("word2vec binary")),
-    "GloVe": Format(own.words("glove"), lambda path: read_word_vectors(path, "glove").matrix,
-                    own.huge_words("glove")),
-    "Darknet .cfg": Format(own.configurations, own.read_network, own.huge_configuration),
-    "Darknet .weights": Format(own.darknet_weights, own.read_small_weights, own.huge_weights)}
+    "WAV": Format(wav, lambda path: read_wav(path, max_bytes=2**20 + 64).samples, huge_wav),
+    "MIDI": Format(midi, read_notes, huge_midi),
+    "word2vec text": Format(words("word2vec"), lambda path: read_word_vectors(path, "word2vec").matrix,
+                            huge_words("word2vec")),
+    "word2vec binary": Format(words("word2vec binary"), lambda path: read_word_vectors(path, "word2vec binary").matrix,
+                              huge_words("word2vec binary")),
+    "GloVe": Format(words("glove"), lambda path: read_word_vectors(path, "glove").matrix, huge_words("glove")),
+    "Darknet .cfg": Format(configurations, read_network, huge_configuration),
+    "Darknet .weights": Format(darknet_weights, read_small_weights, huge_weights)}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.faults import files as campaign
+from experiments.faults.command import faults
 from experiments.faults.formats import FORMATS
 from experiments.faults.mutations import MUTATIONS, mutated
 from jaxnn.checks import InputError
@@ -22,6 +23,13 @@ def test_every_reader_refuses_or_reads(capsys):
     assert (tally.tried, tally.foreign, tally.wrong) == (n, 0, 0), shown
     assert tally.refused > 80 and tally.whole > 10
     assert all(name in shown for name in FORMATS)
+
+
+def test_an_unknown_format_is_refused_with_the_names_of_the_others(capsys):
+    with pytest.raises(SystemExit):
+        faults(["files", "-n", "1", "--formats", "WAV", "MP3"])
+    assert "--formats expects formats among safetensors, " in (text := capsys.readouterr().err)
+    assert "WAV, MIDI" in text and "got 'MP3'" in text
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
