@@ -43,6 +43,14 @@ def test_neighbours():
     assert VECTORS.similarity("of", order[0]) == pytest.approx(scores[order[0]], rel=1e-5)
 
 
+def test_vectors_whose_squares_float32_cannot_hold():
+    matrix = np.array([[3e25, 4e25], [3e-30, 4e-30], [0.6, 0.8], [-4.0, 3.0], [1e-44, 0.0], [0.0, 0.0]], np.float32)
+    vectors = WordVectors(list("abcdez"), matrix)
+    np.testing.assert_allclose(vectors.unit, [[0.6, 0.8]] * 3 + [[-0.8, 0.6], [1, 0], [0, 0]], rtol=1e-6)
+    assert {word for word, cosine in vectors.nearest("a", 2) if cosine > 0.999} == {"b", "c"}
+    np.testing.assert_array_equal(vectors.matrix, matrix)
+
+
 def test_analogies_leave_the_query_words_out(monkeypatch):
     unit = {w: v / np.linalg.norm(v) for w, v in zip(WORDS, VECTORS.matrix)}
     query = unit["of"] - unit["the"] + unit["x1"]
