@@ -30,11 +30,10 @@ def read_text_lines(path: str | Path, *, most_bytes: int = 2**31) -> list[str]:
         raise BadFile(f"{path} expects a text file; got a directory; name a file in that directory")
     if path.exists() and not path.is_file():  # reading from a pipe or a device would wait, or never end
         raise BadFile(f"{path} expects a text file; got something other than a regular file; name a file")
-    if path.suffix == ".xz":
-        content = _unpacked(path, most_bytes)
-    else:
-        content = path.read_bytes() if path.stat().st_size <= most_bytes else None
-    if content is None or len(content) > most_bytes:
+    is_packed = path.suffix == ".xz"
+    fits = is_packed or path.stat().st_size <= most_bytes
+    content = b"" if not fits else _unpacked(path, most_bytes) if is_packed else path.read_bytes()
+    if not fits or len(content) > most_bytes:
         raise BadFile(f"{path} expects at most {most_bytes:,} bytes of text; got more; pass most_bytes= if the text is "
                       "as long as that")
     return lines_of(path, content)

@@ -11,9 +11,10 @@ order of the .cfg, its bias, or with batch norm bias, scale, mean and variance, 
 height, width), all float32 and little-endian.
 """
 
+import contextlib
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -133,22 +134,32 @@ def darknet_network(sections: Sequence[Section]) -> DarknetNetwork:
         if section.kind in ("yolo", "region"):
             layer: Layer | None = None
         elif section.kind in LAYERS:
-            try:
+            with _refused_as_configuration({}, section):
                 layer = LAYERS[section.kind](section)
-            except BadConfiguration:
-                raise
-            except InputError as error:  # a value that the layer itself refuses
-                raise BadConfiguration(f"{section.place}:", str(error)) from None
         else:
             raise section.bad(f"a kind among {', '.join((*LAYERS, 'yolo', 'region'))}", f"[{section.kind}]")
         parts.append(Part(f"{section.kind}_{i}", section, layer, _sources(section, i)))
     net = DarknetNetwork(parts, size)  # type: ignore[arg-type]
-    maps = net.maps(net.size[:2])  # refuses what does not fit together
-    for i, head, grid in zip(net.head_parts, net.heads(net.size[:2]), maps, strict=True):
+    with _refused_as_configuration({part.name: part.section for part in parts}, first):
+        maps = net.maps(net.size[:2])  # refuses what does not fit together
+        heads = net.heads(net.size[:2])
+    for i, head, grid in zip(net.head_parts, heads, maps, strict=True):
         if grid[2] != head.channels:
             raise net.parts[i].section.bad(f"a map of {head.channels} channels, {len(head.anchors)} anchors of 5 + "
                                            f"{head.classes} numbers", str(grid[2]))
     return net
+
+
+@contextlib.contextmanager
+def _refused_as_configuration(sections: Mapping[str, Section], otherwise: Section) -> Iterator[None]:
+    """What a layer itself refuses, as a BadConfiguration of its section: that of the error's part, or `otherwise`."""
+    try:
+        yield
+    except BadConfiguration:
+        raise
+    except InputError as error:
+        section = sections.get(error.path[0], otherwise) if error.path else otherwise
+        raise BadConfiguration(f"{section.place}:", str(error)) from None
 
 
 def read_darknet_weights(path: str | Path, net: DarknetNetwork) -> tuple[Any, Any]:
@@ -247,9 +258,10 @@ def _head(section: Section, size: tuple[int, int], grid: tuple[int, int]) -> Yol
         pairs, (height, width) = [pairs[m] for m in chosen], size
     else:
         height, width = grid
-    return YoloHead(tuple((w / width, h / height) for w, h in pairs), section.integer("classes", 20, least=1),
-                    stretch=section.number("scale_x_y", 1.0),
-                    softmax=section.kind == "region" and bool(section.integer("softmax", 0)))
+    with _refused_as_configuration({}, section):
+        return YoloHead(tuple((w / width, h / height) for w, h in pairs), section.integer("classes", 20, least=1),
+                        stretch=section.number("scale_x_y", 1.0),
+                        softmax=section.kind == "region" and bool(section.integer("softmax", 0)))
 
 
 def expect_whole_header(who: str, head: bytes) -> None:
