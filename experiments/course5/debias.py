@@ -147,9 +147,9 @@ def conclusion(measures: dict[str, Any]) -> str:
     found = measures["after"]
     words, jobs = found["recovered_most_biased"], found["recovered_professions"]
     low, _ = intervals.of_fraction(round(words * measures["biased_words"]), measures["biased_words"])
-    told = f"a classifier finds the side of {words:.0%} of the most biased words and of {jobs:.0%} of the professions"
-    return (f"The direction of gender is taken out; the bias is not: {told}" if low > 0.5 else
-            f"The direction of gender is taken out; of these words no more is left than chance has: {told}")
+    rest = f"a classifier finds the side of {words:.0%} of the most biased words and of {jobs:.0%} of the professions"
+    return (f"The direction of gender is taken out; the bias is not: {rest}" if low > 0.5 else
+            f"The direction of gender is taken out; of these words no more is left than chance has: {rest}")
 
 
 def of_sets(vectors: WordVectors, sets: Any, seed: int) -> dict[str, Any] | None:

@@ -95,9 +95,9 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     def report(note: EpochNote, vectors: Any) -> None:
         notes.append(note)
         scores.append({name: pair_correlation(vectors(), pairs) for name, pairs in ratings.items()})
-        said = "  ".join(f"{name} {score.spearman:.3f}" for name, score in scores[-1].items())
-        say(f"epoch {note.epoch + 1:2d}  loss {note.loss:.4f} nats  {said}  {note.words / note.cpu_seconds:,.0f} words "
-            f"a CPU second")
+        correlations = "  ".join(f"{name} {score.spearman:.3f}" for name, score in scores[-1].items())
+        say(f"epoch {note.epoch + 1:2d}  loss {note.loss:.4f} nats  {correlations}  "
+            f"{note.words / note.cpu_seconds:,.0f} words a CPU second")
 
     vectors = train(knobs, corpus, report)
     write_word_vectors(vectors, out / "vectors.txt", "word2vec")

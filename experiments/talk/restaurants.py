@@ -56,7 +56,7 @@ class RestaurantTalk:
         """Forgets the conversation."""
         self.turns: list[Turn] = []
         self.facts: list[str] = []
-        self.looked: tuple[Any, Any, list[str]] | None = None
+        self.last_reading: tuple[Any, Any, list[str]] | None = None
 
     def answer(self, line: str) -> list[str]:
         user = plain(line)
@@ -66,18 +66,18 @@ class RestaurantTalk:
         words = user.split()
         if len(words) > MOST_WORDS:
             return [f"That is {len(words)} words; I follow {MOST_WORDS} at most. Say it in fewer."]
-        strange = [word for word in dict.fromkeys(words) if word not in self.read]
-        if strange:  # a guess from the other words would book what nobody asked for
-            return [f"I do not know {'the word' if len(strange) == 1 else 'the words'} "
-                    f"{', '.join(map(repr, strange))}: no dialog that I learnt from has "
-                    f"{'it' if len(strange) == 1 else 'them'}. Please say it in other words."]
+        unknown = [word for word in dict.fromkeys(words) if word not in self.read]
+        if unknown:  # a guess from the other words would book what nobody asked for
+            return [f"I do not know {'the word' if len(unknown) == 1 else 'the words'} "
+                    f"{', '.join(map(repr, unknown))}: no dialog that I learnt from has "
+                    f"{'it' if len(unknown) == 1 else 'them'}. Please say it in other words."]
         return self._go_on(user)
 
     def why(self) -> list[str]:
         """What the last response was chosen from, and what was read for it."""
-        if self.looked is None:
+        if self.last_reading is None:
             return ["I have not responded yet."]
-        p, weights, memory = self.looked
+        p, weights, memory = self.last_reading
         best = p.argsort()[::-1][:3]
         lines = ["I chose from: " + "; ".join(f"{self.responder.candidates[i]} ({_percent(p[i])})" for i in best)]
         for hop, row in enumerate(weights, 1):
@@ -95,7 +95,7 @@ class RestaurantTalk:
             except InputError:
                 return [*lines, "This conversation is longer than I can follow; ':new' begins another."]
             memory = [text for turn in self.turns for text in (*turn.facts, turn.user, turn.response)] + self.facts
-            self.looked = p, weights, memory
+            self.last_reading = p, weights, memory
             response, probability = self.responder.candidates[int(p.argmax())], float(p.max())
             if probability < self.threshold:
                 return [*lines, f"I do not know what to say to that: my best guess, {response!r}, has a probability of "
