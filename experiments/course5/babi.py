@@ -205,7 +205,7 @@ def draw_training(out: Path, measures: dict[str, Any], data: str) -> None:
 
 def draw_attention(out: Path, questions: tuple[Question, ...], logits: np.ndarray, weights: np.ndarray,
                    vocabulary: Any) -> None:
-    """Six questions, the wrong ones first as far as half of them: for each hop how much it reads each fact."""
+    """Six questions, three of them answered wrongly if there are as many: for each hop how much it reads each fact."""
     answers = [vocabulary.token_of(int(word)) for word in logits.argmax(-1)]
     p = np.asarray(softmax(jnp.asarray(logits))).max(-1)
     wrong = [i for i, (q, answer) in enumerate(zip(questions, answers, strict=True)) if q.answer != answer]

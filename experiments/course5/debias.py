@@ -103,6 +103,8 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     labels = np.repeat([0, 1], n)
     jobs = np.array([before.index[word] for word, *_ in task.words.professions if word in before and word not in about])
     jobs = jobs[np.argsort(along[jobs])]
+    expect(n >= 2 and len(jobs) >= 4, "--vectors", "two words at each end of the direction, and four professions",
+           f"vectors of {len(order)} words that are not about gender, and of {len(jobs)} professions", "take others")
     each = max(int(knobs.share * len(jobs)), 2)
     jobs = np.concatenate([jobs[:each], jobs[-each:]])
     sides = np.repeat([0, 1], each)
@@ -145,9 +147,9 @@ def conclusion(measures: dict[str, Any]) -> str:
     found = measures["after"]
     words, jobs = found["recovered_most_biased"], found["recovered_professions"]
     low, _ = intervals.of_fraction(round(words * measures["biased_words"]), measures["biased_words"])
-    told = f"a classifier finds the side of {words:.0%} of the most biased words and of {jobs:.0%} of the professions"
-    return (f"The direction of gender is taken out; the bias is not: {told}" if low > 0.5 else
-            f"The direction of gender is taken out; of these words no more is left than chance has: {told}")
+    rest = f"a classifier finds the side of {words:.0%} of the most biased words and of {jobs:.0%} of the professions"
+    return (f"The direction of gender is taken out; the bias is not: {rest}" if low > 0.5 else
+            f"The direction of gender is taken out; of these words no more is left than chance has: {rest}")
 
 
 def of_sets(vectors: WordVectors, sets: Any, seed: int) -> dict[str, Any] | None:

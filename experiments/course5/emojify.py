@@ -121,9 +121,10 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
                      f"{both.mean():.1%} of {len(both)}" if len(both) else "-"))
     say()
     say(table(("model", "train", "test", "test, sentences with all words"), rows))
-    said = {name: [EMOJIS[k] for k in model["of"](NEGATIONS)] for name, model in models[:2]}
-    say(table(("sentence", *said), zip(NEGATIONS, *said.values(), strict=True)))
-    measures["negations"] = {text: {name: found[i] for name, found in said.items()} for i, text in enumerate(NEGATIONS)}
+    readings = {name: [EMOJIS[k] for k in model["of"](NEGATIONS)] for name, model in models[:2]}
+    say(table(("sentence", *readings), zip(NEGATIONS, *readings.values(), strict=True)))
+    measures["negations"] = {text: {name: emojis[i] for name, emojis in readings.items()}
+                             for i, text in enumerate(NEGATIONS)}
     measures["costs"] = series(first["costs"], "epoch")
     measures["costs_of_the_last_sentence"] = {str(i): first["last"][i] for i in range(0, knobs.iterations, 100)}
     say(f"the first model's costs at epochs 0, 100 ..., of the last sentence: "

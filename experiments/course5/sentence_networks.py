@@ -11,8 +11,8 @@ All three read rows (time, n_dim), the vectors of the words, and ignore what sta
     convolution    h = max over t of relu(conv_w(x)_t), for windows of w = 3, 4, 5 words
     logits = W h + b, h with dropout in training
 
-In training a word is left out by chance, as if the sentence did not have that word: few sentences know a rare word,
-and without this the network learns them by heart. Source: Iyyer et al. (2015); Kim (2014).
+In training a word's vector is made 0 by chance, so that the word says nothing: few sentences have a rare word, and
+without this the network learns these sentences by heart. Source: Iyyer et al. (2015); Kim (2014).
 """
 
 import dataclasses

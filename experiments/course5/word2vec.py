@@ -95,9 +95,9 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     def report(note: EpochNote, vectors: Any) -> None:
         notes.append(note)
         scores.append({name: pair_correlation(vectors(), pairs) for name, pairs in ratings.items()})
-        said = "  ".join(f"{name} {score.spearman:.3f}" for name, score in scores[-1].items())
-        say(f"epoch {note.epoch + 1:2d}  loss {note.loss:.4f} nats  {said}  {note.words / note.cpu_seconds:,.0f} words "
-            f"a CPU second")
+        correlations = "  ".join(f"{name} {score.spearman:.3f}" for name, score in scores[-1].items())
+        say(f"epoch {note.epoch + 1:2d}  loss {note.loss:.4f} nats  {correlations}  "
+            f"{note.words / note.cpu_seconds:,.0f} words a CPU second")
 
     vectors = train(knobs, corpus, report)
     write_word_vectors(vectors, out / "vectors.txt", "word2vec")
@@ -117,7 +117,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     say(table(("vocabulary", "step / s per million pairs", "rows read and moved alone"),
               [(f"{n:,}", f"{step:.2f}", f"{rows:.2f}") for n, step, rows in times]))
     measures["seconds_per_million_pairs"] = {str(n): {"step": step, "rows_alone": rows} for n, step, rows in times}
-    draw(out, notes, scores, times, measures)
+    draw(out, knobs.kind, notes, scores, times, measures)
     draw_projection(out / "projection.png", vectors, GROUPS[knobs.data],
                     f"{knobs.kind}, {knobs.output}: words in the plane of the groups' means")
     return measures
@@ -178,13 +178,14 @@ def beside_gensim(knobs: Knobs, texts: list[str], ratings: dict[str, Any]) -> di
             "spearman": {name: pair_correlation(vectors, pairs).spearman for name, pairs in ratings.items()}}
 
 
-def draw(out: Path, notes: list[EpochNote], scores: list[dict[str, PairScore]], times: list[tuple[int, float, float]],
-         measures: dict[str, Any]) -> None:
+def draw(out: Path, kind: str, notes: list[EpochNote], scores: list[dict[str, PairScore]],
+         times: list[tuple[int, float, float]], measures: dict[str, Any]) -> None:
     """The course of the training; cosines beside ratings; the time of a step."""
     figure, axes = figures.panels(1, 3, (4.6, 3.8), f"{measures['words']:,} words, {measures['vocabulary']:,} "
                                   "different ones")
     at = np.arange(1, len(notes) + 1)
-    figures.curves(axes[0, 0], {"loss": (at, [n.loss for n in notes])}, "epoch", "loss / nats per pair")
+    figures.curves(axes[0, 0], {"loss": (at, [n.loss for n in notes])}, "epoch",
+                   f"loss / nats per {'pair' if kind == 'skip-gram' else 'centre'}")
     seconds = np.cumsum([n.cpu_seconds for n in notes])
     figures.curves(axes[0, 1], {f"{name}, {score.n} of {score.n_pairs} pairs": (seconds, measures["by_epoch"][name])
                                 for name, score in scores[-1].items()}, "CPU time / s", "Spearman's correlation")

@@ -30,9 +30,16 @@ def faults(argv: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of what is random in it (default: 0)")
     parser.add_argument("--jobs", type=int, default=2, metavar="N",
                         help="runs side by side in kill and signals (default: 2)")
+    parser.add_argument("--formats", nargs="+", default=[], metavar="FORMAT",
+                        help="files: only these of its formats, such as WAV MIDI 'word2vec text' (default: all)")
     options = parser.parse_args(argv)
     if (options.n is not None and options.n < 1) or options.jobs < 1:
         parser.error("-n and --jobs expect positive numbers")
+    if options.formats:
+        from experiments.faults.formats import FORMATS
+
+        if unknown := [name for name in options.formats if name not in FORMATS]:
+            parser.error(f"--formats expects formats among {', '.join(FORMATS)}; got {unknown[0]!r}")
     tallies = []
     for name in CAMPAIGNS if options.which == "all" else (options.which,):
         say(f"{name}: {CAMPAIGNS[name][1]}\n")
@@ -51,4 +58,4 @@ RUN: dict[str, Callable[..., Tally]] = {
     "failing": lambda n, options: failing.tally(failing.failing()),
     "hostile": lambda n, options: hostile.hostile(),
     "signals": lambda n, options: signals.tally(signals.signals(n, options.seed, options.jobs)),
-    "files": lambda n, options: files.files(n, options.seed)}
+    "files": lambda n, options: files.files(n, options.seed, options.formats)}

@@ -1,8 +1,9 @@
 """Files of data and weights, mutated: does a reader crash, hang, take memory without end or give a stranger's error?
 
 Whole files of each format are mutated, or made to exhaust the memory, and read in a process whose address space is
-capped. The only right outcomes: an error of jaxnn's own, or arrays, where what is left of the file is one of its kind;
-IDX, HDF5 and safetensors have no checksum of their data, so that a pixel that is changed cannot be found.
+capped. The only right outcomes: an error of jaxnn's own, or arrays, where what is left of the file is one of its kind.
+Most formats (IDX, HDF5, safetensors, WAV, MIDI, word vectors, Darknet's weights) have no checksum of their data, so
+that a pixel, a sample or a number that is changed cannot be found.
 """
 
 import collections

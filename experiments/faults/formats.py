@@ -14,10 +14,26 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxnn.data import Field, read_hdf5, read_idx, read_picture
+from experiments.faults.sounds_words_darknet import (
+    configurations,
+    darknet_weights,
+    huge_configuration,
+    huge_midi,
+    huge_wav,
+    huge_weights,
+    huge_words,
+    midi,
+    read_network,
+    read_notes,
+    read_small_weights,
+    wav,
+    words,
+)
+from jaxnn.data import Field, read_hdf5, read_idx, read_picture, read_wav
 from jaxnn.data.cifar import PIXELS, read_archive
 from jaxnn.models import from_published, read_keras, read_safetensors, write_safetensors
 from jaxnn.models.weights import Published, read_npz
+from jaxnn.words import read_word_vectors
 
 __all__ = ["FORMATS", "Format"]
 
@@ -225,4 +241,13 @@ FORMATS: dict[str, Format] = {
     "CIFAR": Format(cifar, lambda path: read_archive(path, **CIFAR), huge_cifar),  # type: ignore[arg-type]
     "PNG": Format(pictures("PNG", optimize=True), read_picture, huge_png),
     "JPEG": Format(pictures("JPEG", progressive=True), read_picture, huge_jpeg),
-    "GIF": Format(pictures("GIF", interlace=0), read_picture, huge_gif)}
+    "GIF": Format(pictures("GIF", interlace=0), read_picture, huge_gif),
+    "WAV": Format(wav, lambda path: read_wav(path, max_bytes=2**20 + 64).samples, huge_wav),
+    "MIDI": Format(midi, read_notes, huge_midi),
+    "word2vec text": Format(words("word2vec"), lambda path: read_word_vectors(path, "word2vec").matrix,
+                            huge_words("word2vec")),
+    "word2vec binary": Format(words("word2vec binary"), lambda path: read_word_vectors(path, "word2vec binary").matrix,
+                              huge_words("word2vec binary")),
+    "GloVe": Format(words("glove"), lambda path: read_word_vectors(path, "glove").matrix, huge_words("glove")),
+    "Darknet .cfg": Format(configurations, read_network, huge_configuration),
+    "Darknet .weights": Format(darknet_weights, read_small_weights, huge_weights)}

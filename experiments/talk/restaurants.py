@@ -56,7 +56,7 @@ class RestaurantTalk:
         """Forgets the conversation."""
         self.turns: list[Turn] = []
         self.facts: list[str] = []
-        self.looked: tuple[Any, Any, list[str]] | None = None
+        self.last_reading: tuple[Any, Any, list[str]] | None = None
 
     def answer(self, line: str) -> list[str]:
         user = plain(line)
@@ -66,18 +66,18 @@ class RestaurantTalk:
         words = user.split()
         if len(words) > MOST_WORDS:
             return [f"That is {len(words)} words; I follow {MOST_WORDS} at most. Say it in fewer."]
-        strange = [word for word in dict.fromkeys(words) if word not in self.read]
-        if strange:  # a guess from the other words would book what nobody asked for
-            return [f"I do not know {'the word' if len(strange) == 1 else 'the words'} "
-                    f"{', '.join(map(repr, strange))}: no dialog that I learnt from has "
-                    f"{'it' if len(strange) == 1 else 'them'}. Please say it in other words."]
+        unknown = [word for word in dict.fromkeys(words) if word not in self.read]
+        if unknown:  # a guess from the other words would book what nobody asked for
+            return [f"I do not know {'the word' if len(unknown) == 1 else 'the words'} "
+                    f"{', '.join(map(repr, unknown))}: no dialog that I learnt from has "
+                    f"{'it' if len(unknown) == 1 else 'them'}. Please say it in other words."]
         return self._go_on(user)
 
     def why(self) -> list[str]:
         """What the last response was chosen from, and what was read for it."""
-        if self.looked is None:
+        if self.last_reading is None:
             return ["I have not responded yet."]
-        p, weights, memory = self.looked
+        p, weights, memory = self.last_reading
         best = p.argsort()[::-1][:3]
         lines = ["I chose from: " + "; ".join(f"{self.responder.candidates[i]} ({_percent(p[i])})" for i in best)]
         for hop, row in enumerate(weights, 1):
@@ -95,7 +95,7 @@ class RestaurantTalk:
             except InputError:
                 return [*lines, "This conversation is longer than I can follow; ':new' begins another."]
             memory = [text for turn in self.turns for text in (*turn.facts, turn.user, turn.response)] + self.facts
-            self.looked = p, weights, memory
+            self.last_reading = p, weights, memory
             response, probability = self.responder.candidates[int(p.argmax())], float(p.max())
             if probability < self.threshold:
                 return [*lines, f"I do not know what to say to that: my best guess, {response!r}, has a probability of "
@@ -111,16 +111,16 @@ class RestaurantTalk:
             user = SILENCE
         return lines
 
-    def _call(self, wanted: list[str]) -> str:
-        """Asks the knowledge base; what is found are facts of the next turn."""
-        asked = dict(zip(CALL, wanted, strict=False))
-        number = asked.pop("R_number", None)
+    def _call(self, words: list[str]) -> str:
+        """Asks the knowledge base for cuisine, place, number and price; what it has are facts of the next turn."""
+        conditions = dict(zip(CALL, words, strict=True))
+        number = conditions.pop("R_number")
         found = {name: values for name, values in self.responder.notes["knowledge"].items()
-                 if all(values[key] == word for key, word in asked.items())}
+                 if all(values[key] == word for key, word in conditions.items())}
         for name, values in found.items():
             # The number of people is the one that is asked for: every restaurant has a table.
             self.facts += [f"{name} {key} {values[key] if key != 'R_number' else number}" for key in ORDER]
-        return (f"[the knowledge base is asked for {', '.join(wanted)}: {len(found) or 'no'} "
+        return (f"[the knowledge base is asked for {', '.join(words)}: {len(found) or 'no'} "
                 f"{'restaurant' if len(found) == 1 else 'restaurants'}]")
 
 

@@ -99,47 +99,47 @@ class StoryTalk:
     def begin(self) -> None:
         """Forgets the facts."""
         self.facts: list[str] = []
-        self.looked: np.ndarray | None = None
+        self.last_reading: np.ndarray | None = None
 
     def answer(self, line: str) -> list[str]:
         words = words_of(line)
         if not words:
             return ["Tell me a fact, or ask a question."]
-        strange = [word for word in dict.fromkeys(words) if word not in self.words]
-        if strange:
-            return [f"I do not know {'the word' if len(strange) == 1 else 'the words'} "
-                    f"{', '.join(map(repr, strange))}, so I can do nothing with that."]
+        unknown = [word for word in dict.fromkeys(words) if word not in self.words]
+        if unknown:
+            return [f"I do not know {'the word' if len(unknown) == 1 else 'the words'} "
+                    f"{', '.join(map(repr, unknown))}, so I can do nothing with that."]
         if len(words) > self.reader.n_words:
             return [f"That is {len(words)} words; I follow {self.reader.n_words} at most. Say it in fewer."]
         is_question = line.rstrip().endswith("?") or words[0] in ASKING
-        return self._asked(line, words) if is_question else self._told(line)
+        return self._answer_question(line, words) if is_question else self._take_fact(line)
 
     def why(self) -> list[str]:
         """How much each hop read each fact for the last answer."""
-        if self.looked is None:
+        if self.last_reading is None:
             return ["I have not answered yet."]
         return [f"hop {hop} read: " + "; ".join(f"{fact!r} ({100 * weight:.0f} %)" for fact, weight in zip(
-            self.facts, row, strict=False)) for hop, row in enumerate(self.looked, 1)]
+            self.facts, row, strict=True)) for hop, row in enumerate(self.last_reading, 1)]
 
-    def _told(self, line: str) -> list[str]:
-        self.looked = None
+    def _take_fact(self, line: str) -> list[str]:
+        self.last_reading = None
         self.facts.append(line.strip())
         if len(self.facts) <= self.reader.n_facts:
             return ["I see."]
         forgotten = self.facts.pop(0)
         return [f"I see. I learnt with {self.reader.n_facts} facts at a time, so I forget {forgotten!r}."]
 
-    def _asked(self, line: str, words: list[str]) -> list[str]:
+    def _answer_question(self, line: str, words: list[str]) -> list[str]:
         if not self.facts:
             return ["I know no fact yet. Tell me one first."]
         named = {word for fact in self.facts for word in words_of(fact)}
         missing = [word for word in words if word in self.reader.answers and word not in named]
         if missing:
             return [f"I do not know: no fact names the {' or the '.join(missing)}."]
-        answer, p, self.looked = self.reader.answer(self.facts, line)
+        answer, p, self.last_reading = self.reader.answer(self.facts, line)
         if p < self.threshold:
             return [f"I do not know: my best guess, {answer!r}, has a probability of {100 * p:.0f} % only."]
-        return [f"{answer} ({100 * p:.0f} %), by {self.facts[int(self.looked[-1].argmax())]!r}"]
+        return [f"{answer} ({100 * p:.0f} %), by {self.facts[int(self.last_reading[-1].argmax())]!r}"]
 
 
 def _inputs(reader: Reader) -> dict[str, tuple[int, ...]]:

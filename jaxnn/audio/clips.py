@@ -94,7 +94,7 @@ class Clip(NamedTuple):
     """A clip and what is in it.
 
     samples: as the background's shape.
-    y: (1375,) float32, 1 behind each trigger word.
+    y: (steps,) float32, 1 behind each trigger word; 1,375 steps in the course.
     activates, negatives: the segments of the trigger words and of the others, and which recording each is:
       [((first, last), place in the list), ...].
     """
@@ -112,8 +112,14 @@ def synthesize(random: np.random.RandomState, background: Any, activates: Sequen
     How many is drawn evenly from 0 on, then which ones, then the place of each; one without room is left out.
 
     Args:
-      background: (n, channels) or (n,).
+      random: as in the course.
+      background: (n, channels) or (n,) floating-point numbers, n >= 1.
       activates, negatives: lists of recordings, as `insert_audio_clip` has them.
+      rate: frames per second.
+      most_activates, most_negatives: how many recordings of each kind at most, integers >= 0.
+      steps: of the labels, a positive integer.
+    Raises:
+      InputError: an argument is not as above; or as `insert_audio_clip`.
     Source: the course's `create_training_example`.
     """
     who = "synthesize"
@@ -121,7 +127,12 @@ def synthesize(random: np.random.RandomState, background: Any, activates: Sequen
                                    ("most_negatives", most_negatives, negatives)):
         expect(is_integer(most, 0), who, f"{name}, an integer >= 0", repr(most))
         expect(most == 0 or len(recordings) > 0, who, f"recordings to insert, or {name}=0", "none")
+    for name, value in (("rate", rate), ("steps", steps)):
+        expect(is_integer(value, 1), who, f"{name}, a positive integer", repr(value))
     samples = as_numpy(who, "background", background)
+    expect(samples.dtype.kind == "f" and samples.ndim in (1, 2) and 1000 * len(samples) >= rate, who,
+           "a background of floating-point numbers, (n,) or (n, channels), of a millisecond at least",
+           f"{samples.dtype}{list(samples.shape)}")
     milliseconds = round(1000 * len(samples) / rate)
     taken: list[Segment] = []
     found: list[list[tuple[Segment, int]]] = []

@@ -84,12 +84,15 @@ def decibels(power: Any, *, smallest: float = SMALLEST, most_below: float | None
     """10 log10 max(power, smallest), and nothing more than `most_below` under the largest of them.
 
     Args:
-      power: of any shape, one sound's: the largest is that of all.
+      power: of any shape with at least one number, one sound's: the largest is that of all.
       smallest: > 0. Silence is 10 log10 smallest.
       most_below: decibels >= 0, or None for no such limit.
+    Raises:
+      InputError: an argument is not as above.
     Equal to librosa's `power_to_db` with the same numbers.
     """
     expect_float("decibels", "power", power)
+    expect(jnp.size(power) > 0, "decibels", "power of at least one number", str(jnp.shape(power)))
     _expect_smallest("decibels", smallest)
     expect(most_below is None or is_number(most_below, 0), "decibels", "most_below, decibels >= 0, or None",
            repr(most_below))

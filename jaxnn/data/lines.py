@@ -21,15 +21,19 @@ def read_text_lines(path: str | Path, *, most_bytes: int = 2**31) -> list[str]:
       most_bytes: how long the text may be; a packed file of a few bytes can hold gigabytes.
     Raises:
       FileNotFoundError: there is no such file.
-      BadFile: a directory; or the file is empty, too long, not UTF-8 (the message names the line and the byte), or
+      BadFile: no regular file; or the file is empty, too long, not UTF-8 (the message names the line and the byte), or
         no .xz file, or one that is cut off or damaged.
     """
     path = as_path("read_text_lines", "path", path)
     expect(is_integer(most_bytes, 1), "read_text_lines", "most_bytes, a positive integer", repr(most_bytes))
     if path.is_dir():
         raise BadFile(f"{path} expects a text file; got a directory; name a file in that directory")
-    content = _unpacked(path, most_bytes) if path.suffix == ".xz" else path.read_bytes()
-    if len(content) > most_bytes:
+    if path.exists() and not path.is_file():  # reading from a pipe or a device would wait, or never end
+        raise BadFile(f"{path} expects a text file; got something other than a regular file; name a file")
+    is_packed = path.suffix == ".xz"
+    fits = is_packed or path.stat().st_size <= most_bytes
+    content = b"" if not fits else _unpacked(path, most_bytes) if is_packed else path.read_bytes()
+    if not fits or len(content) > most_bytes:
         raise BadFile(f"{path} expects at most {most_bytes:,} bytes of text; got more; pass most_bytes= if the text is "
                       "as long as that")
     return lines_of(path, content)

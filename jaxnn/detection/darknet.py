@@ -11,9 +11,10 @@ order of the .cfg, its bias, or with batch norm bias, scale, mean and variance, 
 height, width), all float32 and little-endian.
 """
 
+import contextlib
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.checks import as_path, at, expect, expect_key
-from jaxnn.detection.darknet_file import Section
+from jaxnn.checks import InputError, as_path, at, expect, expect_key
+from jaxnn.detection.darknet_file import BadConfiguration, Section
 from jaxnn.detection.darknet_sections import LAYERS
 from jaxnn.detection.yolo_head import Decoded, YoloHead, decode
 from jaxnn.layers import Sequential, fold_batch_norm
@@ -133,17 +134,32 @@ def darknet_network(sections: Sequence[Section]) -> DarknetNetwork:
         if section.kind in ("yolo", "region"):
             layer: Layer | None = None
         elif section.kind in LAYERS:
-            layer = LAYERS[section.kind](section)
+            with _refused_as_configuration({}, section):
+                layer = LAYERS[section.kind](section)
         else:
             raise section.bad(f"a kind among {', '.join((*LAYERS, 'yolo', 'region'))}", f"[{section.kind}]")
         parts.append(Part(f"{section.kind}_{i}", section, layer, _sources(section, i)))
     net = DarknetNetwork(parts, size)  # type: ignore[arg-type]
-    maps = net.maps(net.size[:2])  # refuses what does not fit together
-    for i, head, grid in zip(net.head_parts, net.heads(net.size[:2]), maps, strict=True):
+    with _refused_as_configuration({part.name: part.section for part in parts}, first):
+        maps = net.maps(net.size[:2])  # refuses what does not fit together
+        heads = net.heads(net.size[:2])
+    for i, head, grid in zip(net.head_parts, heads, maps, strict=True):
         if grid[2] != head.channels:
             raise net.parts[i].section.bad(f"a map of {head.channels} channels, {len(head.anchors)} anchors of 5 + "
                                            f"{head.classes} numbers", str(grid[2]))
     return net
+
+
+@contextlib.contextmanager
+def _refused_as_configuration(sections: Mapping[str, Section], otherwise: Section) -> Iterator[None]:
+    """What a layer itself refuses, as a BadConfiguration of its section: that of the error's part, or `otherwise`."""
+    try:
+        yield
+    except BadConfiguration:
+        raise
+    except InputError as error:
+        section = sections.get(error.path[0], otherwise) if error.path else otherwise
+        raise BadConfiguration(f"{section.place}:", str(error)) from None
 
 
 def read_darknet_weights(path: str | Path, net: DarknetNetwork) -> tuple[Any, Any]:
@@ -223,8 +239,10 @@ def _sources(section: Section, i: int) -> tuple[int, ...]:
         return (i - 1,)
     found = tuple(n if n >= 0 else i + n for n in given)
     wrong = [n for n, number in zip(given, found, strict=True) if not 0 <= number < i]
+    if wrong and i == 0:
+        raise section.bad("a section before this one, from which to read", "none")
     if wrong:
-        raise section.bad(f"sections before it, 0 to {i - 1}, or -1 to {-i}", str(wrong[0]))
+        raise section.bad(f"sections before this one, 0 to {i - 1}, or -1 to {-i}", str(wrong[0]))
     return found
 
 
@@ -240,9 +258,10 @@ def _head(section: Section, size: tuple[int, int], grid: tuple[int, int]) -> Yol
         pairs, (height, width) = [pairs[m] for m in chosen], size
     else:
         height, width = grid
-    return YoloHead(tuple((w / width, h / height) for w, h in pairs), section.integer("classes", 20, least=1),
-                    stretch=section.number("scale_x_y", 1.0),
-                    softmax=section.kind == "region" and bool(section.integer("softmax", 0)))
+    with _refused_as_configuration({}, section):
+        return YoloHead(tuple((w / width, h / height) for w, h in pairs), section.integer("classes", 20, least=1),
+                        stretch=section.number("scale_x_y", 1.0),
+                        softmax=section.kind == "region" and bool(section.integer("softmax", 0)))
 
 
 def expect_whole_header(who: str, head: bytes) -> None:

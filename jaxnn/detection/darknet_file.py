@@ -4,9 +4,10 @@
     filters = 16     # a comment
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxnn.checks import InputError, as_path
 
@@ -14,6 +15,8 @@ __all__ = ["BadConfiguration", "Section", "parse_configuration", "read_configura
 
 MOST_BYTES = 2**20
 MOST_SECTIONS = 2_000
+MOST_SHOWN = 80  # letters of a value that a message repeats
+LARGEST = 2**31 - 1  # Darknet's own integers have 32 bits
 Value = str | int | float
 
 
@@ -37,9 +40,9 @@ class Section(NamedTuple):
         if text is None and default is not None:
             return default
         try:
-            value = int(str(text))
+            value = _number(text, int)
         except ValueError:
-            raise self.bad(f"{name}, an integer", "none" if text is None else repr(text)) from None
+            raise self.bad(f"{name}, an integer of 32 bits", _quoted(text)) from None
         if least is not None and value < least:
             raise self.bad(f"{name} of at least {least}", str(value))
         return value
@@ -47,21 +50,33 @@ class Section(NamedTuple):
     def number(self, name: str, default: float) -> float:
         text = self.options.get(name)
         try:
-            return default if text is None else float(text)
+            return default if text is None else _number(text, float)
         except ValueError:
-            raise self.bad(f"{name}, a number", repr(text)) from None
+            raise self.bad(f"{name}, a finite number", _quoted(text)) from None
 
     def numbers(self, name: str, kind: type = float) -> list:
         """Numbers separated by commas."""
         text = self.options.get(name)
         try:
-            found = [kind(part) for part in str(text or "").split(",")]
+            return [_number(part, kind) for part in str(text or "").split(",")]
         except ValueError:
-            raise self.bad(f"{name}, numbers separated by commas", "none" if text is None else repr(text)) from None
-        return found
+            what = "integers of 32 bits" if kind is int else "finite numbers"
+            raise self.bad(f"{name}, {what} separated by commas", _quoted(text)) from None
 
     def bad(self, expected: str, actual: str) -> BadConfiguration:
+        actual = actual if len(actual) <= MOST_SHOWN else actual[:MOST_SHOWN] + "..."
         return BadConfiguration(self.place, f"expects {expected}; got {actual}")
+
+
+def _number(text: str | None, kind: type) -> Any:
+    value = kind(str(text))
+    if abs(value) > LARGEST if kind is int else not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+def _quoted(text: str | None) -> str:
+    return "none" if text is None else repr(text)
 
 
 def read_configuration(path: str | Path) -> list[Section]:

@@ -10,7 +10,7 @@ than the head tells.
 
 from pathlib import Path
 
-from jaxnn.checks import as_path, expect
+from jaxnn.checks import as_path, expect, is_integer
 from jaxnn.data.directory import MissingData
 from jaxnn.data.hdf5 import BadFile
 from jaxnn.music.events import (
@@ -26,14 +26,17 @@ from jaxnn.music.events import (
 
 __all__ = ["midi_from_bytes", "read_midi"]
 
-MAX_FILE_BYTES = 2**26
+MAX_BYTES = 2**22  # an event takes two bytes at least, and about 140 where it is read
 FOREIGN = {b"RIFF": "a RIFF file, such as WAV or RMI", b"OggS": "an Ogg file", b"ID3": "an MP3 file", b"\xff\xfb":
            "an MP3 file", b"fLaC": "a FLAC file", b"<": "a page of HTML or XML", b"PK": "a zip archive"}
 
 
-def read_midi(path: str | Path) -> Midi:
+def read_midi(path: str | Path, *, max_bytes: int = MAX_BYTES) -> Midi:
     """Reads a MIDI file of format 0 or 1.
 
+    Args:
+      path: a regular file.
+      max_bytes: the largest file that is read. The default, 4 MB, can hold two million events, which take about 300 MB.
     Raises:
       MissingData: there is no such file.
       BadFile: the file is cut off, damaged, of another format, or tells lengths that are not there; the message names
@@ -41,14 +44,15 @@ def read_midi(path: str | Path) -> Midi:
     Source: MIDI Manufacturers Association, Standard MIDI Files 1.0 (RP-001).
     """
     path = as_path("read_midi", "path", path)
+    expect(is_integer(max_bytes, 1), "read_midi", "max_bytes, a positive integer", repr(max_bytes))
     if not path.exists():
         raise MissingData(f"{path} expects a MIDI file; got no such file; check the path")
     if not path.is_file():
         kind = "a directory" if path.is_dir() else "something other than a regular file"
         raise BadFile(f"{path} expects a MIDI file; got {kind}; name the file itself")
-    if (size := path.stat().st_size) > MAX_FILE_BYTES:
-        raise BadFile(f"{path} expects a MIDI file of at most {MAX_FILE_BYTES:,} bytes; got {size:,}; check that this "
-                      "is the right file")
+    if (size := path.stat().st_size) > max_bytes:
+        raise BadFile(f"{path} expects a MIDI file of at most {max_bytes:,} bytes; got {size:,}; check that this is "
+                      "the right file, and pass max_bytes= if so")
     return midi_from_bytes(path.read_bytes(), str(path))
 
 

@@ -1,5 +1,6 @@
 """Notes of a MIDI file, in quarter notes and in seconds; and a MIDI file of notes."""
 
+import bisect
 import itertools
 import math
 from collections import defaultdict, deque
@@ -107,8 +108,10 @@ def in_seconds(notes: Iterable[Note], tempos: Sequence[tuple[float, int]]) -> li
     for (a, microseconds), (b, _) in itertools.pairwise(tempos):
         starts.append(starts[-1] + (b - a) * microseconds / 1e6)
 
+    places = [at for at, _ in tempos]
+
     def seconds(quarter: float) -> float:
-        n = max(i for i, (at, _) in enumerate(tempos) if at <= max(quarter, 0))
+        n = bisect.bisect_right(places, quarter) - 1
         return starts[n] + (quarter - tempos[n][0]) * tempos[n][1] / 1e6
 
     return [note._replace(start=seconds(note.start), end=seconds(note.end)) for note in as_notes(who, notes)]

@@ -76,7 +76,7 @@ def keep_probabilities(counts: Any, sample: float) -> np.ndarray:
     Args:
       counts: (n_words,), positive.
       sample: t; 0 keeps everything.
-    Source: Mikolov et al. (2013), section 2.3, in the form of the program that they released.
+    Source: Mikolov et al. (2013b), section 2.3, in the form of the program that they released.
     """
     expect(is_number(sample, 0), "keep_probabilities", "sample, a number >= 0", repr(sample))
     counts = _counts("keep_probabilities", counts)
@@ -89,7 +89,7 @@ def keep_probabilities(counts: Any, sample: float) -> np.ndarray:
 def noise_probabilities(counts: Any, power: float = 0.75) -> np.ndarray:
     """(n_words,): how likely each word is as a negative sample, its count to the .75, divided by the sum of these.
 
-    Source: Mikolov et al. (2013), section 2.2.
+    Source: Mikolov et al. (2013b), section 2.2.
 
     >>> noise_probabilities([16, 1]).round(3).tolist()
     [0.889, 0.111]

@@ -11,6 +11,9 @@ from jaxnn.words.vectors import WordVectors
 __all__ = ["AnalogyScore", "PairScore", "analogy_accuracy", "pair_correlation", "spearman"]
 
 
+MOST_COSINES = 2**24  # at once: 64 MB, whatever the vocabulary
+
+
 class PairScore(NamedTuple):
     """Cosines beside people's ratings."""
 
@@ -93,12 +96,13 @@ def analogy_accuracy(vectors: WordVectors, sections: Mapping[str, Sequence[tuple
     """
     scores = {}
     unit = vectors.unit
+    at_once = max(1, min(512, MOST_COSINES // max(len(unit), 1)))
     for name, questions in sections.items():
         rows = [[_row(vectors, word) for word in question] for question in questions]
         known = np.array([row for row in rows if None not in row], int).reshape(-1, 4)
         right = 0
-        for first in range(0, len(known), 512):
-            a, b, c, d = known[first: first + 512].T
+        for first in range(0, len(known), at_once):
+            a, b, c, d = known[first: first + at_once].T
             cosines = (unit[b] - unit[a] + unit[c]) @ unit.T
             if not keep_query:
                 for query in (a, b, c):

@@ -60,15 +60,15 @@ def read_word_vectors(path: str | Path, form: str, *, dtype: Any = np.float32, m
         if n_dim == 1 and lines[0].replace(" ", "").isdecimal():
             raise BadFile(f"{path} expects GloVe's format, which has no line of sizes; got {lines[0]!r} in line 1; "
                           "read it as 'word2vec'")
-    rows: dict[str, list[float]] = {}
+    rows: dict[str, np.ndarray] = {}
     for number, line in enumerate(lines[first:], first + 1):
-        word, numbers = _split(path, number, line.rstrip(" "), n_dim)
+        word, numbers = _split(path, number, line.rstrip(" "), n_dim, dtype)
         if word in rows:
             raise BadFile(f"{path} expects each word once; got {word!r} in line {number} again; get the file again")
         rows[word] = numbers
         if most is not None and len(rows) == most:
             break
-    return WordVectors(tuple(rows), np.array(list(rows.values()), dtype).reshape(len(rows), n_dim))
+    return WordVectors(tuple(rows), np.stack(list(rows.values())))
 
 
 def write_word_vectors(vectors: WordVectors, path: str | Path, form: str) -> None:
@@ -76,16 +76,19 @@ def write_word_vectors(vectors: WordVectors, path: str | Path, form: str) -> Non
     float32.
 
     Raises:
-      InputError: a word has white space, or begins like nothing a format can hold; form is none of FORMATS; the
-        vectors are float64 and the form is binary.
+      InputError: there is no word; a word has white space or a byte-order mark, is longer than 4,096 bytes or is not
+        UTF-8; form is none of FORMATS; the vectors are float64 and the form is binary.
     """
     who = "write_word_vectors"
     path = as_path(who, "path", path)
     expect(form in FORMATS, who, f"form, one of {', '.join(FORMATS)}", repr(form))
     expect(len(vectors) > 0, who, "at least one word", "none")
     for word in vectors.words:
-        fits = word.split() == [word] and "\ufeff" not in word and len(word.encode()) <= LONGEST_WORD
-        expect(fits, who, f"words without white space and byte-order mark, of at most {LONGEST_WORD} bytes",
+        # Half of a surrogate pair is no character, and has no bytes in UTF-8: it stands here as "?" and is not equal.
+        encoded = word.encode(errors="replace")
+        fits = (word.split() == [word] and "\ufeff" not in word and encoded.decode() == word
+                and len(encoded) <= LONGEST_WORD)
+        expect(fits, who, f"words of UTF-8 without white space and byte-order mark, of at most {LONGEST_WORD} bytes",
                repr(word[:60]), "replace blanks, by _ say")
     is_binary = form == "word2vec binary"
     expect(not is_binary or vectors.matrix.dtype == np.float32, who, "float32 for the binary format",
@@ -105,18 +108,20 @@ def write_word_vectors(vectors: WordVectors, path: str | Path, form: str) -> Non
             part.unlink()
 
 
-def _split(path: Path, number: int, line: str, n_dim: int) -> tuple[str, list[float]]:
+def _split(path: Path, number: int, line: str, n_dim: int, dtype: Any) -> tuple[str, np.ndarray]:
+    """The word and the numbers, (n_dim,), of a line."""
     word, *fields = line.split(" ")
     if len(fields) != n_dim or n_dim == 0 or not word:
         what = "cut off" if len(fields) < n_dim else "too long"
         raise BadFile(f"{path} expects a word and {max(n_dim, 1)} numbers in line {number}, with one blank between; "
                       f"got {len(fields)} after {word[:40]!r}: the line is {what}; get the file again")
     try:
-        numbers = [float(field) for field in fields]
+        with np.errstate(over="ignore"):  # 1e39 is more than float32 holds, and refused below
+            numbers = np.array([float(field) for field in fields]).astype(dtype)
     except ValueError:
-        numbers = [float("nan")]
+        numbers = np.array([np.nan])
     if "_" in line[len(word):] or not np.isfinite(numbers).all():
-        raise BadFile(f"{path} expects finite numbers in line {number}, after {word[:40]!r}; got "
+        raise BadFile(f"{path} expects finite numbers of {dtype} in line {number}, after {word[:40]!r}; got "
                       f"{line[len(word) + 1:][:60]!r}; get the file again")
     return word, numbers
 
@@ -133,8 +138,9 @@ def _head(path: Path, line: str) -> tuple[int, int]:
 
 
 def _read_binary(path: Path, dtype: Any, most: int | None) -> WordVectors:
-    if path.is_dir():
-        raise BadFile(f"{path} expects a file; got a directory; name a file in that directory")
+    if path.exists() and not path.is_file():
+        kind = "a directory" if path.is_dir() else "something other than a regular file"
+        raise BadFile(f"{path} expects a file; got {kind}; name a file")
     content = path.read_bytes()
     end = content.find(b"\n", 0, LONGEST_HEAD)
     if end < 0:

@@ -82,6 +82,9 @@ def fit_words(corpus: Corpus, *, kind: str = "skip-gram", output: str = "negativ
     expect(is_number(learning_rate, 0), who, "learning_rate, a number >= 0", repr(learning_rate))
     model = WordModel(kind, output, window, negatives)
     is_tree = output == "hierarchical softmax"
+    expect(is_tree or is_integer(n_negatives, 1), who, "n_negatives, a positive integer", repr(n_negatives))
+    expect(initial is None or isinstance(initial, WordVectors), who, "initial, WordVectors or None",
+           type(initial).__name__)
     batches = Epochs(corpus, window=window, n_centres=n_centres, n_negatives=0 if is_tree else n_negatives,
                      batch_size=batch_size, sample=sample, seed=seed)
     extras: dict[str, np.ndarray] = {}

@@ -75,7 +75,14 @@ def _merged(keys: np.ndarray, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def weight_of(values: Any, x_max: float = 100.0, alpha: float = 0.75) -> np.ndarray:
-    """f(X) = min(1, X / x_max)^α."""
+    """f(X) = min(1, X / x_max)^α, of the shape of X: how much a pair counts that stands together X times.
+
+    Args:
+      values: X, counts >= 0 of any shape.
+      x_max: from which count on a pair has the whole weight, > 0.
+      alpha: α.
+    Source: Pennington, Socher & Manning (2014), equation 9.
+    """
     weights: np.ndarray = np.minimum(1, np.asarray(values) / x_max) ** alpha
     return weights
 

@@ -137,8 +137,18 @@ class WordVectors:
     def unit(self) -> np.ndarray:
         """The matrix with rows of length 1; a row of zeros stays."""
         if self._unit is None:
-            norms = np.linalg.norm(self.matrix, axis=1, keepdims=True)
-            self._unit = np.divide(self.matrix, norms, out=np.zeros_like(self.matrix), where=norms > 0)
+            matrix = self.matrix
+            with np.errstate(over="ignore", under="ignore"):
+                norms = np.linalg.norm(matrix, axis=1, keepdims=True)
+            # Squares of numbers such as 1e20 or 1e-25 are beyond float32: such rows are brought near 1 first.
+            info = np.finfo(matrix.dtype)
+            extreme = ~((norms > info.tiny ** 0.25) & (norms < info.max ** 0.25))[:, 0]
+            if extreme.any():
+                matrix = matrix.copy()
+                largest = np.abs(matrix[extreme]).max(axis=1, keepdims=True)
+                matrix[extreme] /= np.where(largest > 0, largest, 1)
+                norms[extreme] = np.linalg.norm(matrix[extreme], axis=1, keepdims=True)
+            self._unit = np.divide(matrix, norms, out=np.zeros_like(matrix), where=norms > 0)
         return self._unit
 
     def _cosines(self, who: str, query: Any) -> np.ndarray:
@@ -164,4 +174,5 @@ def _vector(who: str, name: str, v: Any) -> np.ndarray:
     a = np.asarray(v)
     expect(a.ndim == 1 and a.dtype.kind in "iuf", who, f"{name}, a vector (n,) of numbers",
            f"{a.dtype}{list(a.shape)}")
+    expect(bool(np.isfinite(a).all()), who, f"{name} of finite numbers", "NaN or infinity")
     return a.astype(np.float64)

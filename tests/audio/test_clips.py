@@ -41,6 +41,9 @@ def test_masks():
     np.testing.assert_allclose(found[hidden], np.mean(x[:30]), rtol=1e-6)
     assert steps.any(0).all() and features.any(0).all(), "each may be hidden"
     np.testing.assert_array_equal(audio.spec_augment(keys[0], x, time_masks=0, frequency_masks=0), x)
+    # A sum of 20,000 numbers of 5 is more than float16 holds; their mean is not.
+    half = np.asarray(jax.jit(audio.spec_augment)(keys[0], jnp.full((1000, 20), 5, jnp.float16)))
+    assert half.dtype == np.float16 and (half == 5).all()
 
 
 def clips():
@@ -103,6 +106,11 @@ def test_no_room():
     (lambda: audio.level(X[:0]), "x of at least one sample"),
     (lambda: audio.spec_augment(jax.random.key(0), jnp.ones((5, 9)), time_width=6), "time_width in 0 .. 5; got 6"),
     (lambda: audio.spec_augment(jax.random.key(0), jnp.ones((2, 5, 9))), "for a batch use jax.vmap"),
+    (lambda: audio.spec_augment(jax.random.key(0), jnp.ones((30, 9)), length=31), "length in 0 .. 30, the steps of x; "
+     "got 31"),
+    (lambda: jax.vmap(lambda n: audio.spec_augment(jax.random.key(0), jnp.ones((30, 9)), length=n))(jnp.array([3, -1])),
+     "length in 0 .. 30"),
+    (lambda: audio.spec_augment(jax.random.key(0), jnp.ones((30, 9)), length=3.0), "integer length; got float"),
     (lambda: audio.is_overlapping((5, 4), []), r"the first not behind the last; got \(5, 4\)"),
     (lambda: audio.insert_audio_clip(np.random, np.zeros(10), np.zeros(10), [], rate=1000),
      "a clip of 1 to 9 milliseconds, less than the background; got 10 frames, 10 ms"),
@@ -111,6 +119,12 @@ def test_no_room():
     (lambda: audio.insert_ones(np.zeros((1, 1375)), 5), r"y of shape \(steps,\); got \(1, 1375\); the course's y\[0\]"),
     (lambda: audio.insert_ones(np.zeros(1375), 10_001), "end in 0 .. 10000 milliseconds; got 10001"),
     (lambda: audio.synthesize(np.random, np.zeros(10_000), [], [], rate=1000), "recordings to insert, or most_act"),
+    (lambda: audio.synthesize(np.random, np.zeros(9), [X], [X], rate=0), "rate, a positive integer; got 0"),
+    (lambda: audio.synthesize(np.random, np.zeros(9), [X], [X], rate=1000, steps=0),
+     "steps, a positive integer; got 0"),
+    (lambda: audio.synthesize(np.random, np.zeros(9, int), [X], [X], rate=1000), "a background of floating-point"),
+    (lambda: audio.synthesize(np.random, np.zeros(0), [X], [X], rate=1000, most_activates=0, most_negatives=0),
+     r"of a millisecond at least; got float64\[0\]"),
 ])
 def test_refusals(call, message):
     with pytest.raises(InputError, match=message):

@@ -139,6 +139,7 @@ def test_silence_is_defined():
     (lambda: audio.mel_filters(8, n_fft=128, rate=8000, scale="bark"), "scale, one of slaney, htk; got 'bark'"),
     (lambda: audio.log_mel(X, rate=8000, n_mels=8, n_fft=128, hop=64, smallest=0.0), "smallest, a power above 0"),
     (lambda: audio.mfcc(X, n_coefficients=9, rate=8000, n_mels=8, n_fft=128, hop=64), "in 1 .. n_mels = 8; got 9"),
+    (lambda: audio.decibels(X[:0]), r"power of at least one number; got \(0,\)"),
     (lambda: audio.resample(X, 8000.0, 4000), "rate, a positive integer; got 8000.0"),
     (lambda: audio.resample(X[:0], 8000, 4000), "at least one sample; got none"),
     (lambda: audio.resample(X, 999_983, 999_979), "terms up to 209,715; got 999,979 / 999,983"),

@@ -61,6 +61,11 @@ def test_a_packed_corpus(tmp_path):
     path.write_bytes(lzma.compress(bytes(10_000_000)))
     with pytest.raises(BadFile, match=r"at most 1,000,000 bytes of text; got more"):
         read_text_lines(path, most_bytes=1_000_000)
+    plain = tmp_path / "plain.txt"
+    plain.write_bytes(b"ten bytes\n")
+    assert read_text_lines(plain, most_bytes=10) == ["ten bytes"]
+    with pytest.raises(BadFile, match=r"at most 9 bytes of text; got more; pass most_bytes="):
+        read_text_lines(plain, most_bytes=9)
     path.write_bytes(lzma.compress("café\n".encode("latin-1")))
     with pytest.raises(BadFile, match=r"text in UTF-8; got .* at byte 3, line 1"):
         load_definitions(tmp_path)

@@ -286,11 +286,21 @@ NET = "[net]\nheight=8\nwidth=8\nchannels=3\n"
     ("[net]\nheight", "line 2 expects name = value; got 'height'"),
     ("[net\nheight=3", "line 1 expects a kind in brackets; got '[net'"),
     ("[net]\nheight=8\nheight=8\n[route]\nlayers=-1", "line 3 expects one value for each name; got 'height' again"),
-    ("[net]\nheight=8\n\n[route]\nlayers=-1", "[net] in line 1 expects width, an integer; got none"),
+    ("[net]\nheight=8\n\n[route]\nlayers=-1", "[net] in line 1 expects width, an integer of 32 bits; got none"),
     (NET + "[lstm]\n", "[lstm] in line 5 expects a kind among convolutional, maxpool"),
-    (NET + "[route]\nlayers=-1", "[route] in line 5 expects sections before it, 0 to -1, or -1 to 0; got -1"),
-    (NET + "[convolutional]\nfilters=4\n[shortcut]\nfrom=-9", "[shortcut] in line 7 expects sections before it"),
-    (NET + "[convolutional]\nfilters=x", "[convolutional] in line 5 expects filters, an integer; got 'x'"),
+    (NET + "[route]\nlayers=-1", "[route] in line 5 expects a section before this one, from which to read; got none"),
+    (NET + "[convolutional]\nfilters=4\n[shortcut]\nfrom=-9",
+     "[shortcut] in line 7 expects sections before this one, 0 to 0, or -1"),
+    (NET + "[convolutional]\nfilters=x", "[convolutional] in line 5 expects filters, an integer of 32 bits; got 'x'"),
+    (NET + "[convolutional]\nfilters=2147483648", "filters, an integer of 32 bits; got '2147483648'"),
+    (NET.replace("height=8", "height=" + "9" * 4000) + "[route]\nlayers=-1",
+     "height, an integer of 32 bits; got '" + "9" * 79 + "..."),
+    (NET + "[dropout]\nprobability=nan", "[dropout] in line 5 expects probability, a finite number; got 'nan'"),
+    (NET + "[dropout]\nprobability=2", "[dropout] in line 5: Dropout expects rate, the fraction dropped, in [0, 1)"),
+    (NET + "[maxpool]\npadding=1000003", "[maxpool] in line 5: MaxPool at 'maxpool_0' expects padding of at most"),
+    (NET + "[convolutional]\nfilters=6\nsize=1\n[yolo]\nanchors=1,2\nclasses=1\nnum=1\nscale_x_y=0.5",
+     "[yolo] in line 8: YoloHead expects stretch, a finite number of at least 1; got 0.5"),
+    (NET + "[route]\nlayers=0,inf", "layers, integers of 32 bits separated by commas; got '0,inf'"),
     (NET + "[convolutional]\nfilters=0", "filters of at least 1; got 0"),
     (NET + "[convolutional]\nfilters=4\nactivation=sine", "activation, one of linear, leaky"),
     (NET + "[convolutional]\nfilters=4\ngroups=3", "groups that divide filters = 4; got 3"),
@@ -304,9 +314,9 @@ NET = "[net]\nheight=8\nwidth=8\nchannels=3\n"
      "mask, numbers of the 1 anchors; got 4"),
     (NET + "[convolutional]\nfilters=4\n[convolutional]\nfilters=5\n[shortcut]\nfrom=-2\n[yolo]\nanchors=1,2\nnum=1",
      "'shortcut_2' expects two layers of one shape; got (8, 8, 5) and (8, 8, 4)"),
-], ids=range(20))
+], ids=range(27))
 def test_bad_configurations(text, words):
-    with pytest.raises(InputError, match=re.escape(words)):
+    with pytest.raises(BadConfiguration, match=re.escape(words)):
         darknet_network(parse_configuration(text))
 
 

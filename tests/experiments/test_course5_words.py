@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from experiments.__main__ import main
-from experiments.course5 import emojify, sentiment, tiny_words
+from experiments.course5 import debias, emojify, sentiment, tiny_words
 from experiments.course5.sentence_networks import NETWORKS, SentenceNetwork, marks
 from jaxnn import InputError
+from jaxnn.data import GenderWords
 from jaxnn.words import WordVectors, encode_corpus, read_word_vectors
 from tests.experiments.test_runs import assert_picture
 
@@ -41,6 +42,17 @@ def test_a_short_run_measures_and_draws(tmp_path, name):
     if name == "debias":
         assert record["after"]["largest_cosine_of_a_neutral_word"] < 1e-5
         assert record["before"]["recovered_professions"] > 0.9
+
+
+def test_vectors_that_know_too_few_professions_are_refused(tmp_path, monkeypatch):
+    """With two of them each would be on both sides, and a classifier right by chance."""
+    words = ("she", "he", "woman", "man", "nurse", "miner", "stone", "water", "tree", "wall")
+    vectors = WordVectors(words, np.random.default_rng(0).standard_normal((10, 4)))
+    task = debias.Task(vectors, GenderWords((("she", "he"), ("woman", "man")), (), (),
+                                            (("nurse", 0.0, -1.0), ("miner", 0.0, 1.0))), {})
+    monkeypatch.setattr(debias, "read", lambda *_: task)
+    with pytest.raises(InputError, match=r"and four professions; got vectors of 6 words .*, and of 2 professions"):
+        debias.run(debias.Knobs(), tmp_path, None)
 
 
 def test_the_corpus_made_by_rules():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.faults import files as campaign
+from experiments.faults.command import faults
 from experiments.faults.formats import FORMATS
 from experiments.faults.mutations import MUTATIONS, mutated
 from jaxnn.checks import InputError
@@ -16,11 +17,19 @@ pytest.importorskip("PIL")
 
 
 def test_every_reader_refuses_or_reads(capsys):
-    tally = campaign.files(9 * 9 * 2, seed=1)
+    n = len(FORMATS) * (len(MUTATIONS) + 1)  # each format with each kind of mutation
+    tally = campaign.files(n, seed=1)
     shown = capsys.readouterr().out
-    assert (tally.tried, tally.foreign, tally.wrong) == (162, 0, 0), shown
+    assert (tally.tried, tally.foreign, tally.wrong) == (n, 0, 0), shown
     assert tally.refused > 80 and tally.whole > 10
     assert all(name in shown for name in FORMATS)
+
+
+def test_an_unknown_format_is_refused_with_the_names_of_the_others(capsys):
+    with pytest.raises(SystemExit):
+        faults(["files", "-n", "1", "--formats", "WAV", "MP3"])
+    assert "--formats expects formats among safetensors, " in (text := capsys.readouterr().err)
+    assert "WAV, MIDI" in text and "got 'MP3'" in text
 
 
 @pytest.mark.parametrize("name", MUTATIONS)

@@ -245,6 +245,13 @@ def test_chorales_in_short(tmp_path, capsys):
     assert record["test_nats_per_frame"] > 0 and record["composed"]["0.8"]["longest_copy"] >= 0
 
 
+def test_a_beginning_longer_than_a_test_piece_is_refused_before_training(tmp_path, capsys):
+    options = ("--beginning", "177", "--data", "canon", "--out", str(tmp_path))
+    assert main(["run", "chorales", *options]) == 2
+    assert "--beginning expects at most 176 frames, the length of the shortest test piece; got 177" in (
+        capsys.readouterr().err)
+
+
 @pytest.mark.exhaustive
 def test_jazz_in_short(tmp_path, capsys):
     record = short_run(tmp_path, "jazz", "--epochs", "2", "--hidden", "6", "--temperatures", "1")

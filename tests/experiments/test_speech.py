@@ -92,7 +92,7 @@ def test_the_loudest_part():
     assert not recordings.levelled(np.zeros(3, np.float32)).any()
 
 
-def test_strings_are_what_they_are_said_to_be(digits):
+def test_strings_are_what_they_are_said_to_be(digits, tmp_path):
     pool = digit_strings.Pool(digits, digits.is_test, (1.0,))
     strings = pool.draw(np.random.default_rng(0), 5)
     again = pool.draw(np.random.default_rng(0), 5)
@@ -107,6 +107,9 @@ def test_strings_are_what_they_are_said_to_be(digits):
             speakers.append(digits.speaker[best])
         assert len(set(speakers)) == 1
         assert np.abs(x[n:]).max() < 0.02
+    steps = int(listener.steps_of(recordings.frames_of(digit_strings.SAMPLES)))
+    digit_strings.draw_alignment(tmp_path, pool.draw(np.random.default_rng(0), 1), np.zeros((1, steps, 11)))
+    assert_picture(tmp_path / "alignment.png")
 
 
 @pytest.mark.exhaustive

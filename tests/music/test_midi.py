@@ -248,6 +248,20 @@ def test_damaged_files_are_read_or_refused():
     assert read > 20 and refused > 200
 
 
+def test_a_file_that_is_too_large_is_refused_unless_that_is_asked_for(tmp_path):
+    path = tmp_path / "long.mid"
+    path.write_bytes(file_of(b"\x00\xc0" + bytes(2**22 + 1) + STOP))
+    with pytest.raises(BadFile, match=r"at most 4,194,304 bytes; got 4,194,3\d\d; check .* pass max_bytes= if so"):
+        read_midi(path)
+    path.write_bytes(file_of(NOTE * 20 + STOP))
+    size = path.stat().st_size
+    assert read_midi(path, max_bytes=size) == midi_from_bytes(path.read_bytes())
+    with pytest.raises(BadFile, match=f"at most {size - 1} bytes; got {size};"):
+        read_midi(path, max_bytes=size - 1)
+    with pytest.raises(InputError, match="max_bytes, a positive integer; got 0"):
+        read_midi(path, max_bytes=0)
+
+
 @pytest.mark.exhaustive
 def test_ten_thousand_damaged_files():
     """A campaign: 10,000 files."""

@@ -64,6 +64,15 @@ def test_changes_of_tempo_and_metre():
         in_seconds([], [(1, 500_000)])
 
 
+def test_as_many_tempos_as_notes_take_no_longer_than_their_sum():
+    """A file of 100 KB has so many; looking through all tempos for each note would take minutes."""
+    n = 10_000
+    notes = in_seconds([Note(i + 0.5, i + 1, 60) for i in range(n)], [(i, 1000 + i) for i in range(n)])
+    starts = np.cumsum([0, *range(1000, 1000 + n)]) / 1e6
+    np.testing.assert_allclose([note.end for note in notes], starts[1:], rtol=1e-12)
+    np.testing.assert_allclose([note.start for note in notes], (starts[:-1] + starts[1:]) / 2, rtol=1e-12)
+
+
 @pytest.mark.parametrize(("note", "message"), [
     (Note(1, 0, 60), "notes with 0 <= start <= end"), (Note(-1, 0, 60), "notes with 0 <= start"),
     (Note(0, 1, 128), "key in 0..127"), (Note(0, 1, 60, 0), "velocity in 1..127"), (Note(0, float("nan"), 60), "end"),

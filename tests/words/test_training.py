@@ -200,6 +200,8 @@ def test_glove_minimizes_its_cost():
     (lambda: fit(output="softmax"), "output, one of negative sampling, hierarchical softmax"),
     (lambda: fit(epochs=0), "epochs, an integer >= 1; got 0"),
     (lambda: fit(learning_rate=-1), "learning_rate, a number >= 0"),
+    (lambda: fit(n_negatives=0), "n_negatives, a positive integer; got 0"),
+    (lambda: fit(initial=np.ones((9, 4))), "initial, WordVectors or None; got ndarray"),
     (lambda: fit_words("a text"), "a corpus, made by encode_corpus; got str"),
     (lambda: fit(initial=WordVectors(["w1"], np.ones((1, 4)))), "a word that has a vector; got"),
     (lambda: fit(initial=WordVectors(CORPUS.words, np.ones((9, 5)))), "initial vectors of 4 numbers; got 5"),

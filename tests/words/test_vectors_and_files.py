@@ -1,6 +1,7 @@
 """Neighbours and analogies by a loop; files that are read back, and files that are not what they claim."""
 
 import contextlib
+import os
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from jaxnn.words import (
     WordVectors,
     analogy_accuracy,
     cosine,
+    evaluation,
     pair_correlation,
     read_word_vectors,
     spearman,
@@ -41,7 +43,15 @@ def test_neighbours():
     assert VECTORS.similarity("of", order[0]) == pytest.approx(scores[order[0]], rel=1e-5)
 
 
-def test_analogies_leave_the_query_words_out():
+def test_vectors_whose_squares_float32_cannot_hold():
+    matrix = np.array([[3e25, 4e25], [3e-30, 4e-30], [0.6, 0.8], [-4.0, 3.0], [1e-44, 0.0], [0.0, 0.0]], np.float32)
+    vectors = WordVectors(list("abcdez"), matrix)
+    np.testing.assert_allclose(vectors.unit, [[0.6, 0.8]] * 3 + [[-0.8, 0.6], [1, 0], [0, 0]], rtol=1e-6)
+    assert {word for word, cosine in vectors.nearest("a", 2) if cosine > 0.999} == {"b", "c"}
+    np.testing.assert_array_equal(vectors.matrix, matrix)
+
+
+def test_analogies_leave_the_query_words_out(monkeypatch):
     unit = {w: v / np.linalg.norm(v) for w, v in zip(WORDS, VECTORS.matrix)}
     query = unit["of"] - unit["the"] + unit["x1"]
     order, _ = by_hand(query)
@@ -57,6 +67,11 @@ def test_analogies_leave_the_query_words_out():
     assert analogy_accuracy(VECTORS, sections)["s"][1:] == (2, 3)
     best = VECTORS.analogy("the", "of", "x1")[0][0]
     assert analogy_accuracy(VECTORS, {"s": [("the", "of", "x1", best)]})["s"].right == 1
+    # A vocabulary so large that each question is asked by itself.
+    questions = {"s": [("the", "of", "x1", best), ("the", "of", "x1", "<s>"), ("of", "the", "x1", best)]}
+    together = analogy_accuracy(VECTORS, questions)
+    monkeypatch.setattr(evaluation, "MOST_COSINES", 1)
+    assert analogy_accuracy(VECTORS, questions) == together and together["s"].n == 3
 
 
 def test_spearman_is_scipys():
@@ -100,9 +115,10 @@ TEXT = {
     "a head": (b"2 3\na 1 2 3\nb 1 2 3\n", "glove", "read it as 'word2vec'"),
     "too long": (b"a 1 2\nb 1 2 3\n", "glove", "2 numbers in line 2, with one blank between; got 3 after 'b': the line "
                  "is too long"),
-    "no number": (b"a 1 2\nb 1 x\n", "glove", "finite numbers in line 2, after 'b'; got '1 x'"),
-    "not finite": (b"a 1 nan\n", "glove", "finite numbers in line 1"),
-    "underscore": (b"a 1_0 2\n", "glove", "finite numbers in line 1"),
+    "no number": (b"a 1 2\nb 1 x\n", "glove", "finite numbers of float32 in line 2, after 'b'; got '1 x'"),
+    "not finite": (b"a 1 nan\n", "glove", "finite numbers of float32 in line 1"),
+    "too large": (b"a 1e39 2\n", "glove", "finite numbers of float32 in line 1, after 'a'; got '1e39 2'"),
+    "underscore": (b"a 1_0 2\n", "glove", "finite numbers of float32 in line 1"),
     "latin": (b"caf\xe9 1 2\n", "glove", "text in UTF-8"),
     "no word": (b" 1 2\n", "glove", "a word and 2 numbers in line 1"),
 }
@@ -143,6 +159,16 @@ def test_binary_files_cut_off_or_changed_at_any_byte(tmp_path):
         read_word_vectors(path, "word2vec binary")
 
 
+def test_pipes_and_numbers_of_64_bits(tmp_path):
+    """A pipe is refused and not waited for; 1e39 is a number where float64 is asked for."""
+    os.mkfifo(tmp_path / "pipe")
+    for form in FORMATS:
+        with pytest.raises(BadFile, match="something other than a regular file"):
+            read_word_vectors(tmp_path / "pipe", form)
+    (tmp_path / "v").write_bytes(b"a 1e39 2\n")
+    assert read_word_vectors(tmp_path / "v", "glove", dtype=np.float64)["a"].tolist() == [1e39, 2]
+
+
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: WordVectors(["a", "a"], np.ones((2, 2))), "each word once; got 'a' twice"),
     (lambda: WordVectors(["a"], np.ones((2, 2))), "a row for each of the 1 words; got 2 rows"),
@@ -153,10 +179,15 @@ def test_binary_files_cut_off_or_changed_at_any_byte(tmp_path):
     (lambda: VECTORS.nearest(np.ones(3)), r"a query of shape (4,); got (3,)"),
     (lambda: VECTORS.analogy("of", "the", "x1", method="product"), "method, 'sum' or 'differences'"),
     (lambda: cosine([0.0], [1.0]), "vectors that are not zero"),
+    (lambda: cosine([1.0], [np.inf]), "b of finite numbers; got NaN or infinity"),
+    (lambda: VECTORS.nearest(np.full(4, np.nan)), "query of finite numbers; got NaN or infinity"),
+    (lambda: write_word_vectors(WordVectors(["\ud800"], np.ones((1, 1))), "x", "glove"),
+     "words of UTF-8 without white space and byte-order mark, of at most 4096 bytes; got '\\ud800'"),
     (lambda: spearman([1, 1], [1, 2]), "values that differ"),
     (lambda: spearman([1, np.nan], [1, 2]), "finite values"),
     (lambda: pair_correlation(VECTORS, [("of", "no", 1.0)]), "at least two pairs of words that have vectors; got 0"),
-    (lambda: write_word_vectors(WordVectors(["a b"], np.ones((1, 1))), "x", "glove"), "words without white space"),
+    (lambda: write_word_vectors(WordVectors(["a b"], np.ones((1, 1))), "x", "glove"),
+     "words of UTF-8 without white space"),
     (lambda: write_word_vectors(WordVectors(["a"], np.ones((1, 1))), "x", "word2vec binary"),
      "float32 for the binary format; got float64"),
     (lambda: read_word_vectors("x", "csv"), "form, one of word2vec, word2vec binary, glove; got 'csv'"),

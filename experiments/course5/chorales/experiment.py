@@ -42,6 +42,7 @@ from experiments.shared.knobs import Configuration, count, knob, positive, rando
 from experiments.shared.run import percent, say, series, table
 from jaxnn import summary
 from jaxnn.audio import write_wav
+from jaxnn.checks import expect
 from jaxnn.data import Batches, PianoRolls, load_chorales, load_nottingham
 from jaxnn.data.music import N_KEYS
 from jaxnn.music import in_seconds, midi_of, notes_of_roll, render, tempos_of, write_midi
@@ -86,6 +87,9 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     name, pieces = load(knobs, data_dir)
     say(f"{name}: {len(pieces.train)} pieces to train on, {len(pieces.dev)} dev, {len(pieces.test)} test; "
         f"{sum(map(len, pieces.train)):,} frames to train on")
+    shortest = min(map(len, pieces.test))
+    expect(knobs.beginning <= shortest, "--beginning", f"at most {shortest} frames, the length of the shortest test "
+           "piece", str(knobs.beginning))
     net = network_of(knobs.cell, knobs.hidden, knobs.dropout)
     n_parameters = summary(net, (knobs.window, N_KEYS)).parameters
     params, measures = train(knobs, net, pieces)
@@ -147,8 +151,7 @@ def train(knobs: Knobs, net: Any, pieces: PianoRolls) -> tuple[Any, dict[str, An
 def compose(knobs: Knobs, net: Any, params: Any, pieces: PianoRolls) -> dict[float, tuple[np.ndarray, np.ndarray]]:
     """{temperature: (rolls, entropies of each frame)}, all from the same beginnings of test pieces."""
     composer = Composer(net, params)
-    places = np.arange(knobs.samples) % len(pieces.test)
-    beginnings = np.stack([np.resize(pieces.test[i][:knobs.beginning], (knobs.beginning, N_KEYS)) for i in places])
+    beginnings = np.stack([pieces.test[i % len(pieces.test)][:knobs.beginning] for i in range(knobs.samples)])
     return {t: composer.pieces(beginnings, knobs.length, t, jax.random.key(knobs.seed)) for t in knobs.temperatures}
 
 

@@ -24,17 +24,17 @@ def played(bars: Sequence[Sequence[str]], harmony: Sequence[Bar], rng: np.random
     notes: list[Note] = []
     before = MIDDLE
     for number, (symbols, bar) in enumerate(zip(bars, harmony, strict=True)):
-        now = 0.0
+        start = 0.0
         for text in symbols:
             kind, length, *intervals = text.replace("<", "").replace(">", "").split(",")
-            end = min(now + float(length), BAR)
-            if end - now < SHORTEST:
+            end = min(start + float(length), BAR)
+            if end - start < SHORTEST:
                 break
             if kind != "R":
-                past = [chord for chord in bar.chords if chord.start <= now + 1e-9] or bar.chords[:1]
+                past = [chord for chord in bar.chords if chord.start <= start + 1e-9] or bar.chords[:1]
                 before = _tone(kind, sorted(map(semitones_of, intervals)), past[-1].keys, before, rng)
-                notes.append(Note(number * BAR + now, number * BAR + end, before, 100, 0))
-            now = end
+                notes.append(Note(number * BAR + start, number * BAR + end, before, 100, 0))
+            start = end
     return notes
 
 

@@ -138,11 +138,11 @@ def _bars(notes: list[tuple[float, float, int | None]], chords: list[Group]) -> 
 def nursery_tune() -> Tune:
     """Frère Jacques twice, in C and in F, over the chord of its key: a tune that needs no file."""
     notes: list[tuple[float, float, int | None]] = []
-    chords, now = [], 0.0
+    chords, start = [], 0.0
     for tonic in (0, 5):
         for n in range(8):
-            chords.append(Group(now + n * BAR, now + (n + 1) * BAR, tuple(48 + tonic + k for k in (0, 4, 7))))
+            chords.append(Group(start + n * BAR, start + (n + 1) * BAR, tuple(48 + tonic + k for k in (0, 4, 7))))
         for key, length in NURSERY:
-            notes.append((now, float(length), key + tonic))
-            now += length
+            notes.append((start, float(length), key + tonic))
+            start += length
     return Tune("Frère Jacques", _bars(notes, chords), 110.0)

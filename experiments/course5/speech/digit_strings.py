@@ -235,9 +235,10 @@ def draw_training(out: Path, history: Any) -> None:
 
 
 def draw_alignment(out: Path, strings: Strings, logits: np.ndarray) -> None:
-    """Two test strings: the sound, where its digits are, and the probability of each class at each step."""
-    figure, axes = figures.panels(2, 2, (7, 3.2), "Where the digits are (bars), and where the network hears them")
-    for column, i in zip(axes.T, (0, 1), strict=True):
+    """The first two test strings: the sound, where its digits are, and each class's probability at each step."""
+    n_shown = min(2, len(strings.lengths))
+    figure, axes = figures.panels(2, n_shown, (7, 3.2), "Where the digits are (bars), and where the network hears them")
+    for column, i in zip(axes.T, range(n_shown), strict=True):
         seconds = strings.lengths[i] / RATE
         n = int(frames_of(strings.lengths[i]))
         image = np.asarray(features(strings.samples[i:i + 1]))[0, :n]

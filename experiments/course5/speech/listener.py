@@ -37,7 +37,7 @@ class Listener(Layer):
     def init(self, key, shape):
         x = shape_of(self, shape)["features"]
         keys = jax.random.split(key, 3)
-        below, state = over_batch_of_one(self.below).init(keys[0], (1, *x.shape))
+        below, state = over_examples(self.below).init(keys[0], (1, *x.shape))
         steps, n = output_of(self.below, below, state, x).shape
         recurrent, _ = self.recurrent.init(keys[1], (steps, n))
         head, _ = self.head.init(keys[2], (steps, 2 * self.recurrent.n_hidden))
@@ -47,10 +47,6 @@ class Listener(Layer):
         h, below = self.below(params["below"], state["below"], x["features"], key, train=train)
         h, _ = self.recurrent(params["recurrent"], {}, (h, length_mask(steps_of(x["length"]), h.shape[0])), None)
         return self.head(params["head"], {}, h)[0], {"below": below}
-
-
-def over_batch_of_one(layer: Layer) -> Any:
-    return over_examples(layer)
 
 
 def listener(classes: int, channels: int, hidden: int, dropout: float) -> Listener:

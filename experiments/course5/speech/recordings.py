@@ -12,8 +12,8 @@ from experiments.shared.data import real_or_embedded
 from jaxnn.audio import log_mel, resample
 from jaxnn.data import SpokenDigits, load_spoken_digits
 
-__all__ = ["CHOICES", "HOP", "N_MELS", "RATE", "at_speeds", "features", "frames_of", "levelled", "load", "loudest",
-           "synthetic_digits"]
+__all__ = ["CHOICES", "HOP", "N_FFT", "N_MELS", "RATE", "SMALLEST", "WHY", "WINDOW", "at_speeds", "features",
+           "frames_of", "level_to", "levelled", "load", "loudest", "synthetic_digits"]
 
 CHOICES = ("auto", "recordings", "synthetic")
 WHY = "the recordings where their file is found, else voices made here"
@@ -62,10 +62,15 @@ def synthetic_digits(seed: int, per_digit: int = 12) -> SpokenDigits:
     return SpokenDigits(tuple(samples), y, speaker, number, tuple("ABCDEF"), RATE)
 
 
-def levelled(x: np.ndarray) -> np.ndarray:
-    """The recording at LEVEL; silence as it is."""
+def level_to(x: np.ndarray, decibels: float) -> np.ndarray:
+    """A sound (n,) or (n, channels), float32, at this level under a sound of ±1 throughout; silence as it is."""
     power = np.mean(np.square(x, dtype=np.float64))
-    return x if power == 0 else (x * np.sqrt(10 ** (LEVEL / 10) / power)).astype(np.float32)
+    return x if power == 0 else (x * np.sqrt(10 ** (decibels / 10) / power)).astype(np.float32)
+
+
+def levelled(x: np.ndarray) -> np.ndarray:
+    """The recording (n,) at LEVEL; silence as it is."""
+    return level_to(x, LEVEL)
 
 
 def loudest(x: np.ndarray, n: int) -> np.ndarray:

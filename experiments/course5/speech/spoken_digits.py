@@ -27,11 +27,15 @@ import optax
 from experiments.course5.speech.recordings import (
     CHOICES,
     HOP,
+    N_FFT,
     N_MELS,
     RATE,
+    SMALLEST,
     WHY,
+    WINDOW,
     at_speeds,
     features,
+    frames_of,
     levelled,
     load,
     loudest,
@@ -70,7 +74,7 @@ def network(knobs: Knobs) -> Sequential:
     for i, n in enumerate(knobs.channels, 1):
         window = (5, 5) if i == 1 else (3, 3)
         parts |= {f"conv{i}": Conv(n, window, stride=2, use_bias=False), f"norm{i}": BatchNorm(), f"relu{i}": relu}
-    steps = 1 + (SECOND - 256) // HOP
+    steps = frames_of(SECOND)
     for _ in knobs.channels:
         steps = -(-steps // 2)
     return Sequential(**parts, average=AveragePool((steps, 1)), flatten=Flatten(), dropout=Dropout(knobs.dropout),
@@ -174,8 +178,8 @@ def draw_front_end(out: Path, digits: SpokenDigits) -> None:
     place = int(np.flatnonzero((digits.y == 7) & (digits.speaker == 1))[0])
     sound = loudest(levelled(digits.samples[place]), SECOND)
     x = np.asarray(features(sound[None])[0])
-    cepstra = np.asarray(mfcc(sound, n_coefficients=13, rate=RATE, n_mels=N_MELS, n_fft=256, hop=HOP, window=200,
-                              smallest=1e-6))
+    cepstra = np.asarray(mfcc(sound, n_coefficients=13, rate=RATE, n_mels=N_MELS, n_fft=N_FFT, hop=HOP,
+                              window=WINDOW, smallest=SMALLEST))
     hidden = np.asarray(spec_augment(jax.random.key(3), jnp.asarray(x), time_width=12, frequency_width=8))
     figure, axes = figures.panels(2, 2, (5.2, 3), f'"7" by {digits.speakers[1]}: samples and what is made of them')
     axes[0, 0].plot(np.arange(SECOND) / RATE, sound, linewidth=0.5)

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.course5.speech import voices
-from experiments.course5.speech.recordings import synthetic_digits
+from experiments.course5.speech.recordings import level_to, synthetic_digits
 from experiments.shared.data import real_or_embedded
 from experiments.shared.run import say
 from jaxnn.audio import Clip, resample, synthesize
 from jaxnn.data import MissingData, SpokenDigits, TriggerClips, load_spoken_digits, load_trigger_clips
 
-__all__ = ["GROUPS", "LEVEL", "RATE", "Dev", "Material", "Words", "level_to", "load", "make_clip", "trimmed"]
+__all__ = ["GROUPS", "LEVEL", "RATE", "Dev", "Material", "Words", "load", "make_clip", "trimmed"]
 
 RATE, SECONDS = 44_100, 10
 GROUPS = ("plain", "act2", "act3")  # of the course's recordings of the word, by the ends of their names
@@ -146,11 +146,6 @@ def trimmed(x: np.ndarray) -> np.ndarray:
     loud = np.sqrt(np.convolve(np.square(x, dtype=np.float64), np.ones(n) / n, "same"))
     places = np.flatnonzero(loud > loud.max() * 10 ** (-QUIET / 20))
     return np.ascontiguousarray(x[places[0]:places[-1] + 1], np.float32) if len(places) else x
-
-
-def level_to(x: np.ndarray, decibels: float) -> np.ndarray:
-    power = np.mean(np.square(x, dtype=np.float64))
-    return (x * np.sqrt(10 ** (decibels / 10) / power)).astype(np.float32) if power else x
 
 
 def tilted(x: np.ndarray, slope: float) -> np.ndarray:

@@ -33,8 +33,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.course5.speech.recordings import CHOICES
-from experiments.course5.speech.trigger_sounds import GROUPS, LEVEL, RATE, Material, Words, level_to, load, make_clip
+from experiments.course5.speech.recordings import CHOICES, level_to
+from experiments.course5.speech.trigger_sounds import GROUPS, LEVEL, RATE, Material, Words, load, make_clip
 from experiments.shared import figures
 from experiments.shared.knobs import Configuration, count, knob, positive, random_seed
 from experiments.shared.run import percent, say, series, table
