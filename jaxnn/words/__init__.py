@@ -4,6 +4,7 @@
     character_parts                                            fastText's n-grams of characters
     WordVectors cosine                                         nearest neighbours and analogies
     read_word_vectors write_word_vectors                       files of word2vec and GloVe
+    read_glove_binary write_glove_binary                       GloVe's own binary files
     pair_correlation analogy_accuracy spearman                 beside what people find
     bias_direction neutralize equalize debias association cluster_agreement recovered
 """
@@ -26,6 +27,7 @@ from jaxnn.words.evaluation import AnalogyScore, PairScore, analogy_accuracy, pa
 from jaxnn.words.files import read_word_vectors, write_word_vectors
 from jaxnn.words.fit_words import EpochNote, fit_words
 from jaxnn.words.glove import Cooccurrences, cooccurrences, fit_glove
+from jaxnn.words.glove_binary import read_glove_binary, write_glove_binary
 from jaxnn.words.objectives import WordModel
 from jaxnn.words.parts import Parts, character_parts, ngrams
 from jaxnn.words.tree import Tree, huffman_tree
@@ -64,8 +66,10 @@ __all__ = [
     "ngrams",
     "noise_probabilities",
     "pair_correlation",
+    "read_glove_binary",
     "read_word_vectors",
     "recovered",
     "spearman",
+    "write_glove_binary",
     "write_word_vectors",
 ]
