@@ -250,8 +250,8 @@ def _advice_on_static(key: str, value: Any) -> str:
     if isinstance(value, tuple):
         return next(_advice_on_static(f"{key}[{i}]", part) for i, part in enumerate(value) if not _is_hashable(part))
     if isinstance(value, jax.core.Tracer):
-        return (f"inside of jax.jit, jax.vmap and jax.grad an argument has no number yet: pass a Python number as {key}, "
-                "or name it in static_argnames of jax.jit")
+        return ("inside of jax.jit, jax.vmap and jax.grad an argument has no number yet: pass a Python number as "
+                f"{key}, or name it in static_argnames of jax.jit")
     if hasattr(value, "dtype") and jnp.ndim(value) == 0:
         kinds = {jnp.bool_: "bool", jnp.integer: "int", jnp.floating: "float", jnp.complexfloating: "complex"}
         kind = next((word for kind, word in kinds.items() if jnp.issubdtype(value.dtype, kind)), None)
