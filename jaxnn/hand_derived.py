@@ -242,7 +242,30 @@ def expect_hashable(name: str, static: dict[str, Any]) -> None:
             hash(value)
         except TypeError as error:
             raise InputError(name, f"expects the keyword argument '{key}', which is static, to be hashable; got "
-                             f"{type(value).__name__} ({error}): pass arrays by position") from None
+                             f"{type(value).__name__} ({error}): {_advice_on_static(key, value)}") from None
+
+
+def _advice_on_static(key: str, value: Any) -> str:
+    """What to pass instead of a value that is not hashable, or holds one that is not."""
+    if isinstance(value, tuple):
+        return next(_advice_on_static(f"{key}[{i}]", part) for i, part in enumerate(value) if not _is_hashable(part))
+    if isinstance(value, jax.core.Tracer):
+        return ("inside of jax.jit, jax.vmap and jax.grad an argument has no number yet: pass a Python number as "
+                f"{key}, or name it in static_argnames of jax.jit")
+    if hasattr(value, "dtype") and jnp.ndim(value) == 0:
+        kinds = {jnp.bool_: "bool", jnp.integer: "int", jnp.floating: "float", jnp.complexfloating: "complex"}
+        kind = next((word for kind, word in kinds.items() if jnp.issubdtype(value.dtype, kind)), None)
+        if kind is not None:
+            return f"pass a Python number as {key}: {kind}(...)"
+    return "pass arrays by position" if hasattr(value, "dtype") else "pass a number, text, or a tuple of these"
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def as_static(value: Any) -> Any:

@@ -284,12 +284,20 @@ def test_static_arguments_must_be_hashable():
         return x, Static(sizes)
 
     f.defbackward(lambda cache, dy: (dy,))
-    for value, kind, inner in ((np.ones(2), "ndarray", "numpy.ndarray"), ({}, "dict", "dict"),
-                               ([np.ones(2)], "tuple", "numpy.ndarray"), ((1, {}), "tuple", "dict")):
+    by_position, tuples = "pass arrays by position", "pass a number, text, or a tuple of these"
+    for value, kind, inner, advice in (
+            (np.ones(2), "ndarray", "numpy.ndarray", by_position),
+            ([np.ones(2)], "tuple", "numpy.ndarray", by_position),
+            ({}, "dict", "dict", tuples), ((1, {}), "tuple", "dict", tuples),
+            (np.array(1.0), "ndarray", "numpy.ndarray", "pass a Python number as sizes: float(...)"),
+            (jnp.array(1), "ArrayImpl", "jaxlib._jax.ArrayImpl", "pass a Python number as sizes: int(...)"),
+            ([0, jnp.array(True)], "tuple", "jaxlib._jax.ArrayImpl", "pass a Python number as sizes[1]: bool(...)")):
         with pytest.raises(TypeError, match=re.escape(
                 f"f expects the keyword argument 'sizes', which is static, to be hashable; got {kind} (unhashable "
-                f"type: '{inner}'): pass arrays by position")):
+                f"type: '{inner}'): {advice}")):
             f(1.0, sizes=value)
+    with pytest.raises(TypeError, match="pass a Python number as sizes, or name it in static_argnames"):
+        jax.jit(lambda sizes: f(1.0, sizes=sizes))(2)
     assert f(1.0, sizes=(1, 2)) == 1.0
 
 

@@ -79,7 +79,7 @@ def linear(candidate: Candidate) -> Law:
                 if not a.size or not np.isfinite(b).all():
                     continue
                 scale = max(p * largest(b), abs(q) * largest(c), largest(a), leaf.scale)
-                error = difference(a, p * b + q * c).max() / (leaf.eps * scale)
+                error = difference(a, p * b + q * c).max() / (leaf.eps * (scale or 1.0))
                 if error > SLACK * leaf.limit:
                     return Law("linear in dy", False, f"{route} {leaf.path}: g({sum_}) is off by {error:.3g} units")
     return Law("linear in dy", True)

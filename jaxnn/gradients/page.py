@@ -82,7 +82,7 @@ def _element_rows(report: Any) -> Rows:
         leaf = _most_telling(by_route)
         if leaf.errors is not None:
             rows.append([place(leaf), number(leaf.value), number(leaf.reference), units(leaf.ulps),
-                         f"{leaf.cosine:.6f}", f"{leaf.relative_difference:.1e}",
+                         _known(leaf.cosine, ".6f"), _known(leaf.relative_difference, ".1e"),
                          "equal" if leaf.exact else "differ", leaf.nearer])
     return rows
 
@@ -168,7 +168,7 @@ def aligned(rows: Rows) -> list[str]:
 
 
 def _is_numeric(rows: Rows, column: int) -> bool:
-    return all(not row[column] or row[column].lstrip("✗ -")[:1] in set("0123456789<i") for row in rows[1:])
+    return all(row[column] in ("", "-") or row[column].lstrip("✗ -")[:1] in set("0123456789<i") for row in rows[1:])
 
 
 def table_in_markdown(rows: Rows) -> list[str]:
@@ -206,6 +206,11 @@ def units(x: float) -> str:
     if not math.isfinite(x):
         return str(x)
     return f"{x:.2f}" if x < 100 else f"{x:,.0f}" if x < 1e6 else f"{x:.1e}"
+
+
+def _known(x: float, form: str) -> str:
+    """A number, or "-" where there is none: a leaf of zeros has no direction, and so no cosine."""
+    return "-" if math.isnan(x) else format(x, form)
 
 
 def number(x: Any) -> str:

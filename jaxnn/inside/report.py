@@ -77,7 +77,8 @@ class Bad(NamedTuple):
     path: str
     op: str
     where: str
-    """"x", "params", "value", "cache"; or, going backward, "dy at the output", "dx", "gradient"."""
+    """"x", "params", "value", "cache"; or, going backward, "dx", "gradient", and of the backward pass's beginning "the
+    loss's gradient ∂L/∂y", or "dy at the output" where dy is given."""
     numbers: Numbers
 
     def __str__(self) -> str:
@@ -110,7 +111,8 @@ class Inside(NamedTuple):
     @property
     def bad_backward(self) -> Bad | None:
         """The first op, in backward order, whose backward pass gives what is not finite."""
-        entries = [("", "", "dy at the output", self.dy)]
+        begin = "the loss's gradient ∂L/∂y" if self.source == "of the loss" else "dy at the output"
+        entries = [("", "", begin, self.dy)]
         for row in reversed(self.rows):
             entries += [(row.path, row.op, where, getattr(row, where)) for where in ("dx", "gradient")]
         return _first_bad(entries)

@@ -5,7 +5,7 @@ from jaxnn.training.checkpoint import BadCheckpoint, load, save
 from jaxnn.training.distributed import ProcessLost, connect
 from jaxnn.training.fit import fit
 from jaxnn.training.freezing import freeze
-from jaxnn.training.history import Diverged, Failed, History, NotSaved, SaveFailed
+from jaxnn.training.history import Diverged, Failed, History, NotApplied, NotSaved, SaveFailed
 from jaxnn.training.inference import evaluate
 from jaxnn.training.log import read_lines
 from jaxnn.training.make_step import make_step

@@ -54,7 +54,7 @@ def _causes(step: Step, train_state: TrainState, x: Any, labels: Any, number: in
                if not is_finite(leaf)]
     causes += _causes_inside(step, train_state, x, labels, number, info)
     if int(train_state.step) > number + 1:
-        causes.append(f"found with the parameters of step {int(train_state.step)}")
+        causes.append(f"looked for with the newest parameters, those after step {int(train_state.step) - 1}")
     return causes
 
 
@@ -67,6 +67,8 @@ def _causes_inside(step: Step, train_state: TrainState, x: Any, labels: Any, num
     if inside.first_bad is not None:
         layer = next((f"; the first layer to give such a value is '{row.path}' ({row.op})" for row in inside.rows
                       if row.value is not None and row.value.trouble), "")
+        if inside.bad_forward is None and not inside.first_bad.op:
+            layer = ", while every layer's value is finite: look at the loss, and its slope there"
         return [f"first not finite: {inside.first_bad}{layer if not inside.first_bad.op else ''}"]
     if not np.isfinite(info.cost):
         return ["every layer's value and cotangent is finite: look at the loss and at the labels"]

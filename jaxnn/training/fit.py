@@ -60,7 +60,8 @@ def fit(train_state: TrainState, step: Step, batches: Callable[[int], tuple[Any,
       other_versions: continue from a checkpoint of another release of jax or optax.
       tensorboard: also write to directory/tensorboard, with tensorboardX.
       progress: print a line for each record and for a step that was not applied, and show a bar on a terminal. False
-        prints nothing: `history.records` and `history.skipped` have it all, and warnings and errors come as ever.
+        prints nothing: `history.records` and `history.skipped` have it all, and warnings and errors come as ever. Steps
+        that were not applied are then a warning, NotApplied: one at the first record after them, one at the end.
       max_skipped: steps in a row that are not finite after which training ends.
       steps_per_dispatch: steps compiled into one program, for short ones; it divides every and save_every.
       mesh: spread each batch over its axis "data"; a train state that lies on one device is copied to all.

@@ -8,7 +8,7 @@ from jaxnn.checks import expect
 from jaxnn.training.position import Best
 from jaxnn.training.train_state import TrainState
 
-__all__ = ["OWN", "TIMES", "Diverged", "Failed", "History", "NotSaved", "SaveFailed"]
+__all__ = ["OWN", "TIMES", "Diverged", "Failed", "History", "NotApplied", "NotSaved", "SaveFailed"]
 
 TIMES = ("examples_per_second", "seconds", "compile_seconds")
 OWN = {"step", "cost", "gradient_norm", "skipped", *TIMES}  # what fit itself writes into a record
@@ -73,6 +73,10 @@ class Diverged(Failed):
 
 class SaveFailed(Failed, OSError):
     """Training is done, and its last checkpoint could not be written: the train state is in this error alone."""
+
+
+class NotApplied(UserWarning):
+    """Steps were not finite, and were left out; training continues."""
 
 
 class NotSaved(UserWarning):

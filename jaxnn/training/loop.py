@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import warnings
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 from jaxnn.checks import InputError, expect
 from jaxnn.training.faults import describe_fault
 from jaxnn.training.functions import batch_size
-from jaxnn.training.history import Diverged, Failed, History, SaveFailed
+from jaxnn.training.history import Diverged, Failed, History, NotApplied, SaveFailed
 from jaxnn.training.mesh import place
 from jaxnn.training.position import Position
 from jaxnn.training.precision import scale_of
@@ -35,6 +36,8 @@ class Loop:
         self.saver, self.recorder = saver, recorder
         self.pending: tuple[int, StepInfo, Any] | None = None  # a dispatch whose report is not read yet
         self.n_descriptions = 0
+        # The steps of this call that were faults: how many, the first one in words, and whether a warning told of them.
+        self.first_step, self.n_faults, self.first_fault, self.has_warned = position.step, 0, "", False
 
     def train(self, requests: StopRequests) -> tuple[TrainState, History]:
         """Takes the steps. Once one is taken, every error but a second Ctrl-C carries the train state."""
@@ -64,6 +67,8 @@ class Loop:
             if position.step % settings.every == 0 or position.step == settings.steps:
                 self._record()
             is_last = position.step == settings.steps or not position.has_patience(patience)
+            if position.step % settings.every == 0 and not is_last:
+                self._warn_of_faults(once=True)
             stop = requests.pending()
             if stop:
                 raise self._stopped(stop)
@@ -76,6 +81,7 @@ class Loop:
             elif position.step % settings.save_every == 0:
                 self._settle()
                 self.saver.try_to_save(self.train_state, position)
+        self._warn_of_faults()
         return self.train_state, self._end()
 
     def _stopped(self, name: str) -> Interrupted:
@@ -181,7 +187,9 @@ class Loop:
         position, progress = self.position, self.recorder.progress
         # A loss scale that proves too large is no fault: the optimiser halves it until it fits.
         scale = float(scale_of(self.train_state.opt_state))
-        position.count_skipped(is_fault=not (np.isfinite(info.cost) and scale > 1))
+        is_fault = not (np.isfinite(info.cost) and scale > 1)
+        position.count_skipped(is_fault=is_fault)
+        self.n_faults += is_fault
         is_end = position.in_a_row >= self.settings.max_skipped
         description = ""
         if is_end or (position.in_a_row <= 1 and self.n_descriptions < MAX_DESCRIPTIONS):
@@ -190,6 +198,7 @@ class Loop:
             x, labels = batch
             description = describe_fault(self.settings.step, self.train_state, x, labels, number, info, indices)
             self.n_descriptions += 1
+            self.first_fault = self.first_fault or description * is_fault
             is_last = self.n_descriptions >= MAX_DESCRIPTIONS
             progress.say(description + ("; further ones are only counted" if is_last else ""))
         if is_end:
@@ -197,6 +206,17 @@ class Loop:
             saved = self.saver.outcome(failure, "the last good train state")
             raise Diverged(f"{position.in_a_row} steps in a row were not finite{saved}; the last: {description}",
                            self.train_state, self._history("diverged")) from failure
+
+    def _warn_of_faults(self, *, once: bool = False) -> None:
+        """Warns of the steps that were not applied, where no line of progress tells of them. once: not again."""
+        if not self.n_faults or self.settings.progress or jax.process_index() > 0 or (once and self.has_warned):
+            return
+        self.has_warned = True
+        n_steps = self.position.step - self.first_step
+        verb = "was" if self.n_faults == 1 else "were"
+        first = self.first_fault.replace(" was not applied", "", 1)
+        warnings.warn(f"{self.n_faults:,} of {n_steps:,} steps {verb} not applied, because cost, gradient or update "
+                      "is not finite" + (f"; the first, {first}" if first else ""), NotApplied, stacklevel=2)
 
     # Records.
 

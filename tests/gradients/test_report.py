@@ -126,3 +126,14 @@ def test_a_leaf_by_itself():
     assert leaf.relative_difference < 1e-8  # "great", the course would say
     assert leaf.cosine == pytest.approx(1)
     assert leaf.ok
+
+
+def test_a_gradient_that_is_zero_everywhere():
+    """It has no scale and no direction: nothing is divided by zero, and there is no cosine."""
+    def plain(x):
+        return jnp.sum(jnp.where(x > 0, 0 * x, x))
+
+    report = compare_gradients(plain, jnp.ones(3), reference=plain, routes="lifted")
+    assert report.ok and {law.holds for law in report.laws} == {True}
+    (row,) = (line.split() for line in str(report).splitlines() if line.startswith("x[0]"))
+    assert row == ["x[0]", "0", "0", "0.00", "-", "0.0e+00", "equal", "both"]

@@ -131,4 +131,6 @@ def test_a_bad_gradient_alone():
 
 def test_a_bad_loss():
     report = look_inside(ops.tanh, jnp.zeros(2), loss=lambda y: jnp.sum(jnp.sqrt(y)))
-    assert str(report.first_bad) == "2 inf of 2 in dy at the output"
+    assert str(report.first_bad) == "2 inf of 2 in the loss's gradient ∂L/∂y"
+    report = look_inside(ops.tanh, jnp.zeros(2), dy=jnp.array([1.0, jnp.nan]))
+    assert str(report.first_bad) == "1 NaN of 2 in dy at the output"

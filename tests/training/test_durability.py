@@ -212,6 +212,7 @@ def test_a_full_disk_at_a_signal_keeps_the_status_and_the_state(tmp_path, monkey
     assert "stopped at step 4; not saved in" in shown.out
 
 
+@pytest.mark.filterwarnings("ignore::jaxnn.training.NotApplied")
 def test_a_full_disk_at_divergence_and_where_batches_raise(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint.os, "fsync", full_disk)
     words = "2 steps in a row were not finite; the last good train state is in this error, and could not be saved in"

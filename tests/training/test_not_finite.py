@@ -2,6 +2,7 @@
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from jaxnn import ops
 from jaxnn.data import Batches
 from jaxnn.layers import Dense, Sequential
-from jaxnn.training import Diverged, checkpoint, load, loss_scaled, make_step, start
+from jaxnn.training import Diverged, NotApplied, checkpoint, load, loss_scaled, make_step, start, start_from
 from tests.training.small_run import NET, OPTIMIZER, STEP, X, Y, begin, poisoned, train
 
 
@@ -31,6 +32,20 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_told(capsys):
     chex.assert_trees_all_equal(state, expected)
 
 
+@pytest.mark.parametrize("many", [1, 5])
+def test_steps_that_were_not_applied_are_a_warning_where_there_is_no_progress(many):
+    """One at the first record after them, and one at the end; where there are lines of progress, these tell."""
+    with pytest.warns(NotApplied) as found:
+        train(40, batches=poisoned({3, 14, 15, 16}), metrics=None, steps_per_dispatch=many)
+    first, last = (str(warning.message) for warning in found)
+    number = Batches(X, Y, 32).indices(3)[3]
+    cause = ("not applied, because cost, gradient or update is not finite; the first, step 3: cost nan, ‖gradient‖ "
+             f"nan; x is not finite in 1 of the batch's 32 examples, number {number} of the set; ")
+    assert first.startswith(f"1 of 10 steps was {cause}") and last.startswith(f"4 of 40 steps were {cause}")
+    train(20, batches=poisoned({3}), metrics=None, steps_per_dispatch=many, progress=True)  # a warning would raise
+
+
+@pytest.mark.filterwarnings("ignore::jaxnn.training.NotApplied")
 @pytest.mark.parametrize("many", [1, 5])
 def test_too_many_in_a_row_end_it_with_the_last_good_state_saved(tmp_path, many):
     with pytest.raises(Diverged, match="4 steps in a row were not finite; the last good train state is") as caught:
@@ -80,6 +95,23 @@ class Fixed:
 
     def indices(self, step):
         return self.batches.indices(self.number if step else self.first)
+
+
+def test_a_loss_without_a_slope(capsys):
+    """The step's own number, and that of the newest parameters, count alike."""
+    def distance(y, label):
+        return jnp.linalg.norm(y - label)
+
+    def scaled(params, state, x, key, *, train):
+        return params * x, state
+
+    step, zeros = make_step(scaled, distance, optax.sgd(0.1)), X * 0
+    train(5, step=step, train_state=start_from(jnp.ones(()), {}, optax.sgd(0.1), jax.random.key(0)), metrics=None,
+          batches=lambda s: (zeros[:8], zeros[:8]), progress=True)
+    words = capsys.readouterr().out
+    assert "step 0 was not applied: cost 0, ‖gradient‖ nan; every number in the batch is finite; first not finite: " \
+           "32 NaN of 32 in the loss's gradient ∂L/∂y, while every layer's value is finite: look at the loss, and " \
+           "its slope there; looked for with the newest parameters, those after step 1\n" in words
 
 
 def test_a_learning_rate_that_becomes_nan():
