@@ -1,4 +1,4 @@
-"""What does the smallest network learn, one sigmoid over all the inputs, by plain gradient descent?
+"""What does the smallest network, one sigmoid over all the inputs, learn by plain gradient descent?
 
     python -m experiments run logistic-regression [--data cat|breast-cancer]
 

@@ -1,4 +1,4 @@
-"""How many hidden units, and of which kind, does it take to part two classes in the plane?
+"""How many hidden units, and of which kind, does it take to separate two classes in the plane?
 
     python -m experiments run planar
 

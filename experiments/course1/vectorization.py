@@ -1,4 +1,4 @@
-"""What does it save to take a gradient over all the examples at once, and to compile it?
+"""How much time does it save to take a gradient over all the examples at once, and to compile it?
 
     python -m experiments run vectorization
 

@@ -1,4 +1,4 @@
-"""Which mistakes in a backward pass does the course's gradient check see, and which does it pass as right?
+"""Which mistakes in a backward pass does the course's gradient check find, and which does it miss?
 
     python -m experiments run gradient-checking
 

@@ -1,4 +1,4 @@
-"""What becomes of a network whose weights start at zero, all alike, too large, or as large as they should be?
+"""What becomes of a network whose weights start at zero, all alike, too large, or at the right size?
 
     python -m experiments run initialization
 

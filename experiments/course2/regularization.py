@@ -1,4 +1,4 @@
-"""How much of a network's error on new points is overfitting, and what do weight decay and dropout take of it?
+"""How much of the error on new points is overfitting, and what do weight decay and dropout take of it?
 
     python -m experiments run regularization [--data auto|football|moons]
 

@@ -1,4 +1,4 @@
-"""What would one do next, in the course's two case studies, by figures that are measured?
+"""What do measured figures say to do next in the course's two case studies?
 
     python -m experiments run case-studies
 

@@ -1,4 +1,4 @@
-"""Is a new speaker the trouble, or new recordings? And does noise that is mixed in help?
+"""Does a network fail on a new speaker or on new recordings, and does it help to mix noise in?
 
     python -m experiments run mismatch
 

@@ -1,4 +1,4 @@
-"""When does one network for several tasks beat a network for each?
+"""When does one network for several tasks beat one network for each task?
 
     python -m experiments run multi-task
 

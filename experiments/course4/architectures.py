@@ -1,4 +1,4 @@
-"""What do the named networks make of the same pictures in the same time?
+"""How well do the well-known architectures learn the same pictures in the same time?
 
     python -m experiments run architectures
     python -m experiments run architectures --data signs --seconds 60

@@ -1,4 +1,4 @@
-"""Which cars stand on a street, found by a trained network of one megabyte?
+"""Which cars does a trained network of one megabyte find in pictures of a street?
 
     python -m experiments run detect-cars
 

@@ -1,4 +1,4 @@
-"""Does a small convolutional network tell who smiles, or whom it has met before?
+"""Does a small convolutional network tell who smiles, or only whom it has met before?
 
     python -m experiments run happy-house
     python -m experiments run happy-house --data digits

@@ -1,4 +1,4 @@
-"""Do deeper networks train worse, and do shortcuts mend it?
+"""Do deeper networks train worse, and do shortcuts mend that?
 
     python -m experiments run degradation
     python -m experiments run degradation --data signs --steps 1000

@@ -1,4 +1,4 @@
-"""What is a painter's style to a network that was trained to name things, and can a photograph be painted in it?
+"""What is a painter's style to a network, and can a photograph be painted in that style?
 
     python -m experiments run style-transfer
     python -m experiments run style-transfer --styles monet sandstone --style-weights 2 1 --together yes

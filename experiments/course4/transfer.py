@@ -1,4 +1,4 @@
-"""How much do features that were learnt elsewhere help, as the training set shrinks?
+"""How much do features that were learnt elsewhere help as the training set shrinks?
 
     python -m experiments run transfer-learning
     python -m experiments run transfer-learning --data alpacas

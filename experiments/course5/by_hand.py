@@ -1,4 +1,4 @@
-"""What does a recurrent network do at each step, forward and back, and how much faster is it as one operation?
+"""What does a recurrent network do at each step, and how much faster is it as one operation?
 
     python -m experiments run recurrent-by-hand
 

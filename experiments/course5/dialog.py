@@ -1,4 +1,4 @@
-"""Which part of booking a table does a memory network learn, and what of it is left with words it has never read?
+"""How much of booking a table does a memory network learn, and how much with words it never read?
 
     python -m experiments run dialog
     python -m experiments run dialog --tasks 1 4 --embedding 16

@@ -1,4 +1,4 @@
-"""Which recurrent network invents the better dinosaurs, and does ours print what the course prints?
+"""Which recurrent network invents the better dinosaurs, and does the code print what the course prints?
 
     python -m experiments run dinosaurus
     python -m experiments run dinosaurus --data course

@@ -1,4 +1,4 @@
-"""Which emoji suits a sentence, when there are only 132 to learn from and the words' vectors come from elsewhere?
+"""Can 132 sentences and ready-made word vectors teach a network which emoji suits a sentence?
 
     python -m experiments run emojify
     python -m experiments run emojify --data course

@@ -1,4 +1,4 @@
-"""Is a sentence about a film for it or against it, and which of its words say so?
+"""Does a sentence praise a film or not, and which of its words say so?
 
     python -m experiments run sentiment
     python -m experiments run sentiment --data sst2 --sentences "not a bad film at all" "i want my money back"

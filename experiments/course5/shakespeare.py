@@ -1,4 +1,4 @@
-"""Which learns to write as Shakespeare does in the same time, an LSTM or a transformer?
+"""Which learns Shakespeare's writing better in the same time, an LSTM or a transformer?
 
     python -m experiments run shakespeare
     python -m experiments run shakespeare --data course --seconds 180

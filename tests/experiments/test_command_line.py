@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from experiments.__main__ import EXPERIMENTS, main
+from experiments.gallery.course import COURSES
 from experiments.shared.run import divergences, series
 
 QUICK = ["logistic-regression", "--data", "breast-cancer", "--iterations", "2", "--sweep-iterations", "2"]
@@ -23,16 +24,31 @@ def refusal(capsys, *argv: str) -> str:
     return printed
 
 
-def test_list_has_a_name_and_a_question_on_each_line(capsys):
+def test_list_has_a_name_and_a_question_on_each_line_under_its_course(capsys):
     assert main(["list"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(EXPERIMENTS)
-    starts = set()
-    for name, line in zip(EXPERIMENTS, lines, strict=True):
-        assert line.startswith(name + " ")
-        assert line.endswith("?")
-        starts.add(len(line) - len(line[len(name):].lstrip()))
+    *lines, advice = capsys.readouterr().out.splitlines()
+    assert "run NAME --help" in advice
+    assert len(lines) == len(EXPERIMENTS) + len(COURSES)
+    starts, listed, number = set(), [], 0
+    for line in lines:
+        if line.startswith("Course "):
+            number += 1
+            assert line == f"Course {number}: {COURSES[number]}"
+            continue
+        name, question = line.split(maxsplit=1)
+        assert EXPERIMENTS[name].startswith(f"experiments.course{number}.")
+        assert question.endswith("?") and len(line) <= 130
+        starts.add(line.index(question))
+        listed.append(name)
+    assert listed == list(EXPERIMENTS)
     assert len(starts) == 1, "the questions are aligned"
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["list", "--help"], ["run", "--help"], ["list", "-h"]])
+def test_help_of_a_command_without_options(capsys, argv):
+    assert main(argv) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith("usage: python -m experiments") and not shown.err
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

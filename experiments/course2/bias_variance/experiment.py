@@ -1,4 +1,4 @@
-"""Is it bias, variance or other data that the error on the dev set comes from?
+"""Does the error on the dev set come from bias, from variance, or from data of another kind?
 
     python -m experiments run bias-variance
 

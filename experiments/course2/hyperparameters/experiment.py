@@ -1,4 +1,4 @@
-"""Which hyperparameters, and how to look for them?
+"""How does one find good hyperparameters: at random or on a grid, and from coarse to fine?
 
     python -m experiments run hyperparameters [--sampler random|optuna]
 

@@ -1,4 +1,4 @@
-"""How far do gradient descent, momentum, RMSprop and Adam come with one learning rate, and with one that decays?
+"""How far do gradient descent, momentum, RMSprop and Adam come at a constant and at a decaying rate?
 
     python -m experiments run optimizers
 

@@ -1,4 +1,4 @@
-"""How well does a U-Net say, of each pixel, what it belongs to?
+"""How well does a U-Net tell what each pixel of a picture belongs to?
 
     python -m experiments run segmentation
     python -m experiments run segmentation --data camvid --width 24 --epochs 60

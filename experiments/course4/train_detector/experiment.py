@@ -1,4 +1,4 @@
-"""How well does a small one-stage detector find things, trained here in minutes?
+"""How well does a small one-stage detector find things after minutes of training?
 
     python -m experiments run train-detector
     python -m experiments run train-detector --data raccoons --network squeezenet --learning-rate 1e-3

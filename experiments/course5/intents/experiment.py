@@ -1,4 +1,4 @@
-"""Which reads a request better, an LSTM in both directions or a small transformer?
+"""Which network reads a request better, an LSTM in both directions or a small transformer?
 
     python -m experiments run intents
 

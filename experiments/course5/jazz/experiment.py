@@ -1,4 +1,4 @@
-"""What does a network improvise that has learnt one jazz solo by heart?
+"""What does a network improvise after it has learnt one jazz solo by heart?
 
     python -m experiments run jazz
     python -m experiments run jazz --edition 2021

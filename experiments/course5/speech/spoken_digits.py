@@ -1,4 +1,4 @@
-"""Which digit is spoken, and does it still go with a voice that the network has never heard?
+"""Does a network understand spoken digits, and even those of a voice that it has never heard?
 
     python -m experiments run spoken-digits
 

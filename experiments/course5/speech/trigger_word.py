@@ -1,4 +1,4 @@
-"""Does a network notice a word as soon as it has been said, and what does it take for the word that is none?
+"""Does a network notice a word as soon as it is said, and which other words does it mistake for it?
 
     python -m experiments run trigger-word
 
