@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+from experiments.gallery.course import COURSES
 from experiments.shared.knobs import add_options, from_options
 from experiments.shared.run import divergences, results, say, write_metrics
 from jaxnn.checks import InputError
@@ -84,21 +85,33 @@ EXPERIMENTS = {
     "emojify": "experiments.course5.emojify",
     "sentiment": "experiments.course5.sentiment",
 }
+HELP = ("-h", "--help")
 EXPECTED = (InputError, MissingData, BadFile, ModuleNotFoundError)  # errors whose message says it all
 
 
 def list_experiments(argv: Sequence[str]) -> int:
-    """list: the experiments and their questions."""
+    """list: the experiments and their questions, course by course."""
+    if argv and argv[0] in HELP:
+        print("usage: python -m experiments list\n\nNames the experiments, course by course, with their questions.")
+        return 0
     if argv:
         return refuse(f"list expects no argument; got {' '.join(argv)!r}")
     width = max(map(len, EXPERIMENTS))
-    for name, module in EXPERIMENTS.items():
-        print(f"{name:{width}}  {question(importlib.import_module(module))}")
+    for number, title in COURSES.items():
+        print(f"Course {number}: {title}")
+        for name, module in EXPERIMENTS.items():
+            if course(name) == number:
+                print(f"  {name:{width}}  {question(importlib.import_module(module))}")
+    print("`python -m experiments run NAME --help` shows the knobs of one, and which data it reads.")
     return 0
 
 
 def run(argv: Sequence[str]) -> int:
     """run NAME: one experiment; `run NAME --help` shows its knobs."""
+    if argv and argv[0] in HELP:
+        print("usage: python -m experiments run NAME [--out DIR] [--overwrite] [--data-dir DIR] [knobs ...]\n\n"
+              "Runs one experiment; `run NAME --help` shows its knobs, and `list` names all experiments.")
+        return 0
     if not argv or argv[0].startswith("-"):
         return refuse(f"run expects the name of an experiment first: {', '.join(EXPERIMENTS)}")
     name = argv[0]
@@ -127,18 +140,25 @@ def run(argv: Sequence[str]) -> int:
 
 # What each command does, and its function: imported when the command is given, for not all need all.
 COMMANDS = {
-    "list": ("the experiments and their questions", "experiments.__main__:list_experiments"),
-    "run": ("one experiment; `run NAME --help` shows its knobs", "experiments.__main__:run"),
-    "compare": ("ops beside their references; --mutants counts what gradient checkers miss",
+    "list": ("names the experiments and their questions, course by course", "experiments.__main__:list_experiments"),
+    "run": ("runs one experiment; `run NAME --help` shows its knobs", "experiments.__main__:run"),
+    "compare": ("compares ops with their references; --mutants counts what gradient checkers miss",
                 "experiments.compare.command:compare"),
-    "faults": ("runs killed and signalled, checkpoints damaged, writes that fail", "experiments.faults.command:faults"),
-    "scale": ("training on many devices: the same costs, what is sent, what to expect",
+    "faults": ("kills runs, damages checkpoints and makes writes fail, and says what was lost",
+               "experiments.faults.command:faults"),
+    "scale": ("trains on one and on many devices, and measures and predicts what they send and take",
               "experiments.scale.command:scale"),
-    "bench": ("times and memory beside autodiff's, as ratios", "experiments.bench.command:bench"),
-    "talk": ("a conversation with a memory network, about restaurants or stories", "experiments.talk.command:talk"),
-    "gallery": ("one site of all results: cards, a map of the course, derivations",
+    "bench": ("measures time and memory beside autodiff's, as ratios", "experiments.bench.command:bench"),
+    "talk": ("holds a conversation about restaurants or stories, by a memory network",
+             "experiments.talk.command:talk"),
+    "gallery": ("makes one site of all results: cards, a map of the course, derivations",
                 "experiments.gallery.command:gallery"),
 }
+
+
+def course(name: str) -> int:
+    """The number of the course to which an experiment belongs, by the folder of its module."""
+    return int(EXPERIMENTS[name].split(".")[1].removeprefix("course"))
 
 
 def question(experiment: ModuleType) -> str:
@@ -175,7 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv and argv[0] in COMMANDS:
         module, function = COMMANDS[argv[0]][1].split(":")
         return int(getattr(importlib.import_module(module), function)(argv[1:]))
-    if argv and argv[0] in ("-h", "--help"):
+    if argv and argv[0] in HELP:
         print(usage)
         return 0
     return refuse(f"expected a command; got {argv[0] if argv else 'none'}\n{usage}")

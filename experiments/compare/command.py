@@ -47,23 +47,23 @@ def compare(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m experiments compare", allow_abbrev=False,
-        description="Is the backward pass of an op, or of a network of ops, jax.grad of its reference? "
-        "The exit status is 0 if so, 1 if not, 2 if it could not be compared.")
+        description="Compares the backward pass of an op, or of a network of ops, with jax.grad of its reference. "
+        "The exit status is 0 if they agree, 1 if not, and 2 if they could not be compared.")
     parser.add_argument("name", nargs="?", metavar="NAME",
-                        help="which; without it, and with --list, all are named")
-    parser.add_argument("--list", action="store_true", help="name all, with their arguments")
+                        help="the op or network that is compared; without it, and with --list, all are named")
+    parser.add_argument("--list", action="store_true", help="name all ops and networks, with their arguments")
     parser.add_argument("--mutants", action="store_true",
-                        help="deliberately wrong backward passes: which of them each gradient checker sees; "
+                        help="count which deliberately wrong backward passes each gradient checker finds; "
                         "compare --mutants --help shows its options")
     parser.add_argument("--resnet50", action="store_true",
-                        help="each rule inside ResNet-50, with a mistake planted in one layer, about a minute; compare "
-                        "--resnet50 --help shows its options")
+                        help="compare each rule inside ResNet-50, with a mistake planted in one layer, in about a "
+                        "minute; compare --resnet50 --help shows its options")
     parser.add_argument("--published", action="store_true",
-                        help="each rule inside published models and layers, those that are installed; compare "
+                        help="compare each rule inside those published models and layers that are installed; compare "
                         "--published --help shows its options")
     parser.add_argument("--size", default="small", metavar="SIZE",
-                        help=f"of the arguments: {', '.join(SIZES)} (default: small)")
-    parser.add_argument("--batch", metavar="N", help="over so many examples, the parameters shared")
+                        help=f"size of the arguments: {', '.join(SIZES)} (default: small)")
+    parser.add_argument("--batch", metavar="N", help="number of examples, which share the parameters")
     add_options(parser)
     return parser
 

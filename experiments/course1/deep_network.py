@@ -34,12 +34,12 @@ from jaxnn.metrics import accuracy
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("auto", WHY, choices=CHOICES)
-    seed: int = knob(1, "the course's, for the initial weights; it also splits the table", at_least=0)
+    data: str = knob("auto", "the data: " + WHY, choices=CHOICES)
+    seed: int = knob(1, "seed of the initial weights and of the table's split; 1 is the course's", at_least=0)
     two_layer: tuple[int, ...] = knob((7,), "hidden units of the two-layer network: the course's", at_least=1)
     deep: tuple[int, ...] = knob((20, 7, 5), "hidden units of the L-layer network: the course's", at_least=1)
-    iterations: int = knob(2500, "the course's", at_least=1)
-    learning_rate: float = knob(0.0075, "the course's", above=0)
+    iterations: int = knob(2500, "steps of gradient descent, as many as in the course", at_least=1)
+    learning_rate: float = knob(0.0075, "learning rate of gradient descent, the course's", above=0)
 
 
 @network

@@ -36,14 +36,14 @@ N_CLASSES = 10
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    seed: int = knob(0, "of the split, the initial weights, the batches and the distortions", at_least=0)
+    seed: int = knob(0, "seed of the split, the initial weights, the batches and the distortions", at_least=0)
     hidden: tuple[int, ...] = knob((256, 128, 64), "units of the hidden layers", at_least=1)
     dropout: float = knob(0.2, "fraction dropped after each hidden layer but the last", at_least=0, below=1)
-    epochs: int = knob(120, "the dev error has stopped falling, and it is still seconds", at_least=1)
-    batch_size: int = knob(64, "32 is hardly better, and takes twice as many steps", at_least=1)
-    learning_rate: float = knob(0.002, "Adam's first, falling to zero as a cosine", above=0)
+    epochs: int = knob(120, "passes over the training set; by the last, the dev error has stopped falling", at_least=1)
+    batch_size: int = knob(64, "images in a batch; 32 is hardly better, and takes twice as many steps", at_least=1)
+    learning_rate: float = knob(0.002, "Adam's first learning rate, which falls to zero as a cosine", above=0)
     shift: float = knob(0.7, "pixels by which a training image is moved at most", at_least=0)
-    turn: float = knob(0.2, "radians by which it is turned at most: 0.2 is 11 degrees", at_least=0)
+    turn: float = knob(0.2, "radians by which a training image is turned at most; 0.2 is 11 degrees", at_least=0)
 
 
 def network_of(knobs: Knobs) -> Sequential:

@@ -1,4 +1,4 @@
-"""What does the smallest network learn, one sigmoid over all the inputs, by plain gradient descent?
+"""What does the smallest network, one sigmoid over all the inputs, learn by plain gradient descent?
 
     python -m experiments run logistic-regression [--data cat|breast-cancer]
 
@@ -33,12 +33,14 @@ from jaxnn.metrics import accuracy
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("auto", WHY, choices=CHOICES)
-    seed: int = knob(1, "splits the table; the photographs come split, and zeros need no seed", at_least=0)
-    iterations: int = knob(2000, "the course's", at_least=1)
-    learning_rate: float = knob(0.005, "the course's", above=0)
-    sweep: tuple[float, ...] = knob((0.01, 0.001, 0.0001), "the course's learning rates to compare", above=0)
-    sweep_iterations: int = knob(1500, "the course's, for the compared learning rates", at_least=1)
+    data: str = knob("auto", "the data: " + WHY, choices=CHOICES)
+    seed: int = knob(1, "seed of the table's split; the photographs come split, and the weights start at zero",
+                     at_least=0)
+    iterations: int = knob(2000, "steps of gradient descent, as many as in the course", at_least=1)
+    learning_rate: float = knob(0.005, "learning rate of gradient descent, the course's", above=0)
+    sweep: tuple[float, ...] = knob((0.01, 0.001, 0.0001), "learning rates that are compared, the course's", above=0)
+    sweep_iterations: int = knob(1500, "steps with each of the compared learning rates, as many as in the course",
+                                 at_least=1)
 
 
 def cost(params: Any, x: Any, labels: Any) -> Any:

@@ -1,4 +1,4 @@
-"""How many hidden units, and of which kind, does it take to part two classes in the plane?
+"""How many hidden units, and of which kind, does it take to separate two classes in the plane?
 
     python -m experiments run planar
 
@@ -42,15 +42,20 @@ BOUNDARY = "decision boundary, train accuracy (class 0 red, class 1 blue)"
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    seed: int = knob(1, "the course's for the flower; the next one draws the weights and its test set",
+    seed: int = knob(1, "seed of the flower, the course's; the next number draws the weights and the test set",
                      at_least=0)
-    hidden: int = knob(4, "hidden units of the main network: the course's", at_least=1)
-    activation: str = knob("tanh", "of the main network: the course's", choices=tuple(ACTIVATIONS))
-    iterations: int = knob(10_000, "of the main network: the course's", at_least=1)
-    sweep: tuple[int, ...] = knob((1, 2, 3, 4, 5, 20, 50), "hidden sizes compared: the course's", at_least=1)
-    sweep_iterations: int = knob(5000, "of the compared networks: the course's", at_least=1)
-    sets: tuple[str, ...] = knob(SETS, "all that the course suggests to try", choices=SETS)
-    learning_rate: float = knob(1.2, "of all networks: the course's", above=0)
+    hidden: int = knob(4, "hidden units of the main network, as many as in the course", at_least=1)
+    activation: str = knob("tanh", "activation of the main network's hidden units; the course's is tanh",
+                           choices=tuple(ACTIVATIONS))
+    iterations: int = knob(10_000, "steps of gradient descent for the main network, as many as in the course",
+                           at_least=1)
+    sweep: tuple[int, ...] = knob((1, 2, 3, 4, 5, 20, 50), "numbers of hidden units that are compared, the course's",
+                                  at_least=1)
+    sweep_iterations: int = knob(5000, "steps of gradient descent for each compared network, as many as in the course",
+                                 at_least=1)
+    sets: tuple[str, ...] = knob(SETS, "sets of points in the plane; the default is all that the course suggests",
+                                 choices=SETS)
+    learning_rate: float = knob(1.2, "learning rate of all networks, the course's", above=0)
 
 
 class Points:

@@ -1,4 +1,4 @@
-"""What does it save to take a gradient over all the examples at once, and to compile it?
+"""How much time does it save to take a gradient over all the examples at once, and to compile it?
 
     python -m experiments run vectorization
 
@@ -29,10 +29,10 @@ from jaxnn.data import load_digits
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    seed: int = knob(0, "of the weights; no time depends on it", at_least=0)
-    examples: int = knob(64, "enough to show the loop's price, few enough to wait for it", at_least=1)
+    seed: int = knob(0, "seed of the weights, on which no time depends", at_least=0)
+    examples: int = knob(64, "examples in a batch: enough to show the loop's price, few enough to wait for", at_least=1)
     hidden: int = knob(32, "units of the hidden layer: few, so that the overhead is timed", at_least=1)
-    rounds: int = knob(5, "of all ways in turn, so that a slow moment of the machine hits each", at_least=1)
+    rounds: int = knob(5, "times that each way is timed, all ways in turn, so that a slow moment hits each", at_least=1)
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:

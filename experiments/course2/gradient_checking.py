@@ -1,4 +1,4 @@
-"""Which mistakes in a backward pass does the course's gradient check see, and which does it pass as right?
+"""Which mistakes in a backward pass does the course's gradient check find, and which does it miss?
 
     python -m experiments run gradient-checking
 
@@ -49,13 +49,13 @@ PASSES = 2e-7  # the course's limit; its first edition has 1e-7
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    seed: int = knob(1, "the course's, for its network; of the digits' networks too", at_least=0)
-    epsilon: float = knob(1e-7, "the course's", above=0)
-    examples: int = knob(16, "digits: few, since each parameter costs two forward passes", at_least=1)
-    units: int = knob(128, "of the relu network's first layer: 10,401 parameters", at_least=1)
-    depth: int = knob(12, "sigmoid layers of 20 units: deep enough for the gradient to vanish", at_least=1)
-    networks: tuple[str, ...] = knob(NETWORKS, "of the planted mistakes", choices=NETWORKS)
-    sweep: int = knob(9, "planted errors at which compare_gradients is asked, from 1e-16 to 1", at_least=2)
+    seed: int = knob(1, "seed of the networks; 1 is the course's for its own network", at_least=0)
+    epsilon: float = knob(1e-7, "step of the finite differences, the course's", above=0)
+    examples: int = knob(16, "digits in the batch: few, since each parameter costs two forward passes", at_least=1)
+    units: int = knob(128, "units of the relu network's first layer; 128 make 10,401 parameters", at_least=1)
+    depth: int = knob(12, "sigmoid layers of 20 units each, enough for the gradient to vanish", at_least=1)
+    networks: tuple[str, ...] = knob(NETWORKS, "networks in which mistakes are planted", choices=NETWORKS)
+    sweep: int = knob(9, "number of planted errors, from 1e-16 to 1, that compare_gradients is asked about", at_least=2)
 
 
 class Case(NamedTuple):

@@ -1,4 +1,4 @@
-"""What becomes of a network whose weights start at zero, all alike, too large, or as large as they should be?
+"""What becomes of a network whose weights start at zero, all alike, too large, or at the right size?
 
     python -m experiments run initialization
 
@@ -38,12 +38,13 @@ STARTS = ("zeros", "constant", "large", "He")
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    seed: int = knob(1, "the course's for the circles; +1 draws the test points, +2 the weights", at_least=0)
-    hidden: tuple[int, ...] = knob((10, 5), "units of the hidden layers: the course's", at_least=1)
-    iterations: int = knob(15_000, "the course's", at_least=1)
-    learning_rate: float = knob(0.01, "the course's", above=0)
-    large: float = knob(10.0, "standard deviation of the large weights: the course's", above=0)
-    constant: float = knob(0.5, "of the equal weights: near the middle of He's", above=0)
+    seed: int = knob(1, "seed of the circles, the course's; the next number draws the test points, the one after it "
+                     "the weights", at_least=0)
+    hidden: tuple[int, ...] = knob((10, 5), "units of each hidden layer, as many as in the course", at_least=1)
+    iterations: int = knob(15_000, "steps of gradient descent, as many as in the course", at_least=1)
+    learning_rate: float = knob(0.01, "learning rate of gradient descent, the course's", above=0)
+    large: float = knob(10.0, "standard deviation of the weights that are too large, the course's", above=0)
+    constant: float = knob(0.5, "value of the weights that are all alike; 0.5 is near the middle of He's", above=0)
 
 
 def circles(seed: int) -> Points:

@@ -1,4 +1,4 @@
-"""How much of a network's error on new points is overfitting, and what do weight decay and dropout take of it?
+"""How much of the error on new points is overfitting, and what do weight decay and dropout take of it?
 
     python -m experiments run regularization [--data auto|football|moons]
 
@@ -42,17 +42,17 @@ METHODS = ("plain", "L2", "dropout", "fresh-dropout")
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("auto", "the course's football field where its file is found, else noisy moons",
+    data: str = knob("auto", "the points: the course's football field where its file is found, else noisy moons",
                      choices=("auto", "football", "moons"))
-    methods: tuple[str, ...] = knob(METHODS, "to be compared", choices=METHODS)
-    seed: int = knob(3, "the course's, for the initial weights; it also draws the moons", at_least=0)
-    hidden: tuple[int, ...] = knob((20, 3), "units of the hidden layers: the course's", at_least=1)
-    iterations: int = knob(30_000, "the course's", at_least=1)
-    learning_rate: float = knob(0.3, "the course's", above=0)
-    l2: float = knob(0.7, "λ of the penalty λ/2m Σ W²: the course's", at_least=0)
-    rate: float = knob(0.14, "fraction dropped in each hidden layer: the course keeps 0.86", at_least=0,
+    methods: tuple[str, ...] = knob(METHODS, "methods that are compared", choices=METHODS)
+    seed: int = knob(3, "seed of the initial weights and of the moons; 3 is the course's", at_least=0)
+    hidden: tuple[int, ...] = knob((20, 3), "units of each hidden layer, as many as in the course", at_least=1)
+    iterations: int = knob(30_000, "steps of gradient descent, as many as in the course", at_least=1)
+    learning_rate: float = knob(0.3, "learning rate of gradient descent, the course's", above=0)
+    l2: float = knob(0.7, "weight λ of the penalty λ/2m Σ W², the course's", at_least=0)
+    rate: float = knob(0.14, "fraction of each hidden layer that dropout drops; the course keeps 0.86", at_least=0,
                        below=1)
-    dropout_seed: int = knob(1, "the course's, of the units dropped", at_least=0)
+    dropout_seed: int = knob(1, "seed of which units are dropped; 1 is the course's", at_least=0)
 
 
 def points(knobs: Knobs, data_dir: Path | None) -> tuple[str, Points]:

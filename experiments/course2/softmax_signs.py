@@ -47,16 +47,16 @@ CHOICES = ("auto", "signs", "digits")
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("auto", "the course's hands where their file is found, else scikit-learn's digits",
+    data: str = knob("auto", "the pictures: the course's hands where their file is found, else scikit-learn's digits",
                      choices=CHOICES)
-    seed: int = random_seed(0, "of the weights, the batches and the split of the digits: a network that learns")
-    hidden: tuple[int, ...] = count((25, 12), "units of the hidden layers: the course's")
-    epochs: int = count(1500, "the course's; its 2021 edition has 100")
-    batch_size: int = count(32, "the course's")
-    learning_rate: float = positive(0.0001, "of Adam: the course's")
-    trials: int = count(8, "networks of other seeds, among which those that die are counted")
-    trial_epochs: int = count(10, "of those: enough to show which of them still learn")
-    every: int = count(100, "epochs between two lines of the table, as in the course")
+    seed: int = random_seed(0, "seed of the weights, the batches and the digits' split; with 0 the network learns")
+    hidden: tuple[int, ...] = count((25, 12), "units of each hidden layer, as many as in the course")
+    epochs: int = count(1500, "passes over the training set, as in the course, whose 2021 edition has 100")
+    batch_size: int = count(32, "examples in a batch, as many as in the course")
+    learning_rate: float = positive(0.0001, "Adam's learning rate, the course's")
+    trials: int = count(8, "networks from other seeds, among which those that die are counted")
+    trial_epochs: int = count(10, "epochs of each of these networks, enough to show which of them still learn")
+    every: int = count(100, "epochs between two lines of the printed table, as in the course")
 
 
 class Examples(NamedTuple):

@@ -1,4 +1,4 @@
-"""What would one do next, in the course's two case studies, by figures that are measured?
+"""What do measured figures say to do next in the course's two case studies?
 
     python -m experiments run case-studies
 
@@ -48,22 +48,24 @@ CLEAR, ONE, MANY = "no fog", "fog of one density", "fog of many densities"
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("auto", "of the birds: " + data.WHY, choices=data.CHOICES)
-    streets: str = knob("auto", "CamVid where its file is found, else canvases of digits", choices=multi_task.CHOICES)
-    seed: int = random_seed(0, "of the splits, the weights and the batches")
-    bird: int = knob(8, "the digit that is a bird: the one that is misread most", at_least=0, below=10)
-    few: int = count(20, "pictures of the new species")
-    recall: float = knob(0.99, "part of the birds that must be found", above=0, below=1)
-    milliseconds: float = positive(1.0, "limit on the time for one picture")
-    parameters: int = count(30_000, "limit on the size of a network")
-    steps: int = count(250, "of each training of the birds")
-    street_steps: int = count(200, "of each training of the streets")
-    width: int = count(8, "channels of the first convolution, for the streets")
-    batch_size: int = count(32, "pictures")
-    learning_rate: float = positive(0.002, "of Adam")
+    data: str = knob("auto", "pictures that stand for birds: " + data.WHY, choices=data.CHOICES)
+    streets: str = knob("auto", "pictures of streets: CamVid where its file is found, else canvases of digits",
+                        choices=multi_task.CHOICES)
+    seed: int = random_seed(0, "seed of the splits, the weights and the batches")
+    bird: int = knob(8, "digit that stands for a bird; the default is the one misread most", at_least=0, below=10)
+    few: int = count(20, "number of pictures of the new species")
+    recall: float = knob(0.99, "fraction of the birds that must be found", above=0, below=1)
+    milliseconds: float = positive(1.0, "longest time for one picture that is allowed, in milliseconds")
+    parameters: int = count(30_000, "largest number of parameters that a network may have")
+    steps: int = count(250, "steps of each training on the birds")
+    street_steps: int = count(200, "steps of each training on the streets")
+    width: int = count(8, "channels of the first convolution of the networks for streets")
+    batch_size: int = count(32, "pictures in a batch")
+    learning_rate: float = positive(0.002, "Adam's learning rate")
     turn: float = knob(10.0, "degrees by which pictures of the new species are turned", at_least=0, below=90)
-    shift: float = knob(0.06, "part of their size by which they are moved", at_least=0, below=1)
-    least: float = knob(0.002, "part of the pixels from which on a thing counts as present", above=0, below=1)
+    shift: float = knob(0.06, "fraction of their size by which these pictures are moved", at_least=0, below=1)
+    least: float = knob(0.002, "fraction of a picture's pixels from which on a thing counts as present", above=0,
+                        below=1)
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:

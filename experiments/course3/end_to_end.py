@@ -47,16 +47,18 @@ PIPELINE, TRUE_CUTS, CTC = "cut and read", "the same with true cuts", "end to en
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("auto", spoken.WHY, choices=spoken.CHOICES)
-    seed: int = random_seed(0, "of the strings, the weights and the batches")
-    strings: tuple[int, ...] = knob((30, 100, 300, 1200), "strings to learn from, three recordings each", at_least=4)
-    test_strings: int = count(200, "an interval of about 5 points")
-    steps: int = count(450, "of the end-to-end network; its cost on 1,200 strings has levelled off nearly")
-    reader_steps: int = count(250, "of the network that reads single digits, which are learnt sooner")
-    batch_size: int = count(16, "strings, or twice as many single recordings")
-    learning_rate: float = positive(0.003, "Adam's first, falling to zero as a cosine")
-    gap: tuple[float, ...] = knob((-0.06, 0.12), "seconds between two digits, from and to; below 0 they overlap")
-    noise: float = knob(0.004, "deviation of the noise; the speech has about 0.05", at_least=0)
+    data: str = knob("auto", "the recordings: " + spoken.WHY, choices=spoken.CHOICES)
+    seed: int = random_seed(0, "seed of the strings, the weights and the batches")
+    strings: tuple[int, ...] = knob((30, 100, 300, 1200), "numbers of strings to learn from, each used in three "
+                                    "recordings", at_least=4)
+    test_strings: int = count(200, "strings of the test; 200 give an interval of about 5 points")
+    steps: int = count(450, "steps of the end-to-end network; its cost on 1,200 strings has nearly levelled off")
+    reader_steps: int = count(250, "steps of the network that reads single digits, which are learnt sooner")
+    batch_size: int = count(16, "strings in a batch; of single recordings, twice as many")
+    learning_rate: float = positive(0.003, "Adam's first learning rate, which falls to zero as a cosine")
+    gap: tuple[float, ...] = knob((-0.06, 0.12), "shortest and longest pause between two digits, in seconds; below 0 "
+                                  "they overlap")
+    noise: float = knob(0.004, "standard deviation of the noise; the speech has about 0.05", at_least=0)
 
 
 class Strings(NamedTuple):

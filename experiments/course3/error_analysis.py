@@ -46,16 +46,16 @@ CROP = (64, 96)  # height and width of the crops of CamVid that are trained on, 
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("auto", spoken.WHY, choices=spoken.CHOICES)
-    streets: str = knob("auto", "CamVid where its file is found, else canvases of digits",
+    data: str = knob("auto", "the recordings: " + spoken.WHY, choices=spoken.CHOICES)
+    streets: str = knob("auto", "pictures of streets: CamVid where its file is found, else canvases of digits",
                         choices=("auto", "camvid", "digits", "none"))
-    seed: int = random_seed(0, "of the weights and the batches")
-    epochs: int = count(8, "of the network that hears; the errors of a new speaker have stopped falling")
-    recordings: int = count(25, "of each word by each speaker: half of them")
-    batch_size: int = count(16, "recordings")
-    learning_rate: float = positive(0.003, "Adam's first, falling to zero as a cosine")
-    street_epochs: int = count(6, "of the network that finds things: far from its best, with errors to look at")
-    street_width: int = count(8, "channels of its first level")
+    seed: int = random_seed(0, "seed of the weights and the batches")
+    epochs: int = count(8, "epochs of the network that hears; a new speaker's errors have stopped falling")
+    recordings: int = count(25, "recordings of each word by each speaker; 25 are half of them")
+    batch_size: int = count(16, "recordings in a batch")
+    learning_rate: float = positive(0.003, "Adam's first learning rate, which falls to zero as a cosine")
+    street_epochs: int = count(6, "epochs of the network that finds things; after 6 there are errors left to look at")
+    street_width: int = count(8, "channels of the first level of the network that finds things")
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:

@@ -43,16 +43,16 @@ PUBLISHED = {"usps": 0.05}
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("auto", data.WHY, choices=data.CHOICES)
-    seed: int = random_seed(0, "of the split, the weights and the batches")
-    human_error: float = knob(0.0, "of people; 0 takes the published 2.37 % of USPS, and assumes 0.2 % elsewhere",
-                              at_least=0, below=1)
-    epochs: int = count(10, "the train error of the convolutional network has reached zero")
-    readers: int = knob(3, "networks of the best kind, from other seeds: the readers of a team", at_least=2)
-    batch_size: int = count(64, "as LeNet-5 is benchmarked")
-    learning_rate: float = positive(0.002, "Adam's first, falling to zero as a cosine")
+    data: str = knob("auto", "the pictures: " + data.WHY, choices=data.CHOICES)
+    seed: int = random_seed(0, "seed of the split, the weights and the batches")
+    human_error: float = knob(0.0, "fraction that people get wrong; 0 takes the published 2.37 % for USPS, and 0.2 % "
+                              "elsewhere", at_least=0, below=1)
+    epochs: int = count(10, "epochs of each network; the convolutional one's train error is zero by the last")
+    readers: int = knob(3, "networks of the best kind, each from its own seed, that read as a team", at_least=2)
+    batch_size: int = count(64, "pictures in a batch, as many as where LeNet-5 is benchmarked")
+    learning_rate: float = positive(0.002, "Adam's first learning rate, which falls to zero as a cosine")
     turn: float = knob(10.0, "degrees by which a training picture is turned and sheared at most", at_least=0, below=90)
-    shift: float = knob(0.06, "part of its size by which it is moved at most", at_least=0, below=1)
+    shift: float = knob(0.06, "fraction of its size by which a training picture is moved at most", at_least=0, below=1)
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:

@@ -34,17 +34,18 @@ NUMBERS = ("dev error", "1 - F1, mean", "1 - F1, worst class", "1 - harmonic mea
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("auto", data.WHY, choices=data.CHOICES)
-    seed: int = random_seed(0, "of the split, the weights and the batches")
-    hidden: tuple[int, ...] = knob((8, 32, 128, 512), "units of the networks with one hidden layer", at_least=1)
-    channels: tuple[int, ...] = knob((2, 4, 8, 16), "of the first convolution; the second has twice as many",
-                                     at_least=1)
-    limits: tuple[float, ...] = knob((0.03, 0.05, 0.1), "milliseconds that a network may take for one picture",
-                                     above=0)
-    epochs: int = count(5, "the order of the networks is settled")
-    repeats: int = knob(200, "times that each network is timed", at_least=6)
-    batch_size: int = count(64, "as LeNet-5 is benchmarked")
-    learning_rate: float = positive(0.002, "Adam's first, falling to zero as a cosine")
+    data: str = knob("auto", "the pictures: " + data.WHY, choices=data.CHOICES)
+    seed: int = random_seed(0, "seed of the split, the weights and the batches")
+    hidden: tuple[int, ...] = knob((8, 32, 128, 512), "numbers of units of the networks with one hidden layer",
+                                   at_least=1)
+    channels: tuple[int, ...] = knob((2, 4, 8, 16), "channels of the first convolution that are compared; the second "
+                                     "has twice as many", at_least=1)
+    limits: tuple[float, ...] = knob((0.03, 0.05, 0.1), "times that a network may take for one picture, in "
+                                     "milliseconds", above=0)
+    epochs: int = count(5, "epochs of each network; by the last, the order of the networks is settled")
+    repeats: int = knob(200, "number of times that each network is timed", at_least=6)
+    batch_size: int = count(64, "pictures in a batch, as many as where LeNet-5 is benchmarked")
+    learning_rate: float = positive(0.002, "Adam's first learning rate, which falls to zero as a cosine")
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:

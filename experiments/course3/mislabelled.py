@@ -56,15 +56,15 @@ NORM, LAST, LOSS, FOLDS = "gradient norm", "last layer's", "loss", "cross-valida
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("auto", data.WHY, choices=data.CHOICES)
-    seed: int = random_seed(0, "of the split, the wrong labels, the weights and the batches")
-    fraction: float = knob(0.1, "of the training labels that are changed", above=0, below=0.5)
-    epochs: int = count(8, "of the training that is watched; later, wrong labels are known by heart")
-    folds: int = knob(5, "of the cross-validation, as is usual", at_least=2)
-    batch_size: int = count(32, "so that the small set has enough steps")
-    learning_rate: float = positive(0.001, "of Adam: slow enough that the first epochs differ")
-    dates: int = knob(10_000, "pairs of the course's file, or generated ones; 0 leaves the dates out", at_least=0)
-    date_epochs: int = count(8, "most dates are read by then")
+    data: str = knob("auto", "the pictures: " + data.WHY, choices=data.CHOICES)
+    seed: int = random_seed(0, "seed of the split, the wrong labels, the weights and the batches")
+    fraction: float = knob(0.1, "fraction of the training labels that are changed", above=0, below=0.5)
+    epochs: int = count(8, "epochs of the training that is watched; in later ones, wrong labels are known by heart")
+    folds: int = knob(5, "number of folds of the cross-validation, the usual one", at_least=2)
+    batch_size: int = count(32, "examples in a batch: few, so that the small set has enough steps")
+    learning_rate: float = positive(0.001, "Adam's learning rate, so slow that the first epochs differ")
+    dates: int = knob(10_000, "pairs of dates, from the course's file or generated; 0 leaves the dates out", at_least=0)
+    date_epochs: int = count(8, "epochs of the training on dates; most dates are read by the last")
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Is a new speaker the trouble, or new recordings? And does noise that is mixed in help?
+"""Does a network fail on a new speaker or on new recordings, and does it help to mix noise in?
 
     python -m experiments run mismatch
 
@@ -46,17 +46,18 @@ ONE, MANY, CLEAN = "one background", "many backgrounds", "no background"
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("auto", spoken.WHY, choices=spoken.CHOICES)
-    seed: int = random_seed(0, "of the split, the weights, the batches and the noise")
-    speaker: int = knob(2, "which of the six is looked at, 0 to 5; all six are tried as the new one", at_least=0,
-                        below=6)
-    recordings: int = knob(25, "of each word by each speaker", at_least=4)
-    epochs: int = count(8, "the errors have stopped falling")
-    early: int = count(1, "epochs after which the gradients are compared too: they still have something in common")
-    batch_size: int = count(16, "recordings")
-    learning_rate: float = positive(0.003, "Adam's first, falling to zero as a cosine")
-    level: float = knob(5.0, "decibels of the speech over the noise")
-    human_error: float = knob(0.005, "of people on single digits, an assumption", at_least=0, below=1)
+    data: str = knob("auto", "the recordings: " + spoken.WHY, choices=spoken.CHOICES)
+    seed: int = random_seed(0, "seed of the split, the weights, the batches and the noise")
+    speaker: int = knob(2, "number of the speaker, 0 to 5, who is looked at; each of the six is tried as the new one",
+                        at_least=0, below=6)
+    recordings: int = knob(25, "recordings of each word by each speaker", at_least=4)
+    epochs: int = count(8, "epochs of each network; by the last, the errors have stopped falling")
+    early: int = count(1, "epochs after which gradients are compared too, while they still have something in common")
+    batch_size: int = count(16, "recordings in a batch")
+    learning_rate: float = positive(0.003, "Adam's first learning rate, which falls to zero as a cosine")
+    level: float = knob(5.0, "level of the speech over the noise, in decibels")
+    human_error: float = knob(0.005, "fraction of single digits that people are assumed to get wrong", at_least=0,
+                              below=1)
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:

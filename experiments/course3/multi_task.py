@@ -1,4 +1,4 @@
-"""When does one network for several tasks beat a network for each?
+"""When does one network for several tasks beat one network for each task?
 
     python -m experiments run multi-task
 
@@ -46,18 +46,20 @@ STRETCH = 20  # pictures, which stand in the order of the drives, a second or mo
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("auto", "CamVid where its file is found, else canvases of four of scikit-learn's digits",
-                     choices=CHOICES)
-    test: str = knob("stretches", "of CamVid: every fourth stretch of 20 pictures of all its streets, or the published "
-                     "test set's streets, which the training set does not have", choices=("stretches", "streets"))
-    seed: int = random_seed(0, "of the masks, the weights and the batches")
-    least: float = knob(0.002, "part of the pixels from which on a thing counts as present", above=0, below=1)
-    masked: tuple[float, ...] = knob((0.0, 0.6, 0.85), "shares of the labels that are masked", at_least=0, below=1)
-    widths: tuple[int, ...] = knob((2, 8), "channels of the first convolution; the others have twice as many",
-                                   at_least=1)
-    steps: int = count(200, "the training cost has levelled off nearly")
-    batch_size: int = count(32, "a tenth of the pictures")
-    learning_rate: float = positive(0.002, "Adam's first, falling to zero as a cosine")
+    data: str = knob("auto", "the pictures: CamVid where its file is found, else canvases of four of scikit-learn's "
+                     "digits", choices=CHOICES)
+    test: str = knob("stretches", "the test pictures of CamVid: every fourth stretch of 20 pictures of all its "
+                     "streets, or the published test set, whose streets the training set does not have",
+                     choices=("stretches", "streets"))
+    seed: int = random_seed(0, "seed of the masks, the weights and the batches")
+    least: float = knob(0.002, "fraction of a picture's pixels from which on a thing counts as present", above=0,
+                        below=1)
+    masked: tuple[float, ...] = knob((0.0, 0.6, 0.85), "fractions of the labels that are masked", at_least=0, below=1)
+    widths: tuple[int, ...] = knob((2, 8), "channels of the first convolution that are compared; the later ones have "
+                                   "twice as many", at_least=1)
+    steps: int = count(200, "steps of each training; by the last, the cost has nearly levelled off")
+    batch_size: int = count(32, "pictures in a batch; 32 are a tenth of all")
+    learning_rate: float = positive(0.002, "Adam's first learning rate, which falls to zero as a cosine")
 
 
 class Presence(NamedTuple):

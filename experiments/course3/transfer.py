@@ -42,14 +42,17 @@ NOTHING, SAME, OTHER = "nothing", "digits of other writers", "hands"
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("auto", "the target: " + data.WHY, choices=data.CHOICES)
-    seed: int = random_seed(0, "of the weights, the batches and which labels are there; others follow")
-    labels: tuple[int, ...] = knob((20, 50, 200, 1000), "labelled examples of the target", at_least=10)
-    seeds: int = knob(2, "networks of each kind; the bands are over them", at_least=2)
-    steps: int = count(150, "of each training, whatever its size: all costs have levelled off nearly")
-    source_steps: int = count(300, "the source is read")
-    batch_size: int = count(32, "more than the fewest labels")
-    learning_rate: float = positive(0.001, "of Adam")
+    data: str = knob("auto", "the pictures of the target: " + data.WHY, choices=data.CHOICES)
+    seed: int = random_seed(0, "first seed of the weights, the batches and which labels are known; each network has "
+                            "the next")
+    labels: tuple[int, ...] = knob((20, 50, 200, 1000), "numbers of labelled examples of the target that are compared",
+                                   at_least=10)
+    seeds: int = knob(2, "networks of each kind; the bands in the pictures are over them", at_least=2)
+    steps: int = count(150, "steps of each training on the target, whatever its size; all costs have nearly levelled "
+                       "off")
+    source_steps: int = count(300, "steps of the training on the source, enough to read it")
+    batch_size: int = count(32, "examples in a batch; 32 are more than the fewest labels")
+    learning_rate: float = positive(0.001, "Adam's learning rate")
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:

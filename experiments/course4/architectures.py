@@ -1,4 +1,4 @@
-"""What do the named networks make of the same pictures in the same time?
+"""How well do the well-known architectures learn the same pictures in the same time?
 
     python -m experiments run architectures
     python -m experiments run architectures --data signs --seconds 60
@@ -38,17 +38,18 @@ CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("digits", f"which pictures: {', '.join(convnet.DATA)}", choices=convnet.DATA)
-    networks: tuple[str, ...] = knob(tuple(NETWORKS), "which networks", choices=tuple(NETWORKS))
-    seed: int = random_seed(0, "of the split, the initial weights, the batches and the distortions")
-    seconds: float = positive(60.0, "of training, for each network")
-    clock: str = knob("wall", "whose seconds: where others use the machine, those of the processor are fairer",
-                      choices=tuple(CLOCKS))
-    thinner: int = count(4, "the published channels divided by this: with all of them a minute is some hundred steps")
-    batch_size: int = count(32, "the course's")
-    learning_rate: float = positive(0.001, "Adam's first, falling to zero as a cosine of the time")
+    data: str = knob("digits", "which pictures the networks learn", choices=convnet.DATA)
+    networks: tuple[str, ...] = knob(tuple(NETWORKS), "which networks are compared", choices=tuple(NETWORKS))
+    seed: int = random_seed(0, "seed of the split, the initial weights, the batches and the distortions")
+    seconds: float = positive(60.0, "seconds of training for each network")
+    clock: str = knob("wall", "clock that counts these seconds; where others use the machine, the processor's is "
+                      "fairer", choices=tuple(CLOCKS))
+    thinner: int = count(4, "number by which the published channels are divided; undivided, a minute is some hundred "
+                         "steps")
+    batch_size: int = count(32, "pictures in a batch, as many as in the course")
+    learning_rate: float = positive(0.001, "Adam's first learning rate, which falls to zero as a cosine of the time")
     turn: float = knob(10.0, "degrees by which a training picture is turned and sheared at most", at_least=0, below=90)
-    shift: float = knob(0.06, "part of its size by which it is moved at most", at_least=0, below=1)
+    shift: float = knob(0.06, "fraction of its size by which a training picture is moved at most", at_least=0, below=1)
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:

@@ -40,16 +40,16 @@ DATA = ("digits", "usps", "signs")
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("digits", f"which pictures: {', '.join(DATA)}", choices=DATA)
-    seed: int = knob(0, "of the split, the initial weights, the batches and the distortions", at_least=0)
-    channels: tuple[int, ...] = knob((16, 32), "of the two convolutions", at_least=1)
+    data: str = knob("digits", "which pictures the network learns", choices=DATA)
+    seed: int = knob(0, "seed of the split, the initial weights, the batches and the distortions", at_least=0)
+    channels: tuple[int, ...] = knob((16, 32), "channels of each of the two convolutions", at_least=1)
     hidden: int = knob(128, "units of the dense layer", at_least=1)
     dropout: float = knob(0.3, "fraction dropped before the last layer", at_least=0, below=1)
-    epochs: int = knob(40, "the dev error has stopped falling", at_least=1)
-    batch_size: int = knob(64, "as LeNet-5 is benchmarked", at_least=1)
-    learning_rate: float = knob(0.002, "Adam's first, falling to zero as a cosine", above=0)
+    epochs: int = knob(40, "passes over the training set; by the last, the dev error has stopped falling", at_least=1)
+    batch_size: int = knob(64, "pictures in a batch, as many as where LeNet-5 is benchmarked", at_least=1)
+    learning_rate: float = knob(0.002, "Adam's first learning rate, which falls to zero as a cosine", above=0)
     turn: float = knob(10.0, "degrees by which a training picture is turned and sheared at most", at_least=0, below=90)
-    shift: float = knob(0.06, "part of its size by which it is moved at most", at_least=0, below=1)
+    shift: float = knob(0.06, "fraction of its size by which a training picture is moved at most", at_least=0, below=1)
 
 
 class Pictures(NamedTuple):

@@ -1,4 +1,4 @@
-"""Which cars stand on a street, found by a trained network of one megabyte?
+"""Which cars does a trained network of one megabyte find in pictures of a street?
 
     python -m experiments run detect-cars
 
@@ -51,12 +51,12 @@ PRINTED = (("car", 367, 300, 745, 648), ("car", 761, 282, 942, 412), ("car", 159
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    seed: int = random_seed(0, "nothing is drawn; it is recorded as in every run")
-    height: int = count(352, "of the network's picture, a multiple of 32")
-    width: int = count(608, "of the network's picture, a multiple of 32; the course's")
-    score: float = knob(0.3, "the least score of a box; the course prints .6 and .3", at_least=0, below=1)
-    overlap: float = knob(0.5, "the IoU above which the worse of two boxes goes: the course's", at_least=0, below=1)
-    rounds: int = count(10, "how often a frame is timed")
+    seed: int = random_seed(0, "seed that is recorded, as in every run; nothing is drawn")
+    height: int = count(352, "height of the network's picture in pixels, a multiple of 32")
+    width: int = count(608, "width of the network's picture in pixels, a multiple of 32; the course's")
+    score: float = knob(0.3, "least score of a box that is kept; the course prints 0.6 and 0.3", at_least=0, below=1)
+    overlap: float = knob(0.5, "IoU of two boxes above which the worse one goes, the course's", at_least=0, below=1)
+    rounds: int = count(10, "number of times that a frame is timed")
 
 
 class Found(NamedTuple):

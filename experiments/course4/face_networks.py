@@ -142,19 +142,21 @@ def small_network(pixels: int) -> Sequential:
 class FaceKnobs(Configuration):
     """The knobs of both experiments."""
 
-    data: str = knob("auto", "Olivetti's people if the file is found; digits stand for people elsewhere",
-                     choices=("auto", "olivetti", "digits"))
-    seed: int = random_seed(0, "of who is trained on, the initial weights and the batches")
-    test_people: int = knob(10, "met neither in training nor when a threshold is chosen; three digits", at_least=2)
-    dev_people: int = knob(6, "that choose when to stop, and the threshold; two digits", at_least=2)
-    steps: int = knob(200, "by then hardly a triplet costs anything; 0 leaves that network out", at_least=0)
-    batch_people: int = knob(10, "in a batch", at_least=2)
-    batch_each: int = knob(5, "pictures of each of them", at_least=2)
-    learning_rate: float = positive(2e-3, "AdamW's first, falling as a cosine")
-    margin: float = positive(0.2, "FaceNet's, of squared distances")
+    data: str = knob("auto", "the pictures: Olivetti's people where the file is found, else digits that stand for "
+                     "people", choices=("auto", "olivetti", "digits"))
+    seed: int = random_seed(0, "seed of which people are trained on, the initial weights and the batches")
+    test_people: int = knob(10, "people of the test, met neither in training nor when a threshold is chosen; of "
+                            "digits, three", at_least=2)
+    dev_people: int = knob(6, "people who choose when to stop, and the threshold; of digits, two", at_least=2)
+    steps: int = knob(200, "steps of the training, by which hardly a triplet costs anything; 0 leaves that network out",
+                      at_least=0)
+    batch_people: int = knob(10, "number of people in a batch", at_least=2)
+    batch_each: int = knob(5, "pictures of each person in a batch", at_least=2)
+    learning_rate: float = positive(2e-3, "AdamW's first learning rate, which falls as a cosine")
+    margin: float = positive(0.2, "margin of the triplet loss between squared distances, FaceNet's")
     mining: str = knob("semi-hard", "which triplets of a batch count; hard ones may collapse the embedding",
                        choices=MINING)
-    every: int = count(25, "steps from look to look at the dev people")
+    every: int = count(25, "steps between two looks at the dev people")
 
 
 class Trained(NamedTuple):

@@ -1,4 +1,4 @@
-"""Which of the people known by one picture is this, by OpenFace's network, by one trained here, and by the pixels?
+"""How well do OpenFace, a network trained here and the pixels know a person from one picture?
 
     python -m experiments run face-recognition
     python -m experiments run face-recognition --data digits

@@ -1,4 +1,4 @@
-"""Are two pictures of one person, by OpenFace's network, by one trained here on 24 people, and by the pixels?
+"""How well do OpenFace, a network trained here and the pixels tell if two pictures show one person?
 
     python -m experiments run face-verification
     python -m experiments run face-verification --data digits

@@ -1,4 +1,4 @@
-"""Does a small convolutional network tell who smiles, or whom it has met before?
+"""Does a small convolutional network tell who smiles, or only whom it has met before?
 
     python -m experiments run happy-house
     python -m experiments run happy-house --data digits
@@ -52,13 +52,16 @@ Fold = tuple[np.ndarray, np.ndarray]  # the places of the training and of the te
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("auto", "the first of the others whose files are found", choices=CHOICES)
-    seed: int = random_seed(0, "of the folds, the initial weights and the batches")
-    epochs: int = count(20, "nothing is chosen by the test pictures: by then the cost of training is small")
-    batch_size: int = count(16, "the course's")
-    learning_rate: float = positive(1e-3, "Adam's, the course's")
-    folds: int = knob(5, "of the 150 pictures, each network being trained on the other four fifths", at_least=2)
-    similar: float = positive(16.0, "mean difference of two thumbnails, of 255, below which pictures are similar")
+    data: str = knob("auto", "which pictures; auto takes the first of the others whose files are found",
+                     choices=CHOICES)
+    seed: int = random_seed(0, "seed of the folds, the initial weights and the batches")
+    epochs: int = count(20, "epochs of each training; by the last, its cost is small, and no test picture chose this "
+                        "number")
+    batch_size: int = count(16, "pictures in a batch, as many as in the course")
+    learning_rate: float = positive(1e-3, "Adam's learning rate, the course's")
+    folds: int = knob(5, "parts of the 150 pictures; each network is trained on all parts but one", at_least=2)
+    similar: float = positive(16.0, "mean difference of two thumbnails, of 255, below which two pictures count as "
+                              "similar")
 
 
 class Pictures(NamedTuple):

@@ -45,18 +45,20 @@ NETWORKS = ("small", "course")
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("digits", f"which pictures: {', '.join(DATA)}", choices=DATA)
-    network: str = knob("small", "small, or the course's ResNet-50, for signs", choices=NETWORKS)
-    seed: int = knob(0, "of the split, the initial weights, the batches and the distortions", at_least=0)
-    channels: tuple[int, ...] = knob((32, 64, 128), "of the stages; each but the first halves the picture", at_least=1)
-    blocks: int = knob(1, "of two convolutions in each stage: 1 with three stages are 8 layers", at_least=1)
-    epochs: int = knob(45, "the dev error has stopped falling", at_least=1)
-    batch_size: int = knob(32, "the course's", at_least=1)
-    learning_rate: float = knob(0.003, "AdamW's first, falling to zero as a cosine", above=0)
-    weight_decay: float = knob(0.02, "AdamW's", at_least=0)
+    data: str = knob("digits", "which pictures the network learns", choices=DATA)
+    network: str = knob("small", "which network: the small one, or the course's ResNet-50, for signs", choices=NETWORKS)
+    seed: int = knob(0, "seed of the split, the initial weights, the batches and the distortions", at_least=0)
+    channels: tuple[int, ...] = knob((32, 64, 128), "channels of each stage; each stage but the first halves the "
+                                     "picture", at_least=1)
+    blocks: int = knob(1, "blocks of two convolutions in each stage; 1 in three stages makes 8 layers", at_least=1)
+    epochs: int = knob(45, "passes over the training set; by the last, the dev error has stopped falling", at_least=1)
+    batch_size: int = knob(32, "pictures in a batch, as many as in the course", at_least=1)
+    learning_rate: float = knob(0.003, "AdamW's first learning rate, which falls to zero as a cosine", above=0)
+    weight_decay: float = knob(0.02, "weight decay of AdamW", at_least=0)
     turn: float = knob(12.0, "degrees by which a training picture is turned and sheared at most", at_least=0, below=90)
-    shift: float = knob(0.08, "part of its size by which it is moved at most", at_least=0, below=1)
-    light: float = knob(0.25, "part by which brightness and contrast change at most, of colours", at_least=0, below=1)
+    shift: float = knob(0.08, "fraction of its size by which a training picture is moved at most", at_least=0, below=1)
+    light: float = knob(0.25, "fraction by which brightness and contrast of coloured pictures change at most",
+                        at_least=0, below=1)
 
 
 def small(channels: tuple[int, ...], blocks: int, classes: int, size: int) -> Sequential:

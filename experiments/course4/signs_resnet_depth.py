@@ -1,4 +1,4 @@
-"""Do deeper networks train worse, and do shortcuts mend it?
+"""Do deeper networks train worse, and do shortcuts mend that?
 
     python -m experiments run degradation
     python -m experiments run degradation --data signs --steps 1000
@@ -39,14 +39,15 @@ MOST_PIXELS = 32
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("digits", f"which pictures: {', '.join(convnet.DATA)}", choices=convnet.DATA)
-    seed: int = random_seed(0, "of the split, the initial weights, the batches and the distortions")
-    depths: tuple[int, ...] = knob((8, 14, 20, 32, 44), "layers: 2 + 6 n for n blocks in each of three stages",
-                                   at_least=8)
-    channels: int = count(8, "of the first stage; the others have two and four times as many")
-    steps: int = count(300, "of each network: at 8 layers the cost has nearly stopped falling")
-    batch_size: int = count(64, "as LeNet-5 is benchmarked")
-    learning_rate: float = positive(0.1, "of gradient descent with momentum 0.9, the paper's, to zero as a cosine")
+    data: str = knob("digits", "which pictures the networks learn", choices=convnet.DATA)
+    seed: int = random_seed(0, "seed of the split, the initial weights, the batches and the distortions")
+    depths: tuple[int, ...] = knob((8, 14, 20, 32, 44), "numbers of layers that are compared: 2 + 6 n for n blocks in "
+                                   "each of three stages", at_least=8)
+    channels: int = count(8, "channels of the first stage; the later ones have two and four times as many")
+    steps: int = count(300, "steps of each training; at 8 layers the cost has nearly stopped falling by then")
+    batch_size: int = count(64, "pictures in a batch, as many as where LeNet-5 is benchmarked")
+    learning_rate: float = positive(0.1, "first rate of gradient descent with momentum 0.9, the paper's; it falls to "
+                                    "zero as a cosine")
 
 
 def plain(net: Any) -> Any:

@@ -35,10 +35,10 @@ DETECTORS = {
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    seed: int = knob(0, "of the pictures and kernels that are compared", at_least=0)
+    seed: int = knob(0, "seed of the pictures and kernels that are compared", at_least=0)
     examples: int = knob(8, "pictures in a batch; the loops take a tenth of a second for them", at_least=1)
-    size: int = knob(12, "pixels along each side", at_least=4)
-    channels: int = knob(4, "of the pictures; twice as many come out", at_least=1)
+    size: int = knob(12, "side of a picture in pixels", at_least=4)
+    channels: int = knob(4, "channels of the pictures; the convolution gives twice as many", at_least=1)
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is a painter's style to a network that was trained to name things, and can a photograph be painted in it?
+"""What is a painter's style to a network, and can a photograph be painted in that style?
 
     python -m experiments run style-transfer
     python -m experiments run style-transfer --styles monet sandstone --style-weights 2 1 --together yes
@@ -68,30 +68,35 @@ LAYERS = {"squeezenet": (("relu1", "fire2", "fire3", "fire4", "fire5"), ("fire5"
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    content: str = knob("louvre_small", "a name of the course's pictures, or a path; 'sample' needs no file")
+    content: str = knob("louvre_small", "the photograph: a name of the course's pictures, or a path; 'sample' needs "
+                        "no file")
     styles: tuple[str, ...] = knob(("monet", "sandstone", "stone_style", "drop-of-water", "camp-nou"),
-                                   "names or paths, as of content")
-    style_weights: tuple[float, ...] = knob((1.0,), "of several styles together; one for all or one for each",
+                                   "pictures whose style is taken: names or paths, as for content")
+    style_weights: tuple[float, ...] = knob((1.0,), "weights of several styles together, one for all or one for each",
                                             at_least=0)
-    together: str = knob("no", "whether the styles make one painting, or one each", choices=("no", "yes"))
-    network: str = knob("squeezenet", "whose features are compared; random: SqueezeNet untrained; random-vgg19",
+    together: str = knob("no", "whether all styles make one painting, or each makes its own", choices=("no", "yes"))
+    network: str = knob("squeezenet", "network whose features are compared; the two random ones are untrained",
                         choices=("squeezenet", "vgg19", "random", "random-vgg19"))
-    weights: str = knob("", "a file: an .npz for squeezenet (else the course's folder), a safetensors for vgg19")
-    seed: int = random_seed(0, "of the noise, and of random weights")
-    height: int = knob(300, "pixels, the course's", at_least=16)
-    width: int = knob(400, "pixels", at_least=16)
-    steps: int = count(120, "by then the style's cost hardly falls")
-    optimizer: str = knob("adam", "of optax; lbfgs takes two to three times as long for a step",
+    weights: str = knob("", "file of the network's weights: an .npz for squeezenet (else the course's folder), a "
+                        "safetensors for vgg19")
+    seed: int = random_seed(0, "seed of the noise and of random weights")
+    height: int = knob(300, "height of the painting in pixels, the course's", at_least=16)
+    width: int = knob(400, "width of the painting in pixels, the course's", at_least=16)
+    steps: int = count(120, "steps of the painting; by the last, the style's cost hardly falls")
+    optimizer: str = knob("adam", "optimizer that moves the pixels; lbfgs takes two to three times as long for a step",
                           choices=("adam", "lbfgs"))
-    learning_rate: float = positive(0.02, "Adam's first, in pixels of 0 to 1; it falls to a twentieth as a cosine")
-    levels: int = count(5, "sizes of which the picture is a sum, so that strokes move before grains; 1: pixels alone")
-    start: str = knob("content", "where the picture begins", choices=("content", "noise"))
+    learning_rate: float = positive(0.02, "Adam's first learning rate, for pixels of 0 to 1; it falls to a twentieth "
+                                    "as a cosine")
+    levels: int = count(5, "number of sizes whose sum is the picture, so that strokes move before grains; 1 has "
+                        "pixels alone")
+    start: str = knob("content", "picture from which the painting starts", choices=("content", "noise"))
     colours: str = knob("style", "whose colours the painting has", choices=("style", "content"))
-    content_weight: float = knob(0.05, "of the content's cost beside the style's; 0 leaves a texture", at_least=0)
-    smoothness: float = knob(1.0, "of the total variation; without it flat places have grains", at_least=0)
-    normalization: str = knob("relative", "of each layer's cost: by its own size, or the course's constants",
-                              choices=("relative", "size"))
-    every: int = count(5, "steps from frame to frame of the GIF")
+    content_weight: float = knob(0.05, "weight of the cost of the content beside that of the style; 0 leaves a texture",
+                                 at_least=0)
+    smoothness: float = knob(1.0, "weight of the total variation; without it flat places have grains", at_least=0)
+    normalization: str = knob("relative", "what each layer's cost is divided by: its own size, or the course's "
+                              "constants", choices=("relative", "size"))
+    every: int = count(5, "steps between two frames of the GIF")
     control: str = knob("yes", "whether the first style is painted with random weights too", choices=("no", "yes"))
 
 

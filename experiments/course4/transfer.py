@@ -1,4 +1,4 @@
-"""How much do features that were learnt elsewhere help, as the training set shrinks?
+"""How much do features that were learnt elsewhere help as the training set shrinks?
 
     python -m experiments run transfer-learning
     python -m experiments run transfer-learning --data alpacas
@@ -44,15 +44,17 @@ PIXELS = 227  # what SqueezeNet was trained on; photographs of 160 pixels are ma
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("digits", f"new classes: {', '.join(DATA)}", choices=DATA)
-    seed: int = random_seed(0, "of the folds, the initial weights and the batches")
-    folds: int = knob(5, "as many parts as the pictures are dealt to; each is the test set once", at_least=2)
-    parts: tuple[int, ...] = knob((1, 4, 16), "the training set whole, a quarter and a sixteenth of it", at_least=1)
-    epochs: int = count(10, "of fine-tuning at most; the best is chosen on a quarter of the training set")
-    scratch_epochs: int = knob(30, "of training from scratch; 10 do for the alpacas, and 0 leaves it out", at_least=0)
-    batch_size: int = count(16, "a sixteenth of the alpacas is 16 photographs")
-    learning_rate: float = positive(1e-3, "Adam's, of the head and of training from scratch")
-    slower: float = positive(0.2, "by this factor the features are learnt more slowly than the head")
+    data: str = knob("digits", "which pictures hold the new classes", choices=DATA)
+    seed: int = random_seed(0, "seed of the folds, the initial weights and the batches")
+    folds: int = knob(5, "parts into which the pictures are dealt; each part is the test set once", at_least=2)
+    parts: tuple[int, ...] = knob((1, 4, 16), "parts of the training set that are compared: the whole, a quarter and "
+                                  "a sixteenth", at_least=1)
+    epochs: int = count(10, "epochs of fine-tuning at most; the best is chosen on a quarter of the training set")
+    scratch_epochs: int = knob(30, "epochs of training from scratch; 10 do for the alpacas, and 0 leaves it out",
+                               at_least=0)
+    batch_size: int = count(16, "pictures in a batch; a sixteenth of the alpacas is 16 photographs")
+    learning_rate: float = positive(1e-3, "Adam's learning rate, for the head and for training from scratch")
+    slower: float = positive(0.2, "factor by which the features learn more slowly than the head")
 
 
 class Task(NamedTuple):

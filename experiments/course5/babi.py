@@ -62,18 +62,20 @@ PUBLISHED = 0.962  # of Sukhbaatar et al. (2015), table 1: 1,000 questions of ta
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("auto", WHY, choices=CHOICES)
-    seed: int = random_seed(0, "of the initial weights, the batches and made stories")
+    data: str = knob("auto", "the stories: " + WHY, choices=CHOICES)
+    seed: int = random_seed(0, "seed of the initial weights, the batches and the stories made here")
     trials: int = count(3, "networks of each kind, from other weights: one may settle in a poor place")
-    steps: int = count(3000, "of training, 96 epochs")
-    batch_size: int = count(32, "questions")
+    steps: int = count(3000, "steps of each training; 3,000 are 96 epochs")
+    batch_size: int = count(32, "questions in a batch")
     embedding: int = count(64, "numbers that stand for a word; with 20, as published, trials settle in poor places")
-    hops: int = count(2, "one to find the fact, one to read it")
+    hops: int = count(2, "times that the memory is read: once to find the fact, once to read it")
     hidden: int = count(64, "units of the LSTM, which gives it more parameters than the memory network")
-    learning_rate: float = positive(0.03, "Adam's largest, of the memory networks, to zero as a cosine; at 0.01 "
-                                    "some trials settle in poor places")
-    other_rate: float = positive(0.005, "that of the others: an LSTM does not bear the larger one")
-    weight_decay: float = knob(0.1, "pulls all weights to zero: there are 1,000 questions only", at_least=0)
+    learning_rate: float = positive(0.03, "Adam's largest rate for memory networks, to zero as a cosine; at 0.01 some "
+                                    "settle in poor places")
+    other_rate: float = positive(0.005, "Adam's largest rate for the other networks; an LSTM does not bear the larger "
+                                 "one")
+    weight_decay: float = knob(0.1, "weight decay, which pulls all weights to zero: there are 1,000 questions only",
+                               at_least=0)
 
 
 @dataclasses.dataclass(frozen=True)

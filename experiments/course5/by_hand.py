@@ -1,4 +1,4 @@
-"""What does a recurrent network do at each step, forward and back, and how much faster is it as one operation?
+"""What does a recurrent network do at each step, and how much faster is it as one operation?
 
     python -m experiments run recurrent-by-hand
 
@@ -32,11 +32,11 @@ LSTM_GATES = "ifco"  # the order of the op's blocks, i f g o, in the course's le
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    seed: int = random_seed(0, "of the weights and sequences that are compared")
+    seed: int = random_seed(0, "seed of the weights and sequences that are compared")
     examples: int = count(10, "columns of a batch, as in the assignment")
-    steps: int = count(40, "of time; the course has 4, where rounding has nothing to add up")
+    steps: int = count(40, "steps of each sequence; the course has 4, where rounding has nothing to add up")
     n_in: int = count(3, "rows of x_t, as in the assignment")
-    hidden: int = count(5, "units, as in the assignment")
+    hidden: int = count(5, "units of the recurrent layer, as in the assignment")
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:

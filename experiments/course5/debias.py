@@ -69,12 +69,13 @@ SETS = {
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("tiny", "whose vectors: of a corpus made by rules, GloVe's, or a file", choices=DATA)
-    vectors: str = knob("runs/word2vec/vectors.txt", "for --data definitions: a file that run word2vec has written")
-    seed: int = random_seed(0, "of the clusters, the folds and the drawn partitions")
+    data: str = knob("tiny", "whose word vectors: of a corpus made by rules, GloVe's, or a file's", choices=DATA)
+    vectors: str = knob("runs/word2vec/vectors.txt", "file of vectors for --data definitions, as `run word2vec` has "
+                        "written it")
+    seed: int = random_seed(0, "seed of the clusters, the folds and the drawn partitions")
     biased: int = count(100, "words at each end of the direction, of GloVe's 9,187; farther in, less is biased")
-    share: float = knob(0.3, "of the professions at each end of the direction: both sides have as many", above=0,
-                        below=0.51)
+    share: float = knob(0.3, "fraction of the professions taken at each end of the direction; both sides have as many",
+                        above=0, below=0.51)
 
 
 class Task(NamedTuple):

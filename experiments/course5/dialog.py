@@ -1,4 +1,4 @@
-"""Which part of booking a table does a memory network learn, and what of it is left with words it has never read?
+"""How much of booking a table does a memory network learn, and how much with words it never read?
 
     python -m experiments run dialog
     python -m experiments run dialog --tasks 1 4 --embedding 16
@@ -57,17 +57,18 @@ KINDS = {"api_call": "call of the knowledge base", "what do you think of": "prop
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("auto", WHY, choices=CHOICES)
-    tasks: tuple[int, ...] = knob((1, 2, 3, 4, 5), "of the five, each with networks of its own", at_least=1, below=6)
-    features: tuple[str, ...] = knob(("plain", "match"), "of candidates: their words, or matches too",
-                                     choices=tuple(FEATURES))
-    seed: int = random_seed(0, "of the initial weights, the batches and made dialogs")
+    data: str = knob("auto", "the dialogs: " + WHY, choices=CHOICES)
+    tasks: tuple[int, ...] = knob((1, 2, 3, 4, 5), "which of the five tasks are learnt, each by networks of its own",
+                                  at_least=1, below=6)
+    features: tuple[str, ...] = knob(("plain", "match"), "what a candidate is known by: its words, or matches with "
+                                     "the dialog too", choices=tuple(FEATURES))
+    seed: int = random_seed(0, "seed of the initial weights, the batches and the dialogs made here")
     embedding: int = count(32, "numbers that stand for a word, as published for most tasks")
-    hops: int = count(3, "how often the dialog is read, as published for tasks 3 and 5")
-    epochs: int = count(14, "at most; the epoch that is best on dev is kept")
-    seconds: float = positive(150.0, "of processor time for a network, after which no epoch begins")
-    batch_size: int = count(64, "turns")
-    learning_rate: float = positive(0.01, "Adam's largest, falling to a twentieth as a cosine")
+    hops: int = count(3, "times that the dialog is read, as published for tasks 3 and 5")
+    epochs: int = count(14, "epochs at most; the epoch that is best on dev is kept")
+    seconds: float = positive(150.0, "seconds of processor time for a network, after which no epoch begins")
+    batch_size: int = count(64, "turns in a batch")
+    learning_rate: float = positive(0.01, "Adam's largest learning rate, which falls to a twentieth as a cosine")
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which recurrent network invents the better dinosaurs, and does ours print what the course prints?
+"""Which recurrent network invents the better dinosaurs, and does the code print what the course prints?
 
     python -m experiments run dinosaurus
     python -m experiments run dinosaurus --data course
@@ -40,14 +40,14 @@ DATA = ("known", "course")
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("known", "54 well-known names, or the 1,536 of the course's dinos.txt", choices=DATA)
-    seed: int = random_seed(0, "of the split, the initial weights and the batches of the comparison")
+    data: str = knob("known", "which names: 54 well-known ones, or the 1,536 of the course's dinos.txt", choices=DATA)
+    seed: int = random_seed(0, "seed of the split, the initial weights and the batches of the comparison")
     iterations: int = count(14_001, "names that the assignment's loop reads; beyond that rounding decides the letters")
-    parameters: int = count(15_000, "of each network; with this many letters more would be learnt by heart")
+    parameters: int = count(15_000, "parameters of each network; with this many letters more would be learnt by heart")
     embedding: int = count(16, "numbers that stand for a letter; fewer than letters are enough")
-    epochs: int = count(30, "the dev cost has its minimum before")
-    batch_size: int = count(32, "a compromise of steps and of noise")
-    learning_rate: float = positive(0.005, "Adam's")
+    epochs: int = count(30, "passes over the training names; the dev cost has its minimum before the last")
+    batch_size: int = count(32, "names in a batch, a compromise of steps and of noise")
+    learning_rate: float = positive(0.005, "Adam's learning rate")
     trials: int = count(3, "networks of each kind, from other initial weights")
 
 

@@ -1,4 +1,4 @@
-"""Which emoji suits a sentence, when there are only 132 to learn from and the words' vectors come from elsewhere?
+"""Can 132 sentences and ready-made word vectors teach a network which emoji suits a sentence?
 
     python -m experiments run emojify
     python -m experiments run emojify --data course
@@ -58,15 +58,15 @@ PEOPLE = ("mother", "father", "friend", "brother", "sister", "son")
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("tiny", "sentences of our own, or the course's with GloVe's vectors", choices=DATA)
-    seed: int = random_seed(0, "of the LSTM's weights and batches; the first model begins as in the course")
+    data: str = knob("tiny", "which sentences: our own, or the course's with GloVe's vectors", choices=DATA)
+    seed: int = random_seed(0, "seed of the LSTM's weights and batches; the first model begins as in the course")
     iterations: int = count(400, "epochs of the first model, as in the course")
-    learning_rate: float = positive(0.01, "of the first model, as in the course")
+    learning_rate: float = positive(0.01, "learning rate of the first model, as in the course")
     hidden: int = count(128, "units of each layer of the LSTM, as in the course")
-    epochs: int = count(50, "of the LSTM, as in the course")
-    batch_size: int = count(32, "of the LSTM, as in the course")
-    lstm_learning_rate: float = positive(0.001, "Adam's, as in the course")
-    trials: int = count(3, "LSTMs from other weights")
+    epochs: int = count(50, "epochs of the LSTM, as in the course")
+    batch_size: int = count(32, "sentences in a batch of the LSTM, as in the course")
+    lstm_learning_rate: float = positive(0.001, "Adam's learning rate for the LSTM, as in the course")
+    trials: int = count(3, "number of LSTMs, each from its own initial weights")
 
 
 class Task(NamedTuple):

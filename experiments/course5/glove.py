@@ -34,15 +34,17 @@ DATA = word2vec.DATA
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("tiny", "a corpus made by rules, or the definitions of gcide and WordNet", choices=DATA)
-    seed: int = random_seed(0, "of the vectors at first and the order of the pairs")
+    data: str = knob("tiny", "which text: a corpus made by rules, or the definitions of gcide and WordNet",
+                     choices=DATA)
+    seed: int = random_seed(0, "seed of the initial vectors and of the order of the pairs")
     n_dim: int = count(100, "numbers in a vector")
-    window: int = count(10, "words at each side, as in the paper; a word at distance k counts 1/k")
-    epochs: int = count(10, "over all different pairs; the scores rise little after that")
-    learning_rate: float = positive(0.3, "Adagrad's; .05 in the paper, whose steps are of one pair: the squares of a "
-                                    "batch's sums grow faster")
-    x_max: float = positive(10.0, "pairs counted as often have the whole weight; 100 in the paper, for larger corpora")
-    batch_size: int = count(4096, "pairs of a step; fewer where an epoch would have less than 50 steps")
+    window: int = count(10, "words that are read at each side of a word, as in the paper; one at distance k counts 1/k")
+    epochs: int = count(10, "passes over all different pairs; the scores rise little after that")
+    learning_rate: float = positive(0.3, "Adagrad's learning rate; the paper's .05 is for one pair a step: the "
+                                    "squares of a batch's sums grow faster")
+    x_max: float = positive(10.0, "count from which on pairs have the whole weight; 100 in the paper, for larger "
+                            "corpora")
+    batch_size: int = count(4096, "pairs in a batch; fewer where an epoch would have less than 50 steps")
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:

@@ -45,15 +45,15 @@ SYMBOLS, COPIED = 8, 5
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    seed: int = random_seed(0, "of weights and sequences")
+    seed: int = random_seed(0, "seed of the weights and the sequences")
     lengths: tuple[int, ...] = dataclasses.field(default=(20, 50, 100), metadata={
-        "reason": "steps of the adding task, and of the blanks of the copy task", "at_least": 2, "above": None,
+        "meaning": "steps of the adding task, and blanks of the copy task", "at_least": 2, "above": None,
         "below": None, "choices": None})
-    hidden: int = count(48, "units; the tasks need few")
-    steps: int = count(1500, "of training; the gated ones have learnt to add before")
-    batch_size: int = count(64, "sequences, drawn anew at each step: nothing can be learnt by heart")
-    learning_rate: float = positive(0.003, "Adam's")
-    trials: int = count(1, "of each network, task and length")
+    hidden: int = count(48, "units of each recurrent layer; the tasks need few")
+    steps: int = count(1500, "steps of each training; the gated networks have learnt to add before the last")
+    batch_size: int = count(64, "sequences in a batch, drawn anew at each step: nothing can be learnt by heart")
+    learning_rate: float = positive(0.003, "Adam's learning rate")
+    trials: int = count(1, "trainings of each network at each task and length")
 
 
 NETWORKS: dict[str, Callable[..., RNN]] = {

@@ -1,4 +1,4 @@
-"""Is a sentence about a film for it or against it, and which of its words say so?
+"""Does a sentence praise a film or not, and which of its words say so?
 
     python -m experiments run sentiment
     python -m experiments run sentiment --data sst2 --sentences "not a bad film at all" "i want my money back"
@@ -48,21 +48,21 @@ ADJECTIVES = {1: ("good", "great", "moving", "funny", "clever", "lovely"),
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("tiny", "reviews made by rules, or the Stanford Sentiment Treebank", choices=DATA)
-    seed: int = random_seed(0, "of the weights, the batches and what is dropped")
-    networks: tuple[str, ...] = knob(NETWORKS, "what reads the sentences", choices=NETWORKS)
+    data: str = knob("tiny", "which sentences: reviews made by rules, or the Stanford Sentiment Treebank", choices=DATA)
+    seed: int = random_seed(0, "seed of the weights, the batches and what is dropped")
+    networks: tuple[str, ...] = knob(NETWORKS, "networks that read the sentences", choices=NETWORKS)
     n_dim: int = count(50, "numbers that stand for a word")
     n_hidden: int = count(64, "units of the LSTM in each direction, channels of each window of the convolution")
-    epochs: int = count(8, "the dev accuracy has its maximum before")
-    batch_size: int = count(64, "a hundred steps in an epoch of the treebank")
-    learning_rate: float = positive(0.003, "Adam's at first; it falls linearly to 0. Averaged vectors take three times "
-                                    "as much: each word has only its share of the mean's gradient")
+    epochs: int = count(8, "passes over the training set; the dev accuracy has its maximum before the last")
+    batch_size: int = count(64, "sentences in a batch; 64 make a hundred steps in an epoch of the treebank")
+    learning_rate: float = positive(0.003, "Adam's first learning rate, which falls linearly to 0. Averaged vectors "
+                                    "take three times as much: each word has only its share of the mean's gradient")
     rate: float = knob(0.3, "fraction of the sentence's vector that is dropped", at_least=0, below=1)
     word_rate: float = knob(0.3, "fraction of the words that is left out in training", at_least=0, below=1)
     trials: int = count(3, "trainings of each network")
     sentences: tuple[str, ...] = knob(("a clever film with a heart", "not a bad film at all",
                                        "i wanted to like this film but it is dull"),
-                                      "sentences of one's own, each in quotes")
+                                      "sentences that the networks judge at the end, each in quotes")
 
 
 class Task(NamedTuple):

@@ -1,4 +1,4 @@
-"""Which learns to write as Shakespeare does in the same time, an LSTM or a transformer?
+"""Which learns Shakespeare's writing better in the same time, an LSTM or a transformer?
 
     python -m experiments run shakespeare
     python -m experiments run shakespeare --data course --seconds 180
@@ -60,21 +60,24 @@ ORDERS = (0, 1, 2, 3, 4, 5, 6)  # characters that the counts look back
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("four", "four sonnets that are here, or all of the course's shakespeare.txt", choices=DATA)
-    seed: int = random_seed(0, "of the initial weights, the windows and the samples")
-    seconds: float = positive(20.0, "of training for each network; the course's text asks for minutes")
-    window: int = count(128, "characters of a window, and the most that the transformer looks back: three lines")
-    batch_size: int = count(16, "windows of each step")
+    data: str = knob("four", "which text: four sonnets that are in the code, or all of the course's shakespeare.txt",
+                     choices=DATA)
+    seed: int = random_seed(0, "seed of the initial weights, the windows and the samples")
+    seconds: float = positive(20.0, "seconds of training for each network; the course's text asks for minutes")
+    window: int = count(128, "characters of a window, three lines; the transformer looks back no further")
+    batch_size: int = count(16, "windows in a batch")
     hidden: int = count(128, "units of each of the two LSTM layers, as in the course")
-    width: int = count(96, "of the transformer; its step takes about twice the LSTM's time")
-    blocks: int = count(2, "of the transformer, as many as LSTM layers")
-    heads: int = count(4, "of each block; they divide the width")
-    dropout: float = knob(0.3, "fraction dropped; the text is short", at_least=0, below=1)
-    learning_rate: float = positive(0.005, "Adam's largest, of the LSTM; after a start of 5 % a cosine to zero")
-    transformer_rate: float = positive(0.003, "Adam's largest, of the transformer")
-    temperatures: tuple[float, ...] = knob((0.25, 0.5, 0.75, 1.0, 1.25, 1.5), "of the samples; 1 is the model's own",
-                                           above=0)
-    samples: int = count(20, "of each temperature, for the share of words; the first is shown")
+    width: int = count(96, "width of the transformer; its step takes about twice the LSTM's time")
+    blocks: int = count(2, "blocks of the transformer, as many as LSTM layers")
+    heads: int = count(4, "attention heads of each block; they divide the width")
+    dropout: float = knob(0.3, "fraction that is dropped in both networks, since the text is short", at_least=0,
+                          below=1)
+    learning_rate: float = positive(0.005, "Adam's largest rate for the LSTM; a warm-up of 5 % of the time, then a "
+                                    "cosine to zero")
+    transformer_rate: float = positive(0.003, "Adam's largest learning rate for the transformer")
+    temperatures: tuple[float, ...] = knob((0.25, 0.5, 0.75, 1.0, 1.25, 1.5), "temperatures of the samples; 1 is the "
+                                           "model's own", above=0)
+    samples: int = count(20, "samples at each temperature, which give the share of words; the first is shown")
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:

@@ -61,16 +61,18 @@ MEANT = ("1979-05-03", "2009-04-05", "2016-08-21", "2007-07-10", "2018-05-09", "
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("formats", "texts in 23 formats, made here, or the course's dates_10000.tsv", choices=DATA)
-    seed: int = random_seed(0, "of the texts, the split, the initial weights and the batches")
-    pairs: int = count(40_000, "texts that are made: each day of 51 years about twice")
-    steps: int = count(3000, "of training; five epochs of the texts made here, 21 of the course's")
-    batch_size: int = count(64, "a compromise of steps and of time for each")
-    learning_rate: float = positive(0.004, "Adam's largest, of the LSTMs; falling to zero as a cosine")
-    transformer_rate: float = positive(0.002, "Adam's largest, of the transformer: half of that")
-    encoder: int = count(32, "units in each direction, as in the course")
-    decoder: int = count(64, "units, as in the course, and the width of the transformer")
-    beam: int = count(3, "sequences side by side; a date has few alternatives")
+    data: str = knob("formats", "which texts: dates in 23 formats, made here, or the course's dates_10000.tsv",
+                     choices=DATA)
+    seed: int = random_seed(0, "seed of the texts, the split, the initial weights and the batches")
+    pairs: int = count(40_000, "texts that are made; 40,000 have each day of 51 years about twice")
+    steps: int = count(3000, "steps of the training; five epochs of the texts made here, 21 of the course's")
+    batch_size: int = count(64, "texts in a batch, a compromise of steps and of time for each")
+    learning_rate: float = positive(0.004, "Adam's largest learning rate for the LSTMs, which falls to zero as a "
+                                    "cosine")
+    transformer_rate: float = positive(0.002, "Adam's largest learning rate for the transformer")
+    encoder: int = count(32, "units of the encoder in each direction, as in the course")
+    decoder: int = count(64, "units of the decoder, as in the course, and the width of the transformer")
+    beam: int = count(3, "sequences that the beam search keeps side by side; a date has few alternatives")
 
 
 def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:

@@ -68,21 +68,25 @@ QUERIES = {"tiny": ("dog", "paris", "nurse", "red"), "definitions": ("dog", "phy
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("tiny", "a corpus made by rules, or the definitions of gcide and WordNet", choices=DATA)
-    seed: int = random_seed(0, "of the vectors at first, and of everything that is drawn")
-    kind: str = knob("skip-gram", "what foretells what", choices=("skip-gram", "cbow"))
-    output: str = knob("negative sampling", "how a word is foretold",
+    data: str = knob("tiny", "which text: a corpus made by rules, or the definitions of gcide and WordNet",
+                     choices=DATA)
+    seed: int = random_seed(0, "seed of the initial vectors, and of everything that is drawn")
+    kind: str = knob("skip-gram", "what predicts what: skip-gram a word's neighbours, cbow the word from its "
+                     "neighbours", choices=("skip-gram", "cbow"))
+    output: str = knob("negative sampling", "how a word is predicted",
                        choices=("negative sampling", "hierarchical softmax"))
-    buckets: int = knob(0, "rows for character n-grams, such as 100000; 0 for whole words alone", at_least=0)
+    buckets: int = knob(0, "rows of the table of character n-grams, such as 100000; 0 has whole words alone",
+                        at_least=0)
     n_dim: int = count(100, "numbers in a vector, as word2vec's programs have by default")
-    window: int = count(5, "words at each side at most")
-    negatives: int = count(5, "samples against a pair; 5 to 20 for a small corpus")
-    epochs: int = count(10, "the scores rise little after that")
-    learning_rate: float = knob(0.0, "at first; 0 takes .025 of skip-gram and .05 of CBOW", at_least=0)
+    window: int = count(5, "words that are read at each side of a word, at most")
+    negatives: int = count(5, "drawn words against each pair; 5 to 20 suit a small corpus")
+    epochs: int = count(10, "passes over the text; the scores rise little after that")
+    learning_rate: float = knob(0.0, "first learning rate; 0 takes .025 for skip-gram and .05 for CBOW", at_least=0)
     batch_size: int = count(128, "chunks of 32 words in a step; fewer where an epoch would have less than 100 steps")
-    longest_step: float = positive(1.0, "no row moves farther in one step; without a limit large batches diverge")
-    vocabularies: tuple[int, ...] = knob((10_000, 50_000, 250_000), "sizes at which a step is timed", at_least=1)
-    rounds: int = count(5, "timings of each, of which the least is taken")
+    longest_step: float = positive(1.0, "longest step of a row; without a limit large batches diverge")
+    vocabularies: tuple[int, ...] = knob((10_000, 50_000, 250_000), "sizes of the vocabulary at which a step is timed",
+                                         at_least=1)
+    rounds: int = count(5, "timings of each step, of which the least is taken")
     gensim_epochs: int = knob(0, "epochs of gensim's training beside ours, on one core, by CPU time", at_least=0)
 
 

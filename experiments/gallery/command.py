@@ -9,7 +9,7 @@ from pathlib import Path
 
 from experiments.gallery.pages import Site, pages
 from experiments.gallery.records import Run, read_runs
-from experiments.shared.run import prepare, say
+from experiments.shared.run import counted, prepare, say
 from jaxnn.checks import InputError
 
 __all__ = ["build", "gallery"]
@@ -36,7 +36,7 @@ def gallery(argv: Sequence[str]) -> int:
     for problem in site.problems:
         say(f"left out: {problem.path}: {problem.why}")
     n_experiments = len({run.experiment for run in site.runs})
-    say(f"{options.out / 'index.html'}: {len(site.runs)} runs of {n_experiments} experiments")
+    say(f"{options.out / 'index.html'}: {counted(len(site.runs), 'run')} of {counted(n_experiments, 'experiment')}")
     return 0
 
 

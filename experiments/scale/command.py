@@ -13,16 +13,16 @@ __all__ = ["scale"]
 
 
 def scale(argv: Sequence[str]) -> int:
-    """scale: training on many devices: the same costs, what is sent, what to expect."""
+    """scale: trains on one and on many devices, and measures and predicts what they send and take."""
     parser = argparse.ArgumentParser("python -m experiments scale", allow_abbrev=False,
                                      description=str(scale.__doc__).split(": ", 1)[1])
     parts = parser.add_subparsers(dest="which", required=True)
-    same_costs = parts.add_parser("curves", help="the digits on 1, 2, 4 and 8 virtual devices: the same costs?")
+    same_costs = parts.add_parser("curves", help="trains on 1, 2, 4 and 8 virtual devices, and compares the costs")
     same_costs.add_argument("--steps", type=int, default=50)
-    sent = parts.add_parser("collectives", help="what a step sends, read from its program, beside the formula")
+    sent = parts.add_parser("collectives", help="prints what a step sends, read from its program, beside the formula")
     sent.add_argument("--devices", type=int, default=8)
-    parts.add_parser("measure", help="two processes on this machine: the prediction beside the measurement")
-    prediction = parts.add_parser("predict", help="a step's time and efficiency on N devices")
+    parts.add_parser("measure", help="times two processes on this machine, and compares prediction and measurement")
+    prediction = parts.add_parser("predict", help="predicts a step's time and efficiency on N devices")
     for name, default, what in (
             ("flops", 7.8e12, "FLOP of one step: ResNet-50, 640 images of 224 x 224, three passes' worth"),
             ("bytes", 1.02e8, "bytes of gradients: 25.6 million float32"),

@@ -20,8 +20,8 @@ def real_or_embedded(choice: str, real: str, load_real: Callable[[], T], load_em
         missing; `real` takes the real data or fails; any other value takes the embedded data and reads no file.
       real: the choice that names the real data.
       load_real, load_embedded: give the data; only what is needed is called.
-      substitution: "X in place of Y", printed before the reason where embedded data are taken because a file is
-        missing.
+      substitution: "X in place of Y", printed on a line before the reason where embedded data are taken because a
+        file is missing.
     Raises:
       MissingData: the real data were asked for by name, and a file is missing.
       BadFile, InputError: as `load_real` or `load_embedded` raises them; a damaged file is never replaced.
@@ -32,5 +32,5 @@ def real_or_embedded(choice: str, real: str, load_real: Callable[[], T], load_em
         try:
             return load_real()
         except MissingData as missing:
-            say(f"{substitution}: {missing}")
+            say(f"{substitution}:\n  {missing}")
     return load_embedded()

@@ -2,9 +2,9 @@
 
     @dataclasses.dataclass(frozen=True)
     class Knobs(Configuration):
-        epochs: int = knob(40, "where the dev error stops falling", at_least=1)
+        epochs: int = knob(40, "passes over the training set; by the last, the dev error stops falling", at_least=1)
 
-is the option `--epochs N`, with its default and its reason in `--help`.
+is the option `--epochs N`, whose `--help` says what it is, and where that helps, why its default is what it is.
 """
 
 import argparse
@@ -20,33 +20,34 @@ __all__ = ["Configuration", "add_options", "count", "from_options", "knob", "pos
 KINDS = {int: "an integer", float: "a number", str: "a word"}
 
 
-def knob(default: Any, reason: str, *, at_least: float | None = None, above: float | None = None,
+def knob(default: Any, meaning: str, *, at_least: float | None = None, above: float | None = None,
          below: float | None = None, choices: Sequence[Any] | None = None) -> Any:
     """A field of a `Knobs` dataclass.
 
     Args:
       default: an int, a float, a str, or a tuple of one of these; the option takes the same.
-      reason: why this default.
+      meaning: what the number is, read behind the option's name in `--help`: "pictures in a batch". Why the default is
+        what it is may follow after a semicolon: "; 32 is hardly better".
       at_least, above, below: bounds of the number, or of each in the tuple.
       choices: the values allowed.
     """
     limits = {"at_least": at_least, "above": above, "below": below, "choices": choices}
-    return dataclasses.field(default=default, metadata={"reason": reason, **limits})
+    return dataclasses.field(default=default, metadata={"meaning": meaning, **limits})
 
 
-def count(default: Any, reason: str) -> Any:
+def count(default: Any, meaning: str) -> Any:
     """A knob that counts: steps, units, trials, the size of a batch; at least one."""
-    return knob(default, reason, at_least=1)
+    return knob(default, meaning, at_least=1)
 
 
-def positive(default: Any, reason: str) -> Any:
+def positive(default: Any, meaning: str) -> Any:
     """A knob above zero: a learning rate, a standard deviation."""
-    return knob(default, reason, above=0)
+    return knob(default, meaning, above=0)
 
 
-def random_seed(default: int, reason: str) -> Any:
+def random_seed(default: int, meaning: str) -> Any:
     """The knob of what is drawn at random: 0 or more."""
-    return knob(default, reason, at_least=0)
+    return knob(default, meaning, at_least=0)
 
 
 class Configuration:
@@ -89,7 +90,7 @@ def add_options(parser: argparse.ArgumentParser, knobs: type[Configuration]) -> 
         default, choices = field.default, field.metadata["choices"]
         is_many = isinstance(default, tuple)
         shown = " ".join(map(str, default)) if is_many else default
-        help = f"{field.metadata['reason']} (default: {shown})".replace("%", "%%")
+        help = f"{field.metadata['meaning']} (default: {shown})".replace("%", "%%")
         if choices is not None:
             help += f"; one of {', '.join(map(str, choices))}"
         parser.add_argument(_option(field), type=_reader(field), default=default, help=help,

@@ -20,8 +20,8 @@ import numpy as np
 from jaxnn.checks import InputError
 from jaxnn.training.log import number_to_json
 
-__all__ = ["device", "divergences", "percent", "prepare", "printed", "progress", "results", "say", "series", "table",
-           "write_metrics"]
+__all__ = ["counted", "device", "divergences", "percent", "prepare", "printed", "progress", "results", "say", "series",
+           "table", "write_metrics"]
 
 MOST_COSTS = 200  # of one record: enough for a curve
 
@@ -198,6 +198,11 @@ def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
                         *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
              for row in body]
     return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+
+
+def counted(n: int, noun: str) -> str:
+    """A number and its noun: "1 run", "2 runs"."""
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
 def percent(fraction: float) -> str:

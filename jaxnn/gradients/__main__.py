@@ -71,7 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m jaxnn.gradients", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Is the gradient of a function that of its reference, where is it not, and why?",
+        description="Compares a function's gradient with its reference's: are they equal, and if not, why?\n"
+        "`python -m jaxnn.gradients audit MODULE:NAME --args TEXT` compares each rule inside a function instead,\n"
+        "such as a jax.custom_vjp within a model; `audit --help` shows its options.",
         epilog=ARGUMENTS)
     parser.add_argument("function", metavar="MODULE:NAME",
                         help="what is differentiated: a jax.custom_vjp, an op, any callable; the module is "
@@ -109,8 +111,8 @@ def audit(argv: Sequence[str]) -> int:
 def audit_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m jaxnn.gradients audit", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Is each rule inside a function, an op, a jax.custom_vjp or a jax.custom_jvp, right at the inputs "
-        "that it gets there?", epilog=ARGUMENTS)
+        description="Compares each rule inside a function (an op, a jax.custom_vjp, a jax.custom_jvp) with its plain\n"
+        "function, at the inputs that the rule gets there.", epilog=ARGUMENTS)
     parser.add_argument("function", metavar="MODULE:NAME", help="any function that JAX can trace")
     add_arguments(parser)
     add_seed_and_files(parser)

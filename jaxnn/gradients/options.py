@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtypes", "--dtype", action="append", metavar="NAME[,NAME...]",
                         help=f"repeat it with the arguments in these dtypes: {', '.join(DTYPES)}; or all")
     parser.add_argument("--under", action="append", metavar="NAME[,NAME...]",
-                        help="repeat it under these transformations: " + "; ".join(CONDITIONS) +
+                        help="repeat it under these transformations: " + ", ".join(CONDITIONS) +
                         f"; or all. sharded runs on {DEVICES} virtual devices of the CPU")
     parser.add_argument("--cost", action="store_true",
                         help="measure time, memory and operations beside the reference's")
@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def add_seed_and_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", default="0", metavar="N",
-                        help="of the arguments, the cotangent and the directions (default: 0)")
+                        help="seed of the arguments, the cotangent and the directions (default: 0)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the report there as a document")
 

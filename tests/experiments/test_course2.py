@@ -146,7 +146,7 @@ def test_without_the_football_field_moons_are_taken_and_it_is_said_why(tmp_path,
     name, points = regularization.points(regularization.Knobs(), tmp_path)
     assert name == "moons"
     assert points.train_x.shape == (211, 2) and points.test_x.shape == (200, 2)
-    assert capsys.readouterr().out.startswith("noisy moons in place of the football field: c2/data.mat")
+    assert capsys.readouterr().out.startswith("noisy moons in place of the football field:\n  c2/data.mat")
     with pytest.raises(MissingData, match="or use --data moons, which needs no file"):
         regularization.points(regularization.Knobs(data="football"), tmp_path)
 

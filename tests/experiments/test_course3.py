@@ -60,9 +60,9 @@ def test_without_the_files_made_data_take_their_place_and_it_is_said_why(tmp_pat
     assert spoken.load("auto", tmp_path, 0, most=2).name == "made"
     assert multi_task.load(multi_task.Knobs(), tmp_path).name == "digits"
     printed = capsys.readouterr().out
-    for message in ("scikit-learn's digits in place of USPS: c3/usps.h5",
-                    "made words in place of spoken digits: c5/fsdd",
-                    "canvases of digits in place of CamVid: c4/camvid"):
+    for message in ("scikit-learn's digits in place of USPS:\n  c3/usps.h5",
+                    "made words in place of spoken digits:\n  c5/fsdd",
+                    "canvases of digits in place of CamVid:\n  c4/camvid"):
         assert message in printed
     for load in (digits.load, spoken.load):
         with pytest.raises(MissingData):

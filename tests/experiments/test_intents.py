@@ -104,7 +104,7 @@ def test_intents_in_short(tmp_path, capsys):
                "transformer"]
     assert main(["run", "intents", *options, "--data-dir", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
-    assert "sentences of a few patterns in place of SNIPS: c5/snips/train/seq.in was expected" in printed
+    assert "sentences of a few patterns in place of SNIPS:\n  c5/snips/train/seq.in was expected" in printed
     record = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert set(record["networks"]) == {"transformer"} and 0 <= record["slot_f1"] <= 1
     assert record["pictures"] == ["confusion_transformer.png", "learning_curves.png", "slots.png"]

@@ -10,10 +10,10 @@ from jaxnn.checks import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    steps: int = knob(3, "a few", at_least=1)
-    rate: float = knob(0.5, "half", above=0, below=1)
-    sizes: tuple[int, ...] = knob((4, 2), "narrowing", at_least=1)
-    kind: str = knob("a", "the first", choices=("a", "b"))
+    steps: int = knob(3, "steps of the training", at_least=1)
+    rate: float = knob(0.5, "learning rate", above=0, below=1)
+    sizes: tuple[int, ...] = knob((4, 2), "units of each layer", at_least=1)
+    kind: str = knob("a", "kind of the network", choices=("a", "b"))
 
 
 def test_values_in_bounds_are_kept():

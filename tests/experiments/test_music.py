@@ -240,7 +240,7 @@ def test_chorales_in_short(tmp_path, capsys):
     record = short_run(tmp_path, "chorales", "--epochs", "2", "--hidden", "6", "--samples", "2", "--length", "12",
                        "--temperatures", "0.8", "--window", "64")
     printed = capsys.readouterr().out
-    assert "a round in twelve keys in place of the chorales: c5/music/JSB_Chorales.mat was expected" in printed
+    assert "a round in twelve keys in place of the chorales:\n  c5/music/JSB_Chorales.mat was expected" in printed
     assert record["pictures"] == ["costs.png", "entropy.png", "piano_rolls.png"]
     assert record["test_nats_per_frame"] > 0 and record["composed"]["0.8"]["longest_copy"] >= 0
 
@@ -256,7 +256,7 @@ def test_a_beginning_longer_than_a_test_piece_is_refused_before_training(tmp_pat
 def test_jazz_in_short(tmp_path, capsys):
     record = short_run(tmp_path, "jazz", "--epochs", "2", "--hidden", "6", "--temperatures", "1")
     printed = capsys.readouterr().out
-    assert "Frère Jacques in place of the course's tune: c5/original_metheny.mid was expected" in printed
+    assert "Frère Jacques in place of the course's tune:\n  c5/original_metheny.mid was expected" in printed
     assert "longest run copied from the training tune: " in printed
     assert record["pictures"] == ["cost_and_copies.png", "solos.png"]
     assert record["first_cost"] == pytest.approx(29 * np.log(record["distinct_symbols"]), rel=0.1)

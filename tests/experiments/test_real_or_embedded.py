@@ -33,7 +33,7 @@ def test_embedded_data_asked_for_by_name_read_no_file(capsys):
 def test_embedded_data_take_the_place_of_missing_ones_and_the_reason_is_printed(capsys):
     assert taken("auto", missing) == "moons"
     assert capsys.readouterr().out == (
-        "noisy moons in place of the football field: c2/data.mat was expected at /nowhere\n")
+        "noisy moons in place of the football field:\n  c2/data.mat was expected at /nowhere\n")
 
 
 def test_missing_data_asked_for_by_name_are_an_error(capsys):

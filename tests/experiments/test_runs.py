@@ -113,5 +113,5 @@ def test_without_the_photographs_the_embedded_table_is_taken_and_it_is_said_why(
     main(["run", "logistic-regression", "--iterations", "2", "--sweep-iterations", "2",
           "--data-dir", str(tmp_path), "--out", str(tmp_path)])
     message = capsys.readouterr().out
-    assert message.startswith("breast cancer in place of the cat photographs: c1/train_catvnoncat.h5")
+    assert message.startswith("breast cancer in place of the cat photographs:\n  c1/train_catvnoncat.h5")
     assert json.loads((tmp_path / "metrics.json").read_text())["data"] == "breast-cancer"

@@ -69,7 +69,7 @@ def test_babi_in_short(tmp_path, monkeypatch, capsys):
     assert main(["run", "babi", *options, "--out", str(tmp_path)]) == 0
     record = json.loads((tmp_path / "metrics.json").read_text())
     assert record["data"] == "made" and 0 <= record["test_accuracy"] <= 1
-    assert capsys.readouterr().out.startswith("stories made here in place of bAbI: c5/qa_babi/train.jsonl was expected")
+    assert capsys.readouterr().out.startswith("stories made here in place of bAbI:\n  c5/qa_babi/train.jsonl was")
     assert record["pictures"] == ["attention.png", "training.png"]
     assert all((tmp_path / name).stat().st_size > 10_000 for name in record["pictures"])
     assert main(["run", "babi", "--data", "babi", "--data-dir", str(tmp_path), "--out", str(tmp_path / "b")]) == 2
@@ -185,7 +185,7 @@ def test_dialog_in_short(tmp_path, monkeypatch, capsys):
     record = json.loads((tmp_path / "metrics.json").read_text())
     assert record["data"] == "made" and set(record["tasks"]) == {"task 1"}
     assert 0 <= record["tasks"]["task 1"]["match"]["test_oov"]["responses"] <= 1
-    assert "dialogs made here, of task 1 alone, in place of dialog bAbI: c5/dialog/" in capsys.readouterr().out
+    assert "dialogs made here, of task 1 alone, in place of dialog bAbI:\n  c5/dialog/" in capsys.readouterr().out
     assert record["pictures"] == ["accuracy.png", "attention.png", "training.png"]
     assert all((tmp_path / name).stat().st_size > 10_000 for name in record["pictures"])
     with pytest.raises(MissingData):

@@ -173,6 +173,11 @@ def test_help_describes_arguments_and_exit_status(capsys):
     assert "f32[64,128] f32[128]" in shown
     assert ("exit status: 0 the gradient is right, 1 it is wrong or nothing judges it, 2 nothing could be compared"
             in shown)
+    assert "python -m jaxnn.gradients audit MODULE:NAME --args TEXT" in shown
+    assert ", ".join(CONDITIONS) + "; or all" in " ".join(shown.split())
+    with pytest.raises(SystemExit) as stop:
+        main(["audit", "--help"])
+    assert stop.value.code == 0 and "usage: python -m jaxnn.gradients audit" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("argv", [[], ["swish_rules:right"], ["swish_rules:right", *SWISH, "--undr", "jit"]])

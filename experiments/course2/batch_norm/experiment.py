@@ -48,15 +48,18 @@ TAIL = 50  # the last steps, over whose batches a final cost is averaged
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    seed: int = knob(0, "the first of the seeds, of the weights; of the split and the batches", at_least=0)
-    seeds: int = knob(3, "networks at each learning rate", at_least=1)
+    seed: int = knob(0, "seed of the split and the batches, and of the first network's weights; the next networks' "
+                     "follow", at_least=0)
+    seeds: int = knob(3, "networks at each learning rate, each from its own initial weights", at_least=1)
     hidden: int = knob(64, "units of each hidden layer", at_least=1)
-    depth: int = knob(5, "hidden layers; with one or two there is little to help", at_least=1)
+    depth: int = knob(5, "number of hidden layers; with one or two there is little for batch norm to help", at_least=1)
     rates: tuple[float, ...] = knob((0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
-                                    "learning rates, from too slow to hopeless", above=0)
-    landscape_rate: float = knob(0.1, "at which the landscape is measured: good for both", above=0)
-    steps: int = knob(600, "both have converged at their best rate", at_least=1)
-    batch_size: int = knob(128, "drawn with replacement; batch norm wants many examples", at_least=2)
+                                    "learning rates that are tried, from too slow to hopeless", above=0)
+    landscape_rate: float = knob(0.1, "learning rate at which the landscape is measured, good for both networks",
+                                 above=0)
+    steps: int = knob(600, "steps of each training; by then both networks have converged at their best rate",
+                      at_least=1)
+    batch_size: int = knob(128, "examples in a batch, drawn with replacement; batch norm wants many", at_least=2)
     every: int = knob(10, "steps between two measurements of the landscape", at_least=1)
     trained: float = knob(0.1, "cost in nats at which a network counts as trained", above=0)
 

@@ -1,4 +1,4 @@
-"""Is it bias, variance or other data that the error on the dev set comes from?
+"""Does the error on the dev set come from bias, from variance, or from data of another kind?
 
     python -m experiments run bias-variance
 
@@ -43,21 +43,22 @@ PARTS = ("train", "train-dev", "dev")
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    seed: int = knob(0, "the first of the seeds, of split, weights and batches", at_least=0)
+    seed: int = knob(0, "seed of the split, the weights and the batches; each further network takes the next number",
+                     at_least=0)
     seeds: int = knob(10, "networks of each kind, trained at once; the bands are over them", at_least=2)
-    human_error: float = knob(0.002, "of people on MNIST; they may find these 8x8 pixels harder", at_least=0,
-                              below=1)
-    sizes: tuple[int, ...] = knob((20, 50, 100, 200, 500, 1250), "training examples; 1,250 are nearly all",
-                                  at_least=1)
-    hidden: tuple[int, ...] = knob((2, 4, 8, 16, 32, 64, 128), "units of the hidden layer", at_least=1)
-    main_hidden: int = knob(64, "hidden units where the examples vary: more gain nothing", at_least=1)
-    mixes: tuple[float, ...] = knob((0.0, 0.2, 0.5), "fractions of the training pictures taken by a phone",
-                                    at_least=0, below=1)
+    human_error: float = knob(0.002, "fraction that people are taken to get wrong, from MNIST; these 8x8 pixels may "
+                              "be harder", at_least=0, below=1)
+    sizes: tuple[int, ...] = knob((20, 50, 100, 200, 500, 1250), "numbers of training examples that are compared; "
+                                  "1,250 are nearly all", at_least=1)
+    hidden: tuple[int, ...] = knob((2, 4, 8, 16, 32, 64, 128), "numbers of hidden units that are compared", at_least=1)
+    main_hidden: int = knob(64, "hidden units where the number of examples varies; more units gain nothing", at_least=1)
+    mixes: tuple[float, ...] = knob((0.0, 0.2, 0.5), "fractions of the training pictures that a phone takes, compared "
+                                    "with one another", at_least=0, below=1)
     noise: float = knob(0.1, "standard deviation of a phone's noise, of ink in [0, 1]", at_least=0)
-    steps: int = knob(1500, "the train error of the larger networks has reached zero", at_least=1)
-    batch_size: int = knob(64, "drawn with replacement, so that small sets need no case of their own",
+    steps: int = knob(1500, "steps of each training; by the last, the larger networks' train error is zero", at_least=1)
+    batch_size: int = knob(64, "examples in a batch, drawn with replacement, so that small sets need no special case",
                            at_least=1)
-    learning_rate: float = knob(0.003, "of Adam, falling to zero as a cosine", above=0)
+    learning_rate: float = knob(0.003, "Adam's first learning rate, which falls to zero as a cosine", above=0)
 
 
 class Digits:

@@ -1,4 +1,4 @@
-"""Which hyperparameters, and how to look for them?
+"""How does one find good hyperparameters: at random or on a grid, and from coarse to fine?
 
     python -m experiments run hyperparameters [--sampler random|optuna]
 
@@ -43,20 +43,21 @@ BOUNDS = {"learning_rate": (1e-4, 1.0), "one_minus_b1": (1e-3, 1.0), "l2": (1e-6
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    seed: int = random_seed(0, "of the split, the search, and the weights and batches of all trials")
-    sampler: str = knob("random", "needs no other package; optuna proposes from the errors so far",
-                        choices=("random", "optuna"))
-    hidden: tuple[int, ...] = count((8, 16, 32, 64), "sizes of the two hidden layers to choose from")
-    coarse: int = knob(60, "trials at first", at_least=2)
-    coarse_steps: int = count(300, "of each: enough to tell the hopeless from the good")
-    keep: int = knob(6, "best trials, around which the fine search draws its box", at_least=2)
-    fine: int = count(30, "trials in that box")
-    fine_steps: int = count(800, "of each: the train error has reached zero")
+    seed: int = random_seed(0, "seed of the split, the search, and the weights and batches of all trials")
+    sampler: str = knob("random", "how trials are chosen: random needs no other package, optuna learns from the "
+                        "errors so far", choices=("random", "optuna"))
+    hidden: tuple[int, ...] = count((8, 16, 32, 64), "numbers of units from which each of the two hidden layers takes "
+                                    "one")
+    coarse: int = knob(60, "trials of the first, coarse search", at_least=2)
+    coarse_steps: int = count(300, "steps of each coarse trial, enough to tell the hopeless from the good")
+    keep: int = knob(6, "number of best coarse trials, around which the fine search draws its box", at_least=2)
+    fine: int = count(30, "trials of the fine search, inside that box")
+    fine_steps: int = count(800, "steps of each fine trial; by the last, the train error is zero")
     at_once: int = count(15, "trials that optuna proposes between two looks at their errors")
-    grid: int = knob(5, "values of each number on the grid; its square is also the random points", at_least=2)
-    grid_hidden: int = count(16, "units of these networks: small, for they are 500")
-    repeats: int = knob(10, "grids and random searches, since one may be lucky", at_least=2)
-    batch_size: int = count(64, "drawn with replacement; the same batches for all trials")
+    grid: int = knob(5, "values of each number on the grid; its square is also the number of random points", at_least=2)
+    grid_hidden: int = count(16, "hidden units of the networks on the grid: few, for the networks are 500")
+    repeats: int = knob(10, "number of grids and of random searches, since one may be lucky", at_least=2)
+    batch_size: int = count(64, "examples in a batch, drawn with replacement and alike for all trials")
 
 
 class Data(NamedTuple):

@@ -1,4 +1,4 @@
-"""How far do gradient descent, momentum, RMSprop and Adam come with one learning rate, and with one that decays?
+"""How far do gradient descent, momentum, RMSprop and Adam come at a constant and at a decaying rate?
 
     python -m experiments run optimizers
 
@@ -45,15 +45,16 @@ FEATURES = ("worst texture", "perimeter error")  # in units of their own: one si
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    seed: int = random_seed(3, "the course's, of the moons and the weights; +1 draws the test points, +8 shuffles")
-    batch_size: int = count(64, "the course's")
-    epochs: int = count(10_000, "the course's")
-    learning_rate: float = positive(0.0007, "the course's, of all optimizers")
-    decay_epochs: int = count(5000, "with decay: the course's")
-    decay_learning_rate: float = positive(0.1, "at first, of gradient descent and momentum: the course's")
-    adaptive_learning_rate: float = positive(0.01, "at first, of Adam and RMSprop: the course's for Adam")
-    time_interval: int = count(1000, "epochs from one step of the schedule to the next: the course's")
-    path_steps: int = count(60, "of the paths: all are near the minimum then")
+    seed: int = random_seed(3, "seed of the moons and the weights, the course's; +1 draws the test points, +8 shuffles")
+    batch_size: int = count(64, "examples in a batch, as many as in the course")
+    epochs: int = count(10_000, "passes over the training set at a constant rate, as many as in the course")
+    learning_rate: float = positive(0.0007, "constant learning rate of all optimizers, the course's")
+    decay_epochs: int = count(5000, "passes over the training set with a decaying rate, as many as in the course")
+    decay_learning_rate: float = positive(0.1, "first decaying rate of gradient descent and momentum, the course's")
+    adaptive_learning_rate: float = positive(0.01, "first decaying rate of Adam and RMSprop; the course has it for "
+                                             "Adam")
+    time_interval: int = count(1000, "epochs from one step of the schedule to the next, as many as in the course")
+    path_steps: int = count(60, "steps of each path that is drawn; by the last, all are near the minimum")
 
 
 def moons(seed: int) -> Points:  # the course's, and as many to test

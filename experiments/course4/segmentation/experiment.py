@@ -1,4 +1,4 @@
-"""How well does a U-Net say, of each pixel, what it belongs to?
+"""How well does a U-Net tell what each pixel of a picture belongs to?
 
     python -m experiments run segmentation
     python -m experiments run segmentation --data camvid --width 24 --epochs 60
@@ -49,17 +49,19 @@ AT_ONCE = 16  # pictures at inference, so that the activations of a large set ar
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("digits", "which pictures", choices=CHOICES)
-    seed: int = random_seed(0, "of the canvases, the initial weights, the batches and the random changes")
+    data: str = knob("digits", "which pictures the network learns", choices=CHOICES)
+    seed: int = random_seed(0, "seed of the canvases, the initial weights, the batches and the random changes")
     width: int = count(16, "channels of the first stage; the course's 32 take four times as long")
-    depth: int = count(4, "how often a picture is halved: the course's")
-    epochs: int = count(12, "enough for the digits; CamVid takes 60")
-    batch_size: int = count(8, "many steps of few pictures, each of which has thousands of pixels")
-    learning_rate: float = positive(3e-3, "AdamW's highest, after a warm-up, falling to zero as a cosine")
-    weight_decay: float = knob(1e-4, "AdamW's", at_least=0)
-    balance: float = knob(0.5, "0 weighs all pixels alike, 1 all classes; halfway, other values were not tried",
-                          at_least=0)
-    crop: tuple[int, ...] = count((64, 96), "height and width of the pieces that CamVid is trained on: half the pixels")
+    depth: int = count(4, "number of times that a picture is halved, as in the course")
+    epochs: int = count(12, "passes over the training set, enough for the digits; CamVid takes 60")
+    batch_size: int = count(8, "pictures in a batch: few, since each has thousands of pixels")
+    learning_rate: float = positive(3e-3, "AdamW's highest learning rate, after a warm-up; it falls to zero as a "
+                                    "cosine")
+    weight_decay: float = knob(1e-4, "weight decay of AdamW", at_least=0)
+    balance: float = knob(0.5, "how classes are weighed: 0 weighs all pixels alike, 1 all classes; halfway is all "
+                          "that was tried", at_least=0)
+    crop: tuple[int, ...] = count((64, 96), "height and width of the pieces on which CamVid is trained, half its "
+                                  "pixels")
 
 
 def pixel_loss(weights: np.ndarray) -> Callable:

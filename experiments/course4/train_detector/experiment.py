@@ -1,4 +1,4 @@
-"""How well does a small one-stage detector find things, trained here in minutes?
+"""How well does a small one-stage detector find things after minutes of training?
 
     python -m experiments run train-detector
     python -m experiments run train-detector --data raccoons --network squeezenet --learning-rate 1e-3
@@ -62,19 +62,22 @@ LOOKS = 8  # at the network while it trains
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("digits", "what is to be found", choices=CHOICES)
-    network: str = knob("scratch", "its beginning: random, or SqueezeNet with ImageNet weights", choices=NETWORKS)
-    seed: int = random_seed(0, "of the scenes, their split, the initial weights, the batches and the changes")
-    pixels: int = count(160, "the side to which the photographs of raccoons are resized")
-    width: int = count(16, "channels of the first stage from scratch, doubled by each")
-    halvings: int = knob(3, "of the picture from scratch; a cell of the map has 2 to this pixels", at_least=1)
-    anchors: int = count(3, "sizes of boxes, found by k-means on the training set")
-    epochs: int = count(30, "of the digits; the others are measured with other numbers")
-    batch_size: int = count(16, "of the pictures")
-    learning_rate: float = positive(2e-3, "AdamW's highest, after a warm-up, falling to zero as a cosine")
-    weight_decay: float = knob(1e-3, "AdamW's", at_least=0)
-    box_weight: float = positive(3.0, "what 1 - IoU counts beside a nat")
-    background_weight: float = positive(0.5, "what background counts, of which there is much")
+    data: str = knob("digits", "what the detector is to find", choices=CHOICES)
+    network: str = knob("scratch", "how the network begins: with random weights, or as SqueezeNet with ImageNet "
+                        "weights", choices=NETWORKS)
+    seed: int = random_seed(0, "seed of the scenes, their split, the initial weights, the batches and the changes")
+    pixels: int = count(160, "side in pixels to which the photographs of raccoons are resized")
+    width: int = count(16, "channels of the first stage from scratch; each later stage doubles them")
+    halvings: int = knob(3, "number of times that a picture is halved from scratch; a cell has 2 to this power pixels "
+                         "a side", at_least=1)
+    anchors: int = count(3, "number of sizes of boxes, found by k-means on the training set")
+    epochs: int = count(30, "passes over the training set of digits; the other sets are measured with other numbers")
+    batch_size: int = count(16, "pictures in a batch")
+    learning_rate: float = positive(2e-3, "AdamW's highest learning rate, after a warm-up; it falls to zero as a "
+                                    "cosine")
+    weight_decay: float = knob(1e-3, "weight decay of AdamW", at_least=0)
+    box_weight: float = positive(3.0, "weight of the boxes' cost, 1 - IoU, beside a nat")
+    background_weight: float = positive(0.5, "weight of the background's cost: small, since there is much of it")
 
 
 class Task:

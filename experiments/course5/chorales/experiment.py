@@ -57,21 +57,26 @@ BEATS_PER_MINUTE = 80.0
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("auto", "the chorales, where their file is there; the folk tunes; a round", choices=DATA)
-    seed: int = random_seed(0, "of the initial weights, the batches, the transpositions and the pieces composed")
-    cell: str = knob("LSTM", f"of the recurrent layer: {', '.join(CELLS)}", choices=tuple(CELLS))
+    data: str = knob("auto", "which music: the chorales where their file is found, the folk tunes, or a round made "
+                     "here", choices=DATA)
+    seed: int = random_seed(0, "seed of the initial weights, the batches, the transpositions and the pieces composed")
+    cell: str = knob("LSTM", "kind of the recurrent layer", choices=tuple(CELLS))
     hidden: int = count(200, "units of the recurrent layer")
-    dropout: float = knob(0.3, "fraction of its states dropped before the last layer", at_least=0, below=1)
-    semitones: int = knob(4, "by which a training window is moved up or down at most", at_least=0, below=N_KEYS)
+    dropout: float = knob(0.3, "fraction of the recurrent layer's states dropped before the last layer", at_least=0,
+                          below=1)
+    semitones: int = knob(4, "semitones by which a training window is moved up or down at most", at_least=0,
+                          below=N_KEYS)
     window: int = count(128, "frames of a training window; most chorales are shorter")
-    batch_size: int = count(8, "windows of each step")
-    epochs: int = count(120, "after which the dev cost of the chorales no longer falls")
-    learning_rate: float = positive(0.006, "Adam's first, falling to zero as a cosine")
-    patience: int = count(10, "measurements of dev, thirty in all, without a new best after which training ends")
-    temperatures: tuple[float, ...] = positive((0.5, 0.8, 1.0, 1.2), "of the pieces composed; 1 is the model's own")
+    batch_size: int = count(8, "windows in a batch")
+    epochs: int = count(120, "epochs at most, after which the dev cost of the chorales no longer falls")
+    learning_rate: float = positive(0.006, "Adam's first learning rate, which falls to zero as a cosine")
+    patience: int = count(10, "measurements of the dev cost, of thirty in all, without a new best that end the "
+                          "training")
+    temperatures: tuple[float, ...] = positive((0.5, 0.8, 1.0, 1.2), "temperatures of the pieces composed; 1 is the "
+                                               "model's own")
     samples: int = count(16, "pieces composed at each temperature; the first is written as MIDI and WAV")
     beginning: int = count(8, "frames of a test piece that each composed one begins with")
-    length: int = count(56, "frames composed behind it")
+    length: int = count(56, "frames that are composed behind that beginning")
 
 
 def load(knobs: Knobs, data_dir: Path | None) -> tuple[str, PianoRolls]:

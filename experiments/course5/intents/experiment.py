@@ -1,4 +1,4 @@
-"""Which reads a request better, an LSTM in both directions or a small transformer?
+"""Which network reads a request better, an LSTM in both directions or a small transformer?
 
     python -m experiments run intents
 
@@ -50,21 +50,23 @@ N_MISTAKES = 8  # shown
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("auto", "SNIPS, where its files are there; sentences of a few patterns", choices=DATA)
-    seed: int = random_seed(0, "of the initial weights, the batches and the words left unread")
-    networks: tuple[str, ...] = knob(KINDS, "the bodies compared", choices=KINDS)
+    data: str = knob("auto", "which sentences: SNIPS where its files are found, or sentences of a few patterns",
+                     choices=DATA)
+    seed: int = random_seed(0, "seed of the initial weights, the batches and the words left unread")
+    networks: tuple[str, ...] = knob(KINDS, "networks that are compared", choices=KINDS)
     width: int = count(64, "numbers of a word's row; its beginning and its end have half as many each")
     hidden: int = count(100, "units of each direction of the LSTM; twice as many in the transformer's layers")
-    heads: int = count(4, "of the transformer; they divide twice the width")
-    blocks: int = count(2, "of the transformer")
-    dropout: float = knob(0.4, "fraction of rows and states dropped for the LSTM", at_least=0, below=1)
-    transformer_dropout: float = knob(0.1, "the same for the transformer, which learns slowly", at_least=0, below=1)
-    unread: float = knob(0.5, "a word that occurs n times is left unread with probability unread / (unread + n)",
+    heads: int = count(4, "attention heads of the transformer; they divide twice the width")
+    blocks: int = count(2, "number of blocks of the transformer")
+    dropout: float = knob(0.4, "fraction of rows and states that is dropped for the LSTM", at_least=0, below=1)
+    transformer_dropout: float = knob(0.1, "fraction that is dropped for the transformer, which learns slowly",
+                                      at_least=0, below=1)
+    unread: float = knob(0.5, "number u: a word that occurs n times is left unread with probability u / (u + n)",
                          at_least=0)
-    epochs: int = count(12, "the dev measure has stopped rising")
-    batch_size: int = count(64, "sentences of each step")
-    learning_rate: float = positive(0.004, "Adam's largest for the LSTM, falling to zero as a cosine")
-    transformer_rate: float = positive(0.003, "Adam's largest for the transformer")
+    epochs: int = count(12, "epochs of each training; by the last, the dev measure has stopped rising")
+    batch_size: int = count(64, "sentences in a batch")
+    learning_rate: float = positive(0.004, "Adam's largest learning rate for the LSTM, falling to zero as a cosine")
+    transformer_rate: float = positive(0.003, "Adam's largest learning rate for the transformer")
 
 
 class Answers(NamedTuple):

@@ -1,4 +1,4 @@
-"""What does a network improvise that has learnt one jazz solo by heart?
+"""What does a network improvise after it has learnt one jazz solo by heart?
 
     python -m experiments run jazz
     python -m experiments run jazz --edition 2021
@@ -50,15 +50,15 @@ PIECES, LENGTH = 60, 30  # as in the course: pieces cut out of the solo, symbols
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("auto", "the course's tune, where its file is there; a nursery rhyme", choices=DATA)
-    edition: str = knob("2018", "of the assignment: 2018 has notes alone, 2021 rests too", choices=EDITIONS)
-    seed: int = random_seed(0, "of the initial weights, the batches and the solos; the pieces are the course's")
+    data: str = knob("auto", "which tune: the course's where its file is found, or a nursery rhyme", choices=DATA)
+    edition: str = knob("2018", "edition of the assignment: 2018 has notes alone, 2021 rests too", choices=EDITIONS)
+    seed: int = random_seed(0, "seed of the initial weights, the batches and the solos; the pieces are the course's")
     hidden: int = count(64, "units of the LSTM, as in the course")
-    epochs: int = count(100, "as in the course")
-    batch_size: int = count(30, "half of the pieces: the course's 32 leave 28 over")
-    learning_rate: float = positive(0.01, "Adam's first, as in the course")
-    decay: float = knob(0.01, "the rate of step t is the first / (1 + decay t), as in the course", at_least=0)
-    temperatures: tuple[float, ...] = positive((0.5, 1.0, 1.5), "of the solos; 1 is the model's own")
+    epochs: int = count(100, "passes over the training pieces, as many as in the course")
+    batch_size: int = count(30, "pieces in a batch, half of them; the course's 32 leave 28 over")
+    learning_rate: float = positive(0.01, "Adam's first learning rate, as in the course")
+    decay: float = knob(0.01, "decay d of the learning rate, first / (1 + d t) at step t, as in the course", at_least=0)
+    temperatures: tuple[float, ...] = positive((0.5, 1.0, 1.5), "temperatures of the solos; 1 is the model's own")
 
 
 def load(knobs: Knobs, data_dir: Path | None) -> Tune:

@@ -55,16 +55,17 @@ TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eight
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("auto", "the prompts where their files are found, else digits spelt out", choices=CHOICES)
-    seed: int = random_seed(0, "of the split, the initial weights and what is hidden")
-    seconds: float = positive(6.0, "of the longest prompt that is taken")
-    steps: int = count(1600, "of training, about 75 epochs")
-    batch_size: int = count(16, "prompts")
-    learning_rate: float = positive(0.003, "Adam's largest")
-    channels: int = count(96, "of both convolutions")
+    data: str = knob("auto", "the recordings: the prompts where their files are found, else digits spelt out",
+                     choices=CHOICES)
+    seed: int = random_seed(0, "seed of the split, the initial weights and what is hidden")
+    seconds: float = positive(6.0, "length in seconds of the longest prompt that is taken")
+    steps: int = count(1600, "steps of the training; 1,600 are about 75 epochs")
+    batch_size: int = count(16, "prompts in a batch")
+    learning_rate: float = positive(0.003, "Adam's largest learning rate")
+    channels: int = count(96, "channels of both convolutions")
     hidden: int = count(96, "units of the GRU in each direction")
-    dropout: float = knob(0.2, "before the GRU", at_least=0, below=1)
-    beam: int = count(8, "prefixes that are kept")
+    dropout: float = knob(0.2, "fraction that is dropped before the GRU", at_least=0, below=1)
+    beam: int = count(8, "prefixes that the beam search keeps")
 
 
 class Spoken(NamedTuple):

@@ -1,4 +1,4 @@
-"""Which digit is spoken, and does it still go with a voice that the network has never heard?
+"""Does a network understand spoken digits, and even those of a voice that it has never heard?
 
     python -m experiments run spoken-digits
 
@@ -56,16 +56,17 @@ SHIFT = 12  # frames of 10 ms, by which a word is moved at most
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("auto", WHY, choices=CHOICES)
-    seed: int = random_seed(0, "of the initial weights, the batches and what is hidden")
-    epochs: int = count(24, "of the official split; the cost has nearly stopped falling")
-    speaker_epochs: int = knob(12, "of each training without one speaker; 0 leaves these out", at_least=0)
-    batch_size: int = count(32, "84 steps to an epoch")
-    learning_rate: float = positive(0.003, "Adam's largest, falling to zero as a cosine")
-    channels: tuple[int, ...] = knob((16, 32, 64), "of the convolutions, each with stride 2", at_least=1)
-    dropout: float = knob(0.3, "before the last layer: 2,700 recordings are few", at_least=0, below=1)
-    speeds: tuple[float, ...] = knob((0.9, 1.0, 1.1), "of a recording in training; the test has speed 1", above=0.5,
-                                     below=2)
+    data: str = knob("auto", "the recordings: " + WHY, choices=CHOICES)
+    seed: int = random_seed(0, "seed of the initial weights, the batches and what is hidden")
+    epochs: int = count(24, "epochs on the official split; by the last, the cost has nearly stopped falling")
+    speaker_epochs: int = knob(12, "epochs of each training without one speaker; 0 leaves these out", at_least=0)
+    batch_size: int = count(32, "recordings in a batch; 32 make 84 steps in an epoch")
+    learning_rate: float = positive(0.003, "Adam's largest learning rate, which falls to zero as a cosine")
+    channels: tuple[int, ...] = knob((16, 32, 64), "channels of the convolutions, each with stride 2", at_least=1)
+    dropout: float = knob(0.3, "fraction that is dropped before the last layer: 2,700 recordings are few", at_least=0,
+                          below=1)
+    speeds: tuple[float, ...] = knob((0.9, 1.0, 1.1), "speeds at which recordings are played in training; the test "
+                                     "has speed 1", above=0.5, below=2)
 
 
 def network(knobs: Knobs) -> Sequential:

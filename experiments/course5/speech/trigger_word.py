@@ -1,4 +1,4 @@
-"""Does a network notice a word as soon as it has been said, and what does it take for the word that is none?
+"""Does a network notice a word as soon as it is said, and which other words does it mistake for it?
 
     python -m experiments run trigger-word
 
@@ -53,17 +53,19 @@ THRESHOLDS = np.round(np.arange(0.05, 1.0, 0.05), 2)
 
 @dataclasses.dataclass(frozen=True)
 class Knobs(Configuration):
-    data: str = knob("auto", "the course's recordings where they are found, else words made here", choices=CHOICES)
-    seed: int = random_seed(0, "of the clips and the initial weights")
-    held_out: str = knob("act3", "the group of recordings of the word that the test has", choices=GROUPS)
-    voices: int = knob(1, "1 adds espeak-ng's voices where that program is installed, 0 does not", choices=(0, 1))
-    steps: int = count(300, "of training: 2,400 clips, nearly seven hours of sound")
-    batch_size: int = count(8, "clips, made anew at each step")
-    learning_rate: float = positive(0.003, "Adam's largest")
-    dropout: float = knob(0.4, "the course has 0.8, for many more steps than these", at_least=0, below=1)
-    channels: int = count(196, "of the convolution, as in the course")
+    data: str = knob("auto", "the recordings: the course's where they are found, else words made here", choices=CHOICES)
+    seed: int = random_seed(0, "seed of the clips and the initial weights")
+    held_out: str = knob("act3", "group of recordings of the word that only the test has", choices=GROUPS)
+    voices: int = knob(1, "whether espeak-ng's voices are added, where that program is installed: 1 yes, 0 no",
+                       choices=(0, 1))
+    steps: int = count(300, "steps of the training; 300 read 2,400 clips, nearly seven hours of sound")
+    batch_size: int = count(8, "clips in a batch, made anew at each step")
+    learning_rate: float = positive(0.003, "Adam's largest learning rate")
+    dropout: float = knob(0.4, "fraction that is dropped; the course has 0.8, for many more steps than these",
+                          at_least=0, below=1)
+    channels: int = count(196, "channels of the convolution, as in the course")
     hidden: int = count(128, "units of each GRU, as in the course")
-    test: int = count(60, "clips of what was held out: ten minutes")
+    test: int = count(60, "clips of the test, made of what was held out; 60 are ten minutes")
 
 
 class Clips(NamedTuple):
