@@ -17,6 +17,9 @@ Pictures and boxes change together: mirrored, cut and resized, in other lights; 
 left is ignored. The measure is average precision at an IoU of .5 (AP50). What it must beat is the usual box of the
 training set, given for every picture without a look. `hardest.png` has the training pictures that pull hardest: those
 with the longest gradient of each part of the loss, and the length of each box's own.
+
+Results of seed 0, AP50 of the test part: raccoons on SqueezeNet (`--epochs 20`) .840 and from scratch (the third
+command) .760, where the usual box has .460.
 """
 
 import dataclasses
