@@ -67,9 +67,15 @@ def expect(condition: bool, who: str, expected: str, actual: str, advice: str = 
 
 
 def expect_array(who: str, name: str, x: Any) -> None:
-    is_array = hasattr(x, "dtype") or isinstance(x, bool | int | float | complex)
-    expect(is_array, who, f"{name} to be an array", type(x).__name__,
-           f"convert it: jnp.asarray({name})" if isinstance(x, list | tuple) else "")
+    if hasattr(x, "dtype") or isinstance(x, bool | int | float | complex):
+        return
+    actual, advice = type(x).__name__, f"convert it: jnp.asarray({name})" if isinstance(x, list | tuple) else ""
+    shapes = [str(part.shape) for part in x if getattr(part, "shape", ())] if isinstance(x, list | tuple) else []
+    if shapes:  # which jnp.asarray would stack
+        actual += f" with {'an array of shape' if len(shapes) == 1 else 'arrays of shapes'} {', '.join(shapes)}"
+        advice = "pass that array itself" if len(x) == 1 else (
+            f"pass one of them, or join them first: jnp.stack({name}), jnp.concatenate({name})")
+    expect(False, who, f"{name} to be an array", actual, advice)
 
 
 def expect_arrays(who: str, name: str, tree: Any) -> None:
@@ -122,12 +128,17 @@ def accepts(f: Any, n: int, **keywords: Any) -> bool:
 def expect_shape(who: str, name: str, x: Any, shape: Sequence[int | str], advice: str = "") -> None:
     """Checks x against a shape in which a word stands for any size: ("time", 64)."""
     expect_array(who, name, x)
-    fits = jnp.ndim(x) == len(shape) and all(
-        isinstance(n, str) or n == m for n, m in zip(shape, jnp.shape(x), strict=True))
-    if not fits:
+    if not _fits(jnp.shape(x), shape):
         if not advice and name == "x" and jnp.ndim(x) == len(shape) + 1:
             advice = "it takes one example: use jax.vmap for a batch, or over_examples around a layer"
+        elif not advice and name == "x" and _fits(jnp.shape(x), shape[1:]) and (
+                any(isinstance(n, int) for n in shape[1:] or shape)):
+            advice = "an axis is missing in front, under jax.vmap or over_examples that of the examples: x[None]"
         expect(False, who, f"{name} of shape {_written(shape)}", str(jnp.shape(x)), advice)
+
+
+def _fits(sizes: tuple[int, ...], shape: Sequence[int | str]) -> bool:
+    return len(sizes) == len(shape) and all(isinstance(n, str) or n == m for n, m in zip(shape, sizes, strict=True))
 
 
 def expect_float(who: str, name: str, x: Any) -> None:

@@ -168,10 +168,33 @@ class OverExamples(Layer):
         if len(sizes) != 1 or 0 in sizes:
             expect(False, self.name, "x with a leading axis of at least one example, alike in all leaves",
                    str(jax.tree.map(jnp.shape, x)))
+        try:
+            return self._over(params, state, x, key, sizes.pop(), train)
+        except InputError as error:
+            if self._lacks_axis(params, state, x, key, train):
+                raise InputError(self.name, "expects x with a leading axis of examples; got one example, of shape "
+                                 f"{jax.tree.map(jnp.shape, x)}; give it that axis, x[None], or call the layer without "
+                                 f"over_examples ({error})") from error
+            raise
+
+    def _lacks_axis(self, params: Any, state: Any, x: Any, key: Any, train: bool) -> bool:
+        """Whether the layer refuses the shape of x, and takes it with one more axis in front: x is one example. Values
+        that are refused are no matter of shape: they are not looked at."""
+        def fits(x: Any, n: int) -> bool:
+            try:
+                jax.eval_shape(lambda p, s, x, k: self._over(p, s, x, k, n, train), params, state, x, key)
+            except Exception:  # of any kind: the first error is the one that is raised
+                return False
+            return True
+
+        return not fits(x, len(jax.tree.leaves(x)[0])) and fits(jax.tree.map(lambda leaf: leaf[None], x), 1)
+
+    def _over(self, params: Any, state: Any, x: Any, key: Any, n: int, train: bool) -> tuple[Any, Any]:
+        """(y, state) of n examples."""
         keys = None
         if key is not None and self.random:
             expect_key(self.name, key)
-            keys = jax.random.split(key, sizes.pop())
+            keys = jax.random.split(key, n)
         one = jax.vmap(lambda p, s, x, k: self.layer(p, s, x, k, train=train), axis_name=EXAMPLES,
                        in_axes=(None, None, 0, None if keys is None else 0), out_axes=(0, None))
         try:

@@ -190,8 +190,8 @@ def _checked(who: str, params: Any, x: Any, groups: int, **options: Any) -> tupl
 
 
 def _advice(x: Any, rank: int, n_in: int) -> str:
-    """Of an x whose channels come first, or that has no axis of them."""
-    if jnp.ndim(x) == rank and n_in == 1:
+    """Of an x whose channels come first, or that has no axis of them: (height, 1) has one, and lacks another."""
+    if jnp.ndim(x) == rank and n_in == 1 and x.shape[-1] != 1:
         return f"give it an axis of channels: x[..., None] has the shape ({', '.join(map(str, (*x.shape, 1)))})"
     if jnp.ndim(x) != rank + 1 or x.shape[-1] == n_in or x.shape[0] != n_in:
         return ""

@@ -27,6 +27,7 @@ KEY = jax.random.key(0)
 NET = Sequential(Flatten(), Dense(3), ops.relu, Dense(2))
 W, W2 = ({"weight": jnp.ones((n_out, n_in)), "bias": jnp.ones(n_out)} for n_in, n_out in ((4, 3), (3, 2)))
 PARAMS = {"dense1": W, "dense2": W2}
+PICTURES, KERNEL = Sequential(Conv(1, (3, 3))), {"conv1": {"kernel": jnp.ones((3, 3, 1, 1)), "bias": jnp.ones(1)}}
 NAMED = Sequential(body=Sequential(Dense(3), ops.tanh), head=Dense(2))
 
 
@@ -128,6 +129,24 @@ def test_init(layer, shape, words):
      "over_examples(Sequential) expects x with a leading axis of at least one example, alike in all leaves; got "
      "(0, 2, 2)"),
     (lambda: over_examples(NET)(PARAMS, {}, jnp.ones(())), "at least one example, alike in all leaves; got ()"),
+    (lambda: over_examples(NET)(PARAMS, {}, jnp.ones((2, 2))),
+     "over_examples(Sequential) expects x with a leading axis of examples; got one example, of shape (2, 2); give "
+     "it that axis, x[None], or call the layer without over_examples (Dense at 'dense1' expects x of shape (4,); got "
+     "(2,))"),
+    (lambda: over_examples(PICTURES)(KERNEL, {}, jnp.ones((5, 5, 1))),
+     "leading axis of examples; got one example, of shape (5, 5, 1); give it that axis, x[None]"),
+    (lambda: over_examples(PICTURES)(KERNEL, {}, jnp.ones((2, 5, 5))),
+     "Conv at 'conv1' expects x of shape (height, width, 1); got (5, 5); give it an axis of channels: x[..., None]"),
+    (lambda: over_examples(Embedding(3, 2))({"table": jnp.ones((3, 2))}, {}, jnp.array([1, 7])),
+     "Embedding expects x in 0 .. 2; got"),  # the shape is as it should be
+    (lambda: jax.vmap(lambda x: PICTURES(KERNEL, {}, x))(jnp.ones((5, 5, 1))),
+     "Conv at 'conv1' expects x of shape (height, width, 1); got (5, 1); an axis is missing in front, under "
+     "jax.vmap or over_examples that of the examples: x[None]"),
+    (lambda: PICTURES(KERNEL, {}, (jnp.ones((5, 5, 1)),) * 2),
+     "Conv at 'conv1' expects x to be an array; got tuple with arrays of shapes (5, 5, 1), (5, 5, 1); pass one of "
+     "them, or join them first: jnp.stack(x), jnp.concatenate(x)"),
+    (lambda: PICTURES(KERNEL, {}, [jnp.ones((5, 5, 1))]),
+     "expects x to be an array; got list with an array of shape (5, 5, 1); pass that array itself"),
     (lambda: over_examples(Sequential(ops.add))({}, {}, (jnp.ones((2, 3)), jnp.ones((3, 3)))), "got ((2, 3), (3, 3))"),
     (lambda: over_examples(over_examples(BatchNorm()))(*BatchNorm().init(KEY, (3,)), jnp.ones((2, 4, 3)), train=True),
      "over_examples(over_examples(BatchNorm)) expects a state that all examples share; got one of each example's own; "
