@@ -153,6 +153,7 @@ def draw(out: Path, curves: dict[str, Any], x: Any, labels: Any, z: np.ndarray) 
     figures.confusion(out / "confusion_matrix.png", title, counts, range(N_CLASSES))
     losses = np.asarray(jax.vmap(loss)(z, labels))
     worst = np.argsort(-losses)[:18]
-    figures.images(out / "most_wrong.png", "Digits: the test images with the largest loss", x[worst],
-                   [f"{labels[i]} read as {predictions[i]}\n{losses[i]:.2g} nats" for i in worst],
-                   [predictions[i] != labels[i] for i in worst])
+    misread = predictions[worst] != labels[worst]
+    figures.images(out / "largest_losses.png", "Digits: the test images with the largest loss, of which "
+                   f"{misread.sum()} of {len(worst)} are misread (red)", x[worst],
+                   [f"{labels[i]} read as {predictions[i]}\n{losses[i]:.2g} nats" for i in worst], misread)

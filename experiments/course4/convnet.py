@@ -185,6 +185,8 @@ def draw_mistakes(out: Path, title: str, pictures: Pictures, z: np.ndarray) -> N
     losses = np.asarray(jax.vmap(loss)(z[test], y[test]))
     worst = test[np.argsort(-losses)[:18]]
     shown = x[..., 0] if x.shape[-1] == 1 else x
-    figures.images(out / "most_wrong.png", f"{title}: the test pictures with the largest loss", shown[worst],
+    misread = read[worst] != y[worst]
+    figures.images(out / "largest_losses.png", f"{title}: the test pictures with the largest loss, of which "
+                   f"{misread.sum()} of {len(worst)} are misread (red)", shown[worst],
                    [f"{classes[y[i]]} read as {classes[read[i]]}\n{float(loss(z[i], int(y[i]))):.2g} nats"
-                    for i in worst], [read[i] != y[i] for i in worst])
+                    for i in worst], misread)

@@ -265,10 +265,11 @@ def draw(out: Path, knobs: Knobs, pictures: Pictures, readings: dict[str, Readin
     labels = y[reading.test]
     losses = np.logaddexp(0, np.where(labels == 1, -reading.z, reading.z))
     worst = np.argsort(-losses)[:18]
-    figures.images(out / "most_wrong.png", f"{way}: the largest losses; p: of the right class",
-                   shown[reading.test[worst]],
+    misread = (reading.z[worst] > 0) != labels[worst]
+    figures.images(out / "largest_losses.png", f"{way}: the largest losses, {misread.sum()} of {len(worst)} misread "
+                   "(red); p is the probability of the right class", shown[reading.test[worst]],
                    [f"{classes[labels[i]]}, p = {np.exp(-losses[i]):.1g}\n{losses[i]:.2g} nats" for i in worst],
-                   (reading.z[worst] > 0) != labels[worst])
+                   misread)
     doubles(out / "doubles.png", shown, y, classes, next(iter(readings.values())))
 
     train_state, n = reading.train_states[0], len(pictures.ways[way][0][1])

@@ -263,6 +263,27 @@ def test_a_cost_that_was_not_finite_is_no_cost():
     np.testing.assert_array_equal(batch_norm.final_cost(costs), [1, np.nan])
 
 
+def test_the_sentences_of_batch_norm_and_its_curve_speak_of_the_same_cost(capsys):
+    """Of 60 steps one has a batch of little cost, which makes no network trained: its mean with 14 others is not."""
+    knobs = batch_norm.Knobs(rates=(0.1, 1.0), seeds=2, steps=60, trained=0.1)
+    costs = np.full((60, 2, 2), 0.2)
+    costs[40, 0], costs[30:, 1] = 0.0, 0.25
+    np.testing.assert_allclose(batch_norm.averaged(costs)[[0, 39, 40, 54, 55], 0], [0.2, 0.2, 2.8 / 15, 2.8 / 15, 0.2])
+    landscape = batch_norm.Landscape(*np.ones((5, 2, 3)))
+    batch_norm.report(knobs, "plain", costs, np.zeros((2, 2)), landscape, 1e-3)
+    printed = capsys.readouterr().out
+    assert "(cost under 0.1 nats): none" in printed and "best rate 0.1: that cost is not reached," in printed
+
+    costs[:, 0] = np.linspace(0.3, 0, 60)[:, None]  # the mean of steps 34 to 48 is the first below 0.1
+    record = batch_norm.report(knobs, "plain", costs, np.zeros((2, 2)), landscape, 1e-3)
+    printed = capsys.readouterr().out
+    assert record["rates_that_train"] == [0.1] and "best rate 0.1: 48 steps to that cost," in printed
+
+    costs[:, 0] = np.where(np.arange(60) < 30, 0.0, 0.2)[:, None]
+    assert batch_norm.speed(batch_norm.averaged(costs)[:, 0], 0.1) == (
+        "that cost is reached after 1 step, and lost again")
+
+
 # Short runs.
 
 TINY = {
@@ -295,6 +316,6 @@ def test_a_short_run_measures_and_draws(tmp_path, capsys, name):
 def test_signs_says_why_digits_take_its_place(tmp_path, capsys):
     examples = signs.load("auto", tmp_path, 0)
     assert examples.name == "digits" and len(examples.test_x) + len(examples.train_x) == 1797
-    assert capsys.readouterr().out.startswith("scikit-learn's digits in place of the hands: c2/signs_64x64")
+    assert capsys.readouterr().out.startswith("scikit-learn's digits in place of the hands:\n  c2/signs_64x64")
     with pytest.raises(MissingData):
         signs.load("signs", tmp_path, 0)

@@ -25,12 +25,12 @@ TINY = {
     "transfer-learning": (["--parts", "16", "--epochs", "1", "--scratch-epochs", "1", "--folds", "2"], set(),
                           {"accuracy", "test_pictures"}),
     "signs-resnet": (["--epochs", "1", "--channels", "2", "4"], {"train_accuracy", "dev_accuracy", "test_accuracy"},
-                     {"learning_curve", "confusion_matrix", "most_wrong"}),
+                     {"learning_curve", "confusion_matrix", "largest_losses"}),
     "degradation": (["--steps", "2", "--depths", "8", "--channels", "2"], set(), {"depth"}),
     "architectures": (["--networks", "LeNet-5", "--seconds", "0.1"], set(), {"accuracy_and_time"}),
     "convnet": (["--epochs", "2", "--channels", "2", "3", "--hidden", "8"],
                 {"train_accuracy", "dev_accuracy", "test_accuracy"},
-                {"learning_curve", "confusion_matrix", "most_wrong", "filters", "activations", "attention"}),
+                {"learning_curve", "confusion_matrix", "largest_losses", "filters", "activations", "attention"}),
     "segmentation": (["--epochs", "1", "--width", "2", "--depth", "1"],
                      {"dev_mean_iou", "test_mean_iou", "test_pixel_accuracy", "test_mean_iou_without_a_look"},
                      {"learning_curve", "iou_per_class", "confusion_matrix", "overlays"}),
@@ -38,7 +38,7 @@ TINY = {
                        {"test_ap50", "test_ap", "train_ap50", "test_ap50_without_a_look"},
                        {"learning_curve", "over_time", "predictions", "precision_recall", "hardest"}),
     "happy-house": (["--data", "digits", "--epochs", "1"], {"test_accuracy"},
-                    {"learning_curve", "accuracy", "most_wrong", "doubles", "attention"}),
+                    {"learning_curve", "accuracy", "largest_losses", "doubles", "attention"}),
     "face-verification": (["--data", "digits", "--steps", "4", "--every", "2"], set(),
                           {"roc", "distances", "hardest_triplets", "training"}),
     "face-recognition": (["--data", "digits", "--steps", "4", "--every", "2"], set(),
@@ -90,7 +90,7 @@ def test_digits_reads_digits(digits):
     (record, out, _), _ = digits
     for measure in ("train_accuracy", "dev_accuracy", "test_accuracy"):
         assert 0.8 < record[measure] <= 1, "chance is 0.1; the docstring has the full run"
-    assert {path.stem for path in out.glob("*.png")} == {"learning_curve", "confusion_matrix", "most_wrong"}
+    assert {path.stem for path in out.glob("*.png")} == {"learning_curve", "confusion_matrix", "largest_losses"}
     for picture in out.glob("*.png"):
         assert_picture(picture)
 
