@@ -9,6 +9,10 @@ with. A frame is stretched to 608 x 352. Boxes are suppressed over all classes, 
 
 The weights and the frames are needed: what a network without them finds says nothing. `train-detector` trains one of
 its own, and needs no file.
+
+Result: all 7 boxes that the course prints at .6, with an IoU of .71 at least and a score of .61 at least; one car is
+called a bus. A frame takes 33.6 ms on 2 CPU cores, 37.6 with the same weights in PyTorch (`experiments bench
+yolo-fastest`).
 """
 
 import dataclasses

@@ -8,6 +8,9 @@ all else alike, trained for as many steps. A deep plain network could copy a sha
 nothing; that its training error is higher shows that it is harder to train, not that it overfits. `--data digits` are
 scikit-learn's 1,797 digits of 8x8 (the default, which needs no file), `signs` the course's hands at 32x32. In training
 the pictures are distorted by chance.
+
+Result of seed 0 on digits, test errors plain and residual: 8 layers 1.1 and 1.1 %, 20 layers 1.1 and 1.1 %, 32 layers
+19.6 and 2.2 %, 44 layers 61.5 and 3.9 % (training errors 61.4 and 1.8 %).
 """
 
 import dataclasses

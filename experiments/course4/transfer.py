@@ -12,6 +12,9 @@ small network trained on the digits 0 to 4, on the digits 5 to 9.
 The photographs are few, so each is a test picture once: of five folds four are trained on, and the fifth is read. What
 is chosen, the probe's strength of decay and the epochs of fine-tuning, is chosen within the four. What is frozen is
 computed once, for each picture and for its mirror image. From scratch one fold is enough to see the distance.
+
+Results of seed 0. Alpacas: probe 88.1 % (84.1 to 91.2), fine-tuned 89.0 %, from scratch 56.1 %. Digits, with 28
+training pictures: probe 80.1 %, fine-tuned 80.8 %, from scratch 32.6 %.
 """
 
 import dataclasses
