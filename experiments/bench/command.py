@@ -62,18 +62,19 @@ def _parser() -> argparse.ArgumentParser:
         "Measures each op beside what autodiff makes of the same equation. The sides take turns; "
         "ratios are medians over the rounds, to the first side."))
     parser.add_argument("name", nargs="*", metavar="NAME",
-                        help="which (default: all of these, unless ops are named): "
+                        help="what is measured (default: all of these, unless ops are named): "
                         f"{', '.join(case.name for case in CASES)}")
     parser.add_argument("--op", action="append", default=[], metavar="NAME",
-                        help="the gradient of an op or a network of the catalogue (compare --list names all); "
-                        "may be given several times")
-    parser.add_argument("--all-ops", action="store_true", help="of all of the catalogue, one row each")
+                        help="measures the gradient of an op or a network of the catalogue (compare --list names "
+                        "all); may be given several times")
+    parser.add_argument("--all-ops", action="store_true", help="measures all of the catalogue, one row each")
     parser.add_argument("--size", default="large", metavar="SIZE",
-                        help=f"of the ops' arguments: {', '.join(SIZES)} (default: large)")
+                        help=f"size of the ops' arguments: {', '.join(SIZES)} (default: large)")
     parser.add_argument("--sizes", default="", metavar="NAME=N,...",
                         help="numbers by name in place of those of SIZE, for --op: t=1024,d=64")
-    parser.add_argument("--batch", metavar="N", help="the ops over so many examples, the parameters shared")
-    parser.add_argument("--rounds", type=int, default=9, metavar="N", help="how often (default: 9)")
+    parser.add_argument("--batch", metavar="N", help="number of examples for the ops, which share the parameters")
+    parser.add_argument("--rounds", type=int, default=9, metavar="N",
+                        help="number of times that each side is measured (default: 9)")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), metavar="DIR",
                         help="where bench.json goes (default: runs/bench)")
     return parser

@@ -1,5 +1,6 @@
 """Which data an experiment reads: real data where their files are found, else data that need no file."""
 
+import textwrap
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -20,7 +21,7 @@ def real_or_embedded(choice: str, real: str, load_real: Callable[[], T], load_em
         missing; `real` takes the real data or fails; any other value takes the embedded data and reads no file.
       real: the choice that names the real data.
       load_real, load_embedded: give the data; only what is needed is called.
-      substitution: "X in place of Y", printed on a line before the reason where embedded data are taken because a
+      substitution: "X in place of Y", printed on a line above the reason where embedded data are taken because a
         file is missing.
     Raises:
       MissingData: the real data were asked for by name, and a file is missing.
@@ -32,5 +33,6 @@ def real_or_embedded(choice: str, real: str, load_real: Callable[[], T], load_em
         try:
             return load_real()
         except MissingData as missing:
-            say(f"{substitution}:\n  {missing}")
+            say(f"{substitution}:\n" + textwrap.fill(str(missing), 110, initial_indent="  ", subsequent_indent="  ",
+                                                     break_long_words=False, break_on_hyphens=False))
     return load_embedded()

@@ -133,12 +133,12 @@ def _parser() -> argparse.ArgumentParser:
                         "(default: restaurants)")
     parser.add_argument("--networks", type=Path, default=Path("runs", "talk"), metavar="DIR",
                         help="where the networks are saved (default: runs/talk)")
-    parser.add_argument("--anew", action="store_true", help="train, whether a network is saved or not")
+    parser.add_argument("--anew", action="store_true", help="train the networks again, even those that are saved")
     parser.add_argument("--threshold", type=float, default=0.5, metavar="P", help="the probability below which a "
                         "response is said to be a guess, and not made (default: 0.5)")
-    parser.add_argument("--data", choices=CHOICES, default="auto", help=f"{WHY} (default: auto)")
+    parser.add_argument("--data", choices=CHOICES, default="auto", help=f"the dialogs: {WHY} (default: auto)")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data files lie (default: the "
                         "environment variable JAXNN_DATA, else a per-user cache)")
-    parser.add_argument("--epochs", type=int, default=12, metavar="N", help="of a training (default: 12)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of a training (default: 0)")
+    parser.add_argument("--epochs", type=int, default=12, metavar="N", help="epochs of each training (default: 12)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of each training (default: 0)")
     return parser

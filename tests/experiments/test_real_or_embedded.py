@@ -36,6 +36,18 @@ def test_embedded_data_take_the_place_of_missing_ones_and_the_reason_is_printed(
         "noisy moons in place of the football field:\n  c2/data.mat was expected at /nowhere\n")
 
 
+def test_a_long_reason_is_broken_into_lines_but_a_path_is_not(capsys):
+    def far_away():
+        raise MissingData(f"c2/data.mat was expected at {path}, " + "where it is not, " * 20)
+
+    path = "/nowhere-" + "far-" * 40
+    taken("auto", far_away)
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == "noisy moons in place of the football field:"
+    assert any(path in line for line in lines)
+    assert all(line.startswith("  ") and (len(line) <= 110 or path in line) for line in lines)
+
+
 def test_missing_data_asked_for_by_name_are_an_error(capsys):
     with pytest.raises(MissingData, match=r"c2/data\.mat was expected at /nowhere"):
         taken("football", missing, unused)
