@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from jaxnn.gradients.compare import compare_gradients
 from jaxnn.gradients.leaf import Leaf
-from jaxnn.gradients.page import number, place
+from jaxnn.gradients.page import beside, place
 from jaxnn.gradients.report import GradientReport
 from jaxnn.gradients.rules.report import RulesReport
 from jaxnn.gradients.selection import MOST_LEAVES
@@ -103,7 +103,7 @@ def _in_words(row: _WrongLeaf) -> str:
                 "gradient with 2")
     direction = "" if leaf.element or not leaf.shape else " along a random direction"
     how = ", ".join(filter(None, (leaf.route, row.condition)))
-    return (f"{place(leaf)}{direction}: {number(leaf.value)}, {leaf.judge} {number(leaf.reference)} "
+    return (f"{place(leaf)}{direction}: {beside(leaf)} "
             f"({how}; {leaf.error:,.4g} units of eps · max|leaf|)")
 
 

@@ -153,10 +153,10 @@ def compare_leaf(reference: ReferenceLeaf, route: str, value: Any, *, under: str
     with np.errstate(over="ignore"):
         ulps = errors[index] / _last_place(b[index], value.dtype)
     finite = np.isfinite(a) & np.isfinite(b)
-    cosine, relative = _angles(np.where(finite, a, 0).ravel(), np.where(finite, b, 0).ravel())
+    cosine, relative = _angles(a[finite], b[finite]) if finite.any() else (np.nan, np.nan)
     return Leaf(reference.path, route, a.shape, float(errors[index] / reference.unit), reference.noise,
                 tuple(map(int, index)), a[index].item(), b[index].item(), float(ulps), cosine, relative,
-                bool(np.all((errors == 0) & (np.signbit(a.real) == np.signbit(b.real)))),
+                bool(np.all((difference(a, b) == 0) & (np.signbit(a.real) == np.signbit(b.real)))),
                 _nearer(a, b, reference.exact), under, dtype, "; ".join(notes), errors=errors / reference.unit)
 
 

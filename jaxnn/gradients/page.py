@@ -8,7 +8,7 @@ from jaxnn.gradients.leaf import Leaf, badness
 from jaxnn.gradients.routes import WHOLE
 from jaxnn.gradients.selection import select
 
-__all__ = ["aligned", "markdown", "number", "place", "table_in_markdown", "text", "units", "verdict"]
+__all__ = ["aligned", "beside", "markdown", "number", "place", "table_in_markdown", "text", "units", "verdict"]
 
 Rows = list[list[str]]
 
@@ -42,8 +42,7 @@ def verdict(report: Any) -> str:
         return "WRONG: " + "; ".join([*report.failures, *(f"not {law.name}" for law in report.broken_laws)])
     is_repeated = not any(leaf is other for other in report.leaves or report.under)
     condition = f", under {leaf.under} in {leaf.dtype}" if is_repeated else ""
-    return (f"WRONG at {place(leaf)}: {number(leaf.value)}, {leaf.judge} {number(leaf.reference)} "
-            f"({leaf.route}{condition}, {units(leaf.error)} units)")
+    return f"WRONG at {place(leaf)}: {beside(leaf)} ({leaf.route}{condition}{_in_units(leaf)})"
 
 
 def _title(report: Any) -> str:
@@ -81,9 +80,15 @@ def _element_rows(report: Any) -> Rows:
     for by_route in _by_path(report.leaves).values():
         leaf = _most_telling(by_route)
         if leaf.errors is not None:
-            rows.append([place(leaf), number(leaf.value), number(leaf.reference), units(leaf.ulps),
-                         _known(leaf.cosine, ".6f"), _known(leaf.relative_difference, ".1e"),
-                         "equal" if leaf.exact else "differ", leaf.nearer])
+            by_slope = leaf.judge != "reference"  # the reference has no gradient there
+            rows.append([place(leaf), number(leaf.value),
+                         f"slope {number(leaf.reference)}" if by_slope else number(leaf.reference),
+                         "-" if math.isnan(leaf.ulps) else units(leaf.ulps), _known(leaf.cosine, ".6f"),
+                         _known(leaf.relative_difference, ".1e"),
+                         "-" if by_slope else "equal" if leaf.exact else "differ", leaf.nearer])
+    if any(leaf.judge != "reference" for by_route in _by_path(report.leaves).values()
+           for leaf in [_most_telling(by_route)]):
+        rows[0][2] = "reference, or slope of f"
     return rows
 
 
@@ -121,13 +126,24 @@ def _after_leaves(report: Any, table: Callable[[Rows], list[str]], bullet: str,
         lines += ["", *table([["gradient", "f", "reference", "ratio"], *(
             [c.what, _amount(c.f, c.unit), _amount(c.reference, c.unit),
              "" if c.ratio is None else f"{c.ratio:.2f}"] for c in report.costs)])]
-    if remarks := dict.fromkeys([*report.failures, *report.wrong_reference, *report.unjudged, *report.notes, *(
-            f"{leaf.path}: {leaf.note}" for leaf in report.leaves if leaf.note and leaf.ok
-            and leaf.path in selection.paths)]):
+    if remarks := _remarks(report, selection.paths):
         lines += ["", *(f"{bullet}{words}" for words in remarks)]
     if report.times:
         lines += ["", *table(_time_rows(report))]
     return [*lines, "", report.verdict]
+
+
+def _remarks(report: Any, paths: Iterable[str]) -> list[str]:
+    """All remarks but those that stand beside a wrong leaf; of leaves of which the same is to be said, one."""
+    told = {leaf.path: leaf.note for leaf in _wrong_ones(report)}
+    words = [*report.failures, *report.wrong_reference, *report.unjudged, *report.notes, *(
+        f"{leaf.path}: {leaf.note}" for leaf in report.leaves if leaf.note and leaf.ok and leaf.path in paths
+        and leaf.note not in told.get(leaf.path, ""))]
+    of: dict[str, list[str]] = {}
+    for path, colon, rest in (remark.partition(": ") for remark in dict.fromkeys(words)):
+        is_leaf = colon and path in paths
+        of.setdefault(rest if is_leaf else f"{path}{colon}{rest}", []).extend([path] * bool(is_leaf))
+    return [f"{', '.join(leaves)}: {rest}" if leaves else rest for rest, leaves in of.items()]
 
 
 def _time_rows(report: Any) -> Rows:
@@ -198,8 +214,20 @@ def _in_words(leaf: Leaf) -> str:
     if leaf.route == "taylor":
         return f"{leaf.path}: its Taylor remainder falls with order {leaf.value:.2f}, where a right one has 2"
     where = place(leaf) if leaf.errors is not None or leaf.element else f"{leaf.path} along a random direction"
-    return (f"{where}: {number(leaf.value)}, {leaf.judge} {number(leaf.reference)} ({leaf.route}, "
-            f"{units(leaf.error)} units)" + (f"; {leaf.note}" if leaf.note else ""))
+    return f"{where}: {beside(leaf)} ({leaf.route}{_in_units(leaf)})" + (f"; {leaf.note}" if leaf.note else "")
+
+
+def beside(leaf: Leaf) -> str:
+    """The worst element of a leaf, and what judges it."""
+    if leaf.judge == "reference":
+        return f"{number(leaf.value)}, reference {number(leaf.reference)}"
+    without = "the reference has no gradient and " if leaf.route in WHOLE else ""
+    return f"{number(leaf.value)}, where {without}{leaf.judge} of f's own value give {number(leaf.reference)}"
+
+
+def _in_units(leaf: Leaf) -> str:
+    """The error, after the route: nothing where only one of the two is finite."""
+    return f", {units(leaf.error)} units" if math.isfinite(leaf.error) else ""
 
 
 def units(x: float) -> str:

@@ -7,6 +7,7 @@ import pytest
 
 from jaxnn import compare_gradients
 from jaxnn.gradients import Problem
+from jaxnn.gradients.page import units
 from tests.gradients.routes.test_routes import by_route, rule
 
 ROWS = jnp.array([[0.0, 0, 0], [1, 2, 3], [-1, 0.5, 2]])
@@ -41,7 +42,9 @@ def test_a_wrong_rule_where_the_reference_is_nan():
     assert worst.reference == pytest.approx(abs(dy), rel=1e-6)  # the slope of the norm at zero from above
     assert worst.judge == "finite differences"
     assert worst.note.endswith(f"f's own value has slopes from {-abs(dy):.6g} to {abs(dy):.6g} there")
-    assert report.verdict.startswith("WRONG at x[0]: ") and ", finite differences " in report.verdict
+    assert report.verdict.startswith("WRONG at x[0]: ") and report.verdict.endswith(
+        f", where the reference has no gradient and finite differences of f's own value give {abs(dy):.6g} (explicit, "
+        f"{units(worst.error)} units)")
     assert [law.name for law in report.broken_laws] == ["right at other arguments"]
 
 
@@ -93,7 +96,27 @@ def test_an_edge_of_the_domain_has_one_slope():
 
 
 def test_nan_on_both_sides_where_the_value_has_slopes():
-    assert not compare_gradients(norm, ROWS, reference=norm).ok
+    """The slope stands where the reference's number would, and each fact stands in the report once."""
+    report = compare_gradients(norm, ROWS, reference=norm, routes=("lifted", "finite differences"))
+    assert not report.ok and report.verdict.startswith("WRONG at x[0, 0]: nan, where the reference has no gradient and "
+                                                       "finite differences of f's own value give ")
+    assert report.verdict.endswith(" (lifted)"), "no number of units where one side is not finite"
+    text = str(report)
+    (row,) = (line.split() for line in text.splitlines() if line.startswith("x[0, 0]  "))
+    assert (row[2:4], row[5:6]) == (["nan", "slope"], ["-"])
+    assert text.count("f is NaN at 3 of 9 elements") == 1
+
+
+def test_the_same_remark_on_several_leaves_is_made_once():
+    def distance(a, b):
+        return jnp.linalg.norm(a - b)
+
+    report = compare_gradients(distance, jnp.ones(2), jnp.ones(2), reference=distance, routes=("lifted", "taylor"))
+    text = str(report)
+    assert "a, b: the reference has a gradient at no element: there is no direction to compare along" in text
+    assert text.count("the reference is NaN at 2 of 2 elements") == 2, "beside each of the two wrong leaves"
+    (row,) = (line.split() for line in text.splitlines() if line.startswith("a[0]  "))
+    assert row[4:8] == ["-", "-", "-", "-"]  # ULPs, cosine, the course's measure, bits: of two that are NaN
 
 
 def test_transformations_do_not_judge_those_elements_again():
