@@ -279,9 +279,10 @@ def weights(who: str, params: Any, /, argument: str = "params", **shapes: str) -
 @functools.lru_cache(maxsize=1024)
 def _entries(who: str, structure: Any, present: tuple[str, ...]) -> Entries:
     places = structure.unflatten(range(structure.num_leaves))
-    for name in present:
+    for name in present:  # a single entry that holds arrays may know better than this what may be done with it
         place = places[name]
-        expect(isinstance(place, int), who, f"{name}, an array", f"{type(place).__name__}, which holds arrays",
+        expect(isinstance(place, int) or len(present) == 1, who, f"{name}, an array",
+               f"{type(place).__name__}, which holds arrays",
                f"pass the array in it, such as params['{name}'][...] of a Flax variable")
     return Entries(tuple(sorted(present, key=lambda name: places[name])), structure)
 
