@@ -9,7 +9,7 @@ NOTEBOOKS = sorted((Path(__file__).parent.parent / "docs" / "notebooks").glob("*
 PRINTED = {
     "find_the_bug": "the cost is a mean over 32 examples",
     "network_by_hand": "right: equal to the reference's gradient",
-    "your_op_in_flax_and_equinox": "right: each of the 1 rules inside",
+    "your_op_in_flax_and_equinox": "right: the one rule inside has its plain function's gradient",
 }
 
 

@@ -16,6 +16,18 @@ LEAST_TIME = 0.005  # seconds: of a route that the table of times shows
 
 HEADS = {"finite differences": "finite diff.", "taylor": "Taylor order", "every coordinate": "every coord."}
 
+KEY = {
+    "explicit": "f's backward(cache, dy), called by itself",
+    "lifted": "f's backward pass as jax.vjp applies it",
+    "float64": "the same, with f and the reference in float64",
+    "forward": "<dy, J t> by jax.jvp, beside <Jᵀ dy, t>",
+    "finite differences": "slopes of f's own value along random directions",
+    "taylor": "no error: the order at which the remainder falls, 2 if right, 1 if wrong; exact: nothing remains",
+    "second order": "a product with the Hessian",
+    "every coordinate": "finite differences along each coordinate",
+    "noise": "how far the reference itself is from exact: up to 16 times it, and 16 units at least, is right"}
+"""What the columns of the table of leaves are."""
+
 
 def text(report: Any) -> str:
     """The report as plain text."""
@@ -121,7 +133,7 @@ def _after_leaves(report: Any, table: Callable[[Rows], list[str]], bullet: str,
         lines += ["", *table([["law", "holds", "evidence"], *(
             [law.name, "✗ NO", law.evidence] for law in report.broken_laws)])]
     if kept := [law.name for law in report.laws if law.holds]:
-        lines += ["", f"{bullet}holds: {', '.join(kept)}"]
+        lines += ["", f"{bullet}laws that hold: {', '.join(kept)}"]
     if report.costs:
         lines += ["", *table([["gradient", "f", "reference", "ratio"], *(
             [c.what, _amount(c.f, c.unit), _amount(c.reference, c.unit),
@@ -130,6 +142,8 @@ def _after_leaves(report: Any, table: Callable[[Rows], list[str]], bullet: str,
         lines += ["", *(f"{bullet}{words}" for words in remarks)]
     if report.times:
         lines += ["", *table(_time_rows(report))]
+    if report.leaves:
+        lines += ["", *table(_key_rows(report))]
     return [*lines, "", report.verdict]
 
 
@@ -144,6 +158,14 @@ def _remarks(report: Any, paths: Iterable[str]) -> list[str]:
         is_leaf = colon and path in paths
         of.setdefault(rest if is_leaf else f"{path}{colon}{rest}", []).extend([path] * bool(is_leaf))
     return [f"{', '.join(leaves)}: {rest}" if leaves else rest for rest, leaves in of.items()]
+
+
+def _key_rows(report: Any) -> Rows:
+    """What each column of the table of leaves is, and the marks in it."""
+    columns = [*dict.fromkeys(leaf.route for leaf in report.leaves), "noise"]
+    rows = [[HEADS.get(column, column), KEY[column]] for column in columns if column in KEY]
+    return [["column", "the worst error of the leaf by this route; ✗: wrong; (...): excused, and a remark says why"],
+            *rows]
 
 
 def _time_rows(report: Any) -> Rows:

@@ -36,7 +36,7 @@ def square(x):
 def test_all_are_kept():
     found, report = laws(jax.vmap(ops.dense, (None, 0)), weights(4, 3)(RNG, jnp.float32), X)
     assert {name: law.holds for name, law in found.items()} == dict.fromkeys(ALWAYS + OF_A_BATCH, True)
-    assert f"holds: {', '.join(ALWAYS + OF_A_BATCH)}" in str(report)
+    assert f"laws that hold: {', '.join(ALWAYS + OF_A_BATCH)}" in str(report)
 
 
 def test_without_a_batch_there_are_no_laws_of_a_batch():

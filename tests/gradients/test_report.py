@@ -52,6 +52,8 @@ def test_the_table(right):
         "params/0/bias", "params/0/weight", "params/1/bias", "params/1/weight", "x"]
     assert lines[-1] == "right: equal to the reference's gradient (within 16 units)"
     assert max(map(len, lines)) < 240
+    key = lines[lines.index(next(line for line in lines if line.startswith("column "))) + 1:-2]
+    assert [re.split(r"  +", line)[0] for line in key] == re.split(r"  +", lines[2])[2:], "each column is explained"
 
 
 def test_costs(right):

@@ -118,7 +118,9 @@ class RulesReport(NamedTuple):
         if not self.ok:
             return "WRONG: " + "; ".join(f"{rule.name} at {_first(rule)}{_more(rule)}" for rule in self.wrong)
         if not self.compared:
-            return f"right: none of the {len(self.rules)} rules inside is used where there is something to compare"
+            rules = "the one rule inside is not" if len(self.rules) == 1 else (
+                f"none of the {len(self.rules)} rules inside is")
+            return f"right: {rules} used where there is something to compare"
         if self.declared:
             names = ", ".join(dict.fromkeys(rule.name for rule in self.declared))
             n = len(self.rules) - len(self.declared)
@@ -128,8 +130,9 @@ class RulesReport(NamedTuple):
             names = ", ".join(dict.fromkeys(rule.name for rule in self.wrong_inside))
             return ("right: each rule through which the gradient passes has its plain function's gradient; not so "
                     f"{names}, in the plain functions of others")
-        return (f"right: each of the {len(self.rules)} rules inside has its plain function's gradient, at "
-                f"{self.compared:,} of {self.uses:,} uses")
+        rules = "the one rule" if len(self.rules) == 1 else f"each of the {len(self.rules)} rules"
+        uses = "its one use" if self.uses == 1 else f"{self.compared:,} of {self.uses:,} uses"
+        return f"right: {rules} inside has its plain function's gradient, at {uses}"
 
     def __str__(self) -> str:
         lines = [self._title]
