@@ -1,9 +1,11 @@
 """A download from a server on the loopback: whole, cut off, changed, redirected, too long."""
 
 import hashlib
+import http.client
 import http.server
 import re
 import threading
+import urllib.request
 
 import numpy as np
 import pytest
@@ -26,9 +28,12 @@ class Server(http.server.BaseHTTPRequestHandler):
         self.asked.append((self.path, start))
         if self.path == "/gone":
             self.send_error(404)
-        elif self.path == "/redirected":
+        elif self.path == "/no-range-at-all" or start >= len(DATA):
+            self.send_error(416)
+        elif self.path in ("/redirected", "/downgraded"):
             self.send_response(302)
-            self.send_header("Location", "/whole")
+            host = f"http://{self.headers['Host']}" if self.path == "/downgraded" else ""
+            self.send_header("Location", f"{host}/whole")
             self.end_headers()
         else:
             ranged = self.path != "/no-ranges" and start > 0
@@ -86,6 +91,38 @@ def test_another_file_is_not_kept(address, tmp_path):
     with pytest.raises(BadFile, match="expects the published file"):
         download(f"{address}/whole", tmp_path / "f", digest=SHA)
     assert download(f"{address}/whole", tmp_path / "f", digest=SHA).read_bytes() == DATA
+
+
+def test_nothing_left_to_send(address, tmp_path):
+    """Status 416, where the part is the whole file already, or longer than it; and without a part, where it is an
+    error as any other."""
+    (tmp_path / "f.part").write_bytes(DATA)
+    Server.asked.clear()
+    assert download(f"{address}/whole", tmp_path / "f", digest=SHA).read_bytes() == DATA
+    assert Server.asked == [("/whole", len(DATA))] and [f.name for f in tmp_path.iterdir()] == ["f"]
+    (tmp_path / "g.part").write_bytes(DATA + b"more")
+    with pytest.raises(BadFile, match=r"expects the published file, .*; got 300,004 bytes of sha256:"):
+        download(f"{address}/whole", tmp_path / "g", digest=SHA)
+    assert [f.name for f in tmp_path.iterdir()] == ["f"]
+    assert download(f"{address}/whole", tmp_path / "g", digest=SHA).read_bytes() == DATA
+    with pytest.raises(DownloadFailed, match="answers 416"):
+        download(f"{address}/no-range-at-all", tmp_path / "h", digest=SHA)
+    assert not (tmp_path / "h").exists()
+
+
+def test_from_https_no_redirect_to_http_is_followed(address, tmp_path, monkeypatch):
+    """The server speaks no TLS: requests for https are sent to it in the clear, and only their address says https."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(urllib.request.HTTPSHandler, "https_open",
+                        lambda self, request: self.do_open(http.client.HTTPConnection, request))
+    secure = address.replace("http:", "https:")
+    Server.asked.clear()
+    with pytest.raises(DownloadFailed, match=rf"^{secure}/downgraded leads to {address}/whole, which is not https; it "
+                                             "was not followed"):
+        download(f"{secure}/downgraded", tmp_path / "f", digest=SHA)
+    assert Server.asked == [("/downgraded", 0)] and not list(tmp_path.iterdir())
+    assert download(f"{secure}/redirected", tmp_path / "f", digest=SHA).read_bytes() == DATA
+    assert download(f"{address}/downgraded", tmp_path / "g", digest=SHA).read_bytes() == DATA, "http leads to http"
 
 
 def test_refusals(address, tmp_path):

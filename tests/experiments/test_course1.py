@@ -5,12 +5,14 @@ and W are turned into a basis Q of these: W x = (W Q) (Qᵀ x) to the last digit
 """
 
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.__main__ import main
 from experiments.course1 import deep_network, logistic_regression, planar
 from experiments.shared.cat_or_cancer import breast_cancer, cat
 from jaxnn.data import MissingData
@@ -83,6 +85,17 @@ def test_planar_prints_the_courses_costs():
     np.testing.assert_allclose(trained.costs[:8000:1000], printed[:8], rtol=0, atol=1e-6)
     np.testing.assert_allclose(trained.costs[8000::1000], printed[8:], rtol=0, atol=2e-4)
     assert int(100 * trained.train_accuracy) == 90
+
+
+def test_planar_records_its_costs(tmp_path, monkeypatch):
+    """Each fifth of 1000, and the last: enough for a curve."""
+    monkeypatch.setattr(planar, "draw", lambda *args: None)
+    assert main(["run", "planar", "--iterations", "1000", "--sweep-iterations", "2", "--sweep", "1", "--sets", "blobs",
+                 "--out", str(tmp_path)]) == 0
+    costs = json.loads((tmp_path / "metrics.json").read_text())["costs"]
+    assert costs["iteration"] == [*range(0, 1000, 5), 999]
+    np.testing.assert_allclose(costs["cost"], flower(4, 1000).costs[costs["iteration"]], rtol=1e-12)
+    assert costs["cost"][0] == pytest.approx(0.693048, abs=1e-6) and costs["cost"][-1] < 0.3
 
 
 @pytest.mark.sampled

@@ -69,15 +69,29 @@ def test_switches_against_pytorch(size, options, torch):
     assert y.shape[2:] == got.shape[:-1]
 
 
+@pytest.mark.parametrize("size", [(7,), (6, 8), (4, 5, 6)], ids=str)
 @pytest.mark.usefixtures("x64")
-def test_unpooling_against_pytorch(torch):
-    x = np.random.default_rng(3).standard_normal((6, 8, 2))
+def test_unpooling_against_pytorch(size, torch):
+    x = np.random.default_rng(3).standard_normal((*size, 2))
     switches = np.asarray(pool_switches(x, window=2))
     index = channels_first(torch.tensor(switches.astype(np.int64)))
+    unpool = getattr(torch.nn.functional, f"max_unpool{len(size)}d")
     check_beside_torch(
-        torch, max_unpool, lambda t: channels_last(torch.nn.functional.max_unpool2d(channels_first(t), index, 2)),
-        np.asarray(max_pool(x, window=2)), switches, size=(6, 8))
-    # Where windows overlap, two of them may have had one maximum.
+        torch, max_unpool, lambda t: channels_last(unpool(channels_first(t), index, 2, output_size=size)),
+        np.asarray(max_pool(x, window=2)), switches, size=size)
+
+
+@pytest.mark.parametrize("size", [(7,), (5, 6), (3, 4, 5)], ids=str)
+def test_what_overlapping_windows_put_back_is_added(size):
+    """Of two windows that had one maximum PyTorch keeps one; NumPy adds here."""
+    x = np.random.default_rng(4).standard_normal((*size, 2)).astype(np.float32)
+    options = {"window": 3, "stride": 1, "padding": 1}
+    y, switches = (np.asarray(op(x, **options)) for op in (max_pool, pool_switches))
+    expected = np.zeros((x[..., 0].size, 2), np.float32)
+    for channel in range(2):
+        np.add.at(expected[:, channel], switches[..., channel].ravel(), y[..., channel].ravel())
+    assert np.unique(switches[..., 0]).size < switches[..., 0].size, "some windows share a maximum"
+    np.testing.assert_allclose(max_unpool(y, switches, size=size), expected.reshape(x.shape), rtol=1e-5)
     assert max_unpool(jnp.ones((2, 1)), jnp.array([[1], [1]]), size=3).ravel().tolist() == [0, 2, 0]
 
 
