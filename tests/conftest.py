@@ -73,7 +73,7 @@ def _compiler_of_one_file(request):
     drop_caches(request.module)  # the results of a training, say
 
 
-MUCH, MORE = 1.0, 0.15  # GB: what a worker holds when it drops its programs, and what it has gained since it last did
+MUCH, MORE = 1.0, 0.08  # GB: what a worker holds when it drops its programs, and what it has gained since it last did
 
 
 class _HELD:  # by this process
@@ -116,8 +116,13 @@ def drop_programs() -> None:
     for case in getattr(sys.modules.get("experiments.catalogue"), "CASES", ()):
         getattr(case.op, "_recordings", {}).clear()
     jax.clear_caches()
+    give_back_memory()
+
+
+def give_back_memory() -> None:
+    """What nothing refers to goes back to the system; the C library keeps it unless asked."""
     gc.collect()
-    if sys.platform == "linux":  # what the C library has been given back it keeps, unless asked
+    if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL("libc.so.6").malloc_trim(0)
 
@@ -155,7 +160,7 @@ def pytest_addoption(parser):
 def pytest_collection_finish():
     """What importing and collecting made stays for the whole run: the garbage collector need not visit it again and
     again. And it looks more seldom: tracing makes millions of small objects, nearly all of which go by themselves."""
-    gc.collect()
+    give_back_memory()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
 

@@ -101,6 +101,7 @@ def test_void_is_black():
     assert coloured(street, np.array([[0, 1, 2]])).tolist() == [[[9, 9, 9], [1, 2, 3], [0, 0, 0]]]
 
 
+@pytest.mark.exhaustive  # the pictures take 200 MB
 @pytest.mark.skipif(course.data_directory() is None, reason="CamVid is not here: set JAXNN_DATA")
 def test_streets():
     street = scenes.load("camvid", None, 0, (64, 96))

@@ -39,12 +39,8 @@ def digits():
     return recordings.synthetic_digits(0, per_digit=6)
 
 
-# One short run is in each run of the tests.
-SLOW = ("prompts", "digit-strings", "trigger-word")
-
-
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.exhaustive) if name in SLOW else name
-                                  for name in TINY])
+@pytest.mark.exhaustive  # their parts are tested below
+@pytest.mark.parametrize("name", TINY)
 def test_in_short(tmp_path, capsys, name, monkeypatch):
     options, pictures = TINY[name]
     monkeypatch.setattr(recordings.synthetic_digits, "__defaults__", (6,))

@@ -54,9 +54,9 @@ def test_each_program_is_compiled_once_for_f_and_once_for_the_reference(caplog):
 
 def test_hardly_anything_is_compiled_beside_the_programs(caplog):
     """Op by op, each operation would be a program for each shape."""
+    args = weights(7, 3)(RNG, jnp.float32), array(4, 7)(RNG, jnp.float32)
     with caplog.at_level(logging.WARNING), jax.log_compiles():
-        assert compare_gradients(jax.vmap(ops.dense, (None, 0)), weights(7, 3)(RNG, jnp.float32),
-                                 array(4, 7)(RNG, jnp.float32)).ok
+        assert compare_gradients(jax.vmap(ops.dense, (None, 0)), *args).ok
     names = [match[1] for record in caplog.records if (match := re.match(
         r"Compiling (jit\(\w+\)) with global shapes", record.getMessage()))]
     assert len([name for name in names if name not in PROGRAMS]) <= 2, names
