@@ -14,12 +14,13 @@ from jaxnn.data import Batches
 from jaxnn.layers import BatchNorm, Dense, Dropout, Sequential
 from jaxnn.training import Failed, Interrupted, checkpoint, fit, load, make_step, read_lines, start
 from jaxnn.training.history import NotApplied, NotSaved
-from tests.training.small_run import OPTIMIZER, STEP, X, Y, begin, error, poisoned, train
+from tests.training.small_run import NET, OPTIMIZER, STEP, X, Y, begin, error, poisoned, train
 
 
 @pytest.fixture(scope="module")
 def whole():
-    return train()
+    """By a step of its own, so that compiling it takes time, whatever other files have trained."""
+    return train(step=make_step(NET, ops.softmax_cross_entropy, OPTIMIZER))
 
 
 def without_times(records):
