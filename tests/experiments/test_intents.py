@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from experiments.__main__ import main
-from experiments.course5.intents.experiment import Answers, slot_scores
+from experiments.course5.intents import experiment
+from experiments.course5.intents.experiment import Answers, cost_of, slot_scores
 from experiments.course5.intents.network import KINDS, SentenceReader, loss
 from experiments.course5.intents.sentences import BucketedBatches, Encoding, Sentences, embedded_utterances
-from jaxnn.data import Utterance
+from jaxnn.checks import InputError
+from jaxnn.data import Snips, Utterance
+from jaxnn.metrics import confusion_matrix
 from jaxnn.text import chunks_of
 
 TRAIN = [Utterance(["play", "blue", "moon"], ["O", "B-track", "I-track"], "Play"),
@@ -96,6 +99,39 @@ def test_sentences_that_need_no_file():
     assert tuple(map(len, data)) == (300, 50, 50)
     for utterance in data.train:
         assert len(utterance.words) == len(utterance.slots) and chunks_of(utterance.slots)
+
+
+STRANGE = [Utterance(["sing", "bach"], ["O", "B-artist"], "Aria"), Utterance(["play", "it"], ["O", "B-it"], "Play")]
+
+
+def test_labels_that_the_training_set_lacks_are_no_other_label():
+    encoding = Encoding.of(TRAIN)
+    assert [encoding.missing(u) for u in (*TRAIN, *STRANGE)] == [set(), set(), set(), {"Aria"}, {"B-it"}]
+    with pytest.raises(InputError, match=r"expects intents and slots of the training set; got \['Aria', 'B-it'\]"):
+        Sentences.of(encoding, TRAIN + STRANGE)
+    assert np.isnan(cost_of(None, {}, encoding, STRANGE, 3))
+
+
+def test_an_intent_that_the_training_set_lacks_counts_as_wrong(tmp_path, monkeypatch, capsys):
+    """Every sentence is read as the first intent with the right slots; the picture's counts are those of the record."""
+    counts = []
+
+    def counted(*args):
+        counts.append(confusion_matrix(*args))
+        return counts[-1]
+
+    monkeypatch.setattr(experiment, "load", lambda *args: ("tiny", Snips(TRAIN, TRAIN[:1] + STRANGE, TRAIN + STRANGE)))
+    monkeypatch.setattr(experiment, "train", lambda *args: (None, {}, {
+        "parameters": 1, "training": {"epoch": [1.0], "cost": [1.0]}, "dev": {"intents": [0, 1], "f1": [0, 1]}}))
+    monkeypatch.setattr(experiment, "answer", lambda net, params, encoding, utterances, longest: Answers(
+        [encoding.intents[0]] * len(utterances), [u.slots for u in utterances]))
+    monkeypatch.setattr(experiment, "confusion_matrix", counted)
+    record = experiment.run(experiment.Knobs(networks=("LSTM",)), tmp_path, None)
+    assert record["intent_accuracy"] == 3 / 5, "Play is the first, and Aria and Weather are wrong"
+    assert record["mistakes"][1] == {"words": "sing bach", "intent": "Aria", "read_as": "Play"}
+    assert counts[0].tolist() == [[3, 0, 0], [1, 0, 0], [1, 0, 0]]
+    printed = capsys.readouterr().out
+    assert "2 dev and 2 test sentences have an intent or a slot that no training sentence has: these labels" in printed
 
 
 @pytest.mark.exhaustive

@@ -234,3 +234,73 @@ class GoogLeNet(nn.Module):
         for name in "abcde":
             x = getattr(self, f"inception4{name}")(x)
         return self.fc(self.inception5b(self.inception5a(pool(x, 2))).mean((2, 3)))
+
+
+class NN4Small2(nn.Module):
+    """With the course's names, a dot where these have an underscore. The branches that pool are laid into zeros."""
+
+    class Unit(nn.Sequential):
+        """Convolution, norm and relu, once or twice: numbered if twice."""
+
+        def __init__(self, *shapes, eps=1e-5):
+            super().__init__()
+            for i, (n_in, n, k, s) in enumerate(shapes, 1):
+                i = i if len(shapes) > 1 else ""
+                self.add_module(f"conv{i}", nn.Conv2d(n_in, n, k, s, k // 2))
+                self.add_module(f"bn{i}", nn.BatchNorm2d(n, eps))
+                self.add_module(f"relu{i}", nn.ReLU())
+
+    @staticmethod
+    def halves(x):
+        return nn.functional.max_pool2d(x, 3, 2)
+
+    @staticmethod
+    def mean_of_thirds(x):
+        return nn.functional.avg_pool2d(x, 3)
+
+    @staticmethod
+    def norm_of_thirds(x):
+        """Of each 3x3 window. PyTorch's own lp_pool2d has NaN for the gradient of a window of zeros."""
+        return torch.linalg.vector_norm(x.unfold(2, 3, 3).unfold(3, 3, 3), dim=(-2, -1))
+
+    class Inception(nn.Module):
+        def __init__(self, n_in, stride, r3, n3, r5, n5, pool, p, n1, *, before, after):
+            super().__init__()
+            unit = NN4Small2.Unit
+            self.add_module("3x3", unit((n_in, r3, 1, 1), (r3, n3, 3, stride)))
+            if n5:
+                self.add_module("5x5", unit((n_in, r5, 1, 1), (r5, n5, 5, stride)))
+            self.pool = unit(*([(n_in, p, 1, 1)] if p else []))
+            self.pooling, self.pads = pool, (before, after, before, after)
+            if n1:
+                self.add_module("1x1", unit((n_in, n1, 1, 1)))
+
+        def forward(self, x):
+            pooled = nn.functional.pad(self.pool(self.pooling(x)), self.pads)
+            return torch.cat([pooled if name == "pool" else branch(x) for name, branch in self.named_children()], 1)
+
+    def __init__(self, pooling):
+        super().__init__()
+        one, halves = self.Inception, self.halves
+        thirds = self.mean_of_thirds if pooling == "average" else self.norm_of_thirds
+        self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, 3), nn.BatchNorm2d(64, 1e-3)
+        self.conv2, self.bn2 = nn.Conv2d(64, 64, 1), nn.BatchNorm2d(64)
+        self.conv3, self.bn3 = nn.Conv2d(64, 192, 3, 1, 1), nn.BatchNorm2d(192)
+        self.inception_3a = one(192, 1, 96, 128, 16, 32, halves, 32, 64, before=3, after=4)
+        self.inception_3b = one(256, 1, 96, 128, 32, 64, thirds, 64, 64, before=4, after=4)
+        self.inception_3c = one(320, 2, 128, 256, 32, 64, halves, 0, 0, before=0, after=1)
+        self.inception_4a = one(640, 1, 96, 192, 32, 64, thirds, 128, 256, before=2, after=2)
+        self.inception_4e = one(640, 2, 160, 256, 64, 128, halves, 0, 0, before=0, after=1)
+        self.inception_5a = one(1024, 1, 96, 384, 0, 0, thirds, 96, 256, before=1, after=1)
+        self.inception_5b = one(736, 1, 96, 384, 0, 0, halves, 96, 256, before=1, after=1)
+        self.dense = nn.Linear(736, 128)
+
+    def forward(self, x):
+        def pool(x):
+            return nn.functional.max_pool2d(x, 3, 2, 1)
+
+        x = pool(self.bn1(self.conv1(x)).relu())
+        x = pool(self.bn3(self.conv3(self.bn2(self.conv2(x)).relu())).relu())
+        for name in ("3a", "3b", "3c", "4a", "4e", "5a", "5b"):
+            x = getattr(self, f"inception_{name}")(x)
+        return nn.functional.normalize(self.dense(x.mean((2, 3))))

@@ -94,6 +94,10 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
         f"{len(encoding.intents)} intents, {len(encoding.tags)} tags, {len(known):,} words; "
         f"{percent(sum(word not in known for u in data.test for word in u.words) / n_words)} of the test words are not "
         "among them")
+    strange = {part: sum(bool(encoding.missing(u)) for u in getattr(data, part)) for part in ("dev", "test")}
+    if any(strange.values()):
+        say(f"{strange['dev']} dev and {strange['test']} test sentences have an intent or a slot that no training "
+            "sentence has: these labels count as wrong")
     runs: dict[str, Any] = {}
     answers: dict[str, Answers] = {}
     for kind in knobs.networks:
@@ -150,7 +154,11 @@ def train(knobs: Knobs, kind: str, encoding: Encoding, data: Snips, longest: int
 
 
 def cost_of(net: Any, params: Any, encoding: Encoding, utterances: list[Utterance], longest: int) -> float:
-    """The mean loss, in nats."""
+    """The mean loss, in nats, of the sentences whose intent and slots the training set has; NaN where there is none.
+    The others have no finite loss: the network has no logit for what the training set lacks."""
+    utterances = [utterance for utterance in utterances if not encoding.missing(utterance)]
+    if not utterances:
+        return float("nan")
     sentences = Sentences.of(encoding, utterances, longest)
     mask = (np.arange(longest) < sentences.x["lengths"][:, None]).astype(np.float32)
     logits = evaluate(net, params, {}, sentences.x, batch_size=100)
@@ -203,6 +211,8 @@ def show_mistakes(answers: dict[str, Answers], test: list[Utterance]) -> list[di
 
 def draw(out: Path, name: str, runs: dict[str, Any], answers: dict[str, Answers], test: list[Utterance],
          intents: list[str]) -> None:
+    """intents: those of the training set. What a test sentence has beyond them gets a row, in which all are wrong."""
+    intents = [*intents, *sorted({u.intent for u in test} - set(intents))]
     figure, axes = figures.panels(1, 3, (4.4, 3.8), f"{name}: learning curves")
     for kind, m in runs.items():
         axes[0, 0].plot(m["training"]["epoch"], m["training"]["cost"], label=kind)

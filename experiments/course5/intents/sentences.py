@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxnn.checks import expect
 from jaxnn.data import Snips, Utterance
 from jaxnn.text import WordVocabulary, bucketed, pad
 
@@ -35,6 +36,10 @@ class Encoding(NamedTuple):
                    sorted({utterance.intent for utterance in utterances}),
                    np.array([counts.get(words.token_of(n), 0) for n in range(words.size)]))
 
+    def missing(self, utterance: Utterance) -> set[str]:
+        """Of this utterance the intent and the slots that no training utterance has."""
+        return {utterance.intent}.difference(self.intents) | set(utterance.slots).difference(self.tags)
+
     def read(self, sentences: list[list[str]], length: int | None = None) -> dict[str, np.ndarray]:
         """Sentences as a network reads them: {"words", "prefixes", "suffixes": (n, time), "lengths": (n,)}. A word that
         the training set does not have is <unknown>, and its beginning and end may still be known."""
@@ -59,13 +64,19 @@ class Sentences(NamedTuple):
 
     @classmethod
     def of(cls, encoding: Encoding, utterances: list[Utterance], length: int | None = None) -> "Sentences":
-        """A slot or an intent that the training set does not have has no place: it can only be got wrong, and stands as
-        the first."""
+        """Arrays of utterances whose labels have places.
+
+        Raises:
+          InputError: an intent or a slot is not in the training set.
+        """
+        missing = sorted(set().union(*map(encoding.missing, utterances)))
+        expect(not missing, "Sentences.of", "intents and slots of the training set", str(missing),
+               "leave out the utterances that have them")
         tags, intents = ({name: n for n, name in enumerate(names)} for names in (encoding.tags, encoding.intents))
         x = encoding.read([utterance.words for utterance in utterances], length)
-        rows = [np.array([tags.get(slot, 0) for slot in utterance.slots]) for utterance in utterances]
+        rows = [np.array([tags[slot] for slot in utterance.slots]) for utterance in utterances]
         return cls(x, pad(rows, x["words"].shape[1])[0],
-                   np.array([intents.get(utterance.intent, 0) for utterance in utterances], np.int32))
+                   np.array([intents[utterance.intent] for utterance in utterances], np.int32))
 
 
 class BucketedBatches:
