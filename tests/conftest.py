@@ -35,12 +35,13 @@ if not jax.config.jax_compilation_cache_dir:
     jax.config.update("jax_compilation_cache_dir", str(home / "jaxnn" / "compiled_tests"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
-# These files see the compiler that users have: they look at programs and their memory, or do what a user does. All
-# others are about values and verdicts alone, and compiled in half of the time (tests.compare.QUICKLY); what looks at a
-# program there asks for AS_USERS_COMPILE.
+# These files see the compiler that users have: they look at programs and their memory, do what a user does, or train
+# until it counts how fast a program runs. All others are about values and verdicts alone, and compiled in half of the
+# time (tests.compare.QUICKLY); what looks at a program there asks for AS_USERS_COMPILE.
 AS_USERS = (
-    "experiments/test_bench.py", "experiments/test_runs.py", "test_compiler_options.py", "test_docs.py",
-    "test_hand_derived_hlo.py", "test_lowering.py", "test_notebooks.py", "test_readme.py", "training/test_rows.py")
+    "experiments/test_bench.py", "experiments/test_runs.py", "experiments/test_understanding.py",
+    "test_compiler_options.py", "test_docs.py", "test_hand_derived_hlo.py", "test_lowering.py", "test_notebooks.py",
+    "test_readme.py", "training/test_rows.py")
 
 WITHOUT_TORCH = "PyTorch is not installed"
 
