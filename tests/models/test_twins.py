@@ -61,6 +61,8 @@ def gradients_beside(net, params, state, torch_net, shape, n_out):
 
     with jax.enable_x64(True):
         y, (dparams, dx) = jax.device_get(program(params, x))
+    program.clear_cache()  # half a gigabyte with the parameters, which the twin needs now
+    del params
     torch_net.double()
     t = torch.tensor(x.transpose(0, 3, 1, 2).copy(), requires_grad=True)
     theirs = torch_net(t)
