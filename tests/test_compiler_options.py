@@ -73,6 +73,7 @@ def test_a_step_is_not_traced_again_for_them():
     assert traces(None) == traces({})
 
 
+@pytest.mark.exhaustive
 def test_inside_another_program_the_options_are_that_programs():
     step = make_step(NET, softmax_cross_entropy, optax.sgd(0.1))
     _, alone = step(train_state(), X, LABELS)

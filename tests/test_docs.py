@@ -27,14 +27,15 @@ PRINTED = {
     "guides/train.md": "step 200/200",
     "guides/inside.md": "the cotangent vanishes",
 }
-OF_FOUR = ("guides/from_other_libraries.md",)  # imports and compiles four libraries
+# Imports and compiles four libraries; looks into four networks.
+LONG = ("guides/from_other_libraries.md", "guides/inside.md")
 ELSEWHERE = ("torch", "flax", "keras")
 TABLE = json.loads(measure.TABLE.read_text(encoding="utf-8"))["ops"]
 
 
 @pytest.mark.sampled
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Keras, as it begins
-@pytest.mark.parametrize("place", [pytest.param(place, marks=[pytest.mark.exhaustive] if place in OF_FOUR else [])
+@pytest.mark.parametrize("place", [pytest.param(place, marks=[pytest.mark.exhaustive] if place in LONG else [])
                                    for place, blocks in BLOCKS.items() if blocks])
 def test_python_blocks(place, capsys, tmp_path, monkeypatch):
     """As a reader would type a page, from top to bottom, in one session."""

@@ -84,7 +84,8 @@ def adam(b1=0.9, b2=0.999, eps=1e-8):
     return optimizer.init, lambda grads, moments, t: optimizer.update(grads, moments)
 
 
-@pytest.mark.parametrize(("name", "optimizer"), [("momentum", momentum()), ("adam", adam())])
+@pytest.mark.parametrize(("name", "optimizer"), [
+    ("momentum", momentum()), pytest.param("adam", adam(), marks=pytest.mark.exhaustive)])
 def test_moons(name, optimizer):
     name = f"run.c2w2.moons_{name}"
     costs, acc = moons(*optimizer, 0.0007, 10_000)

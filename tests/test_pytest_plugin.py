@@ -223,6 +223,7 @@ def test_names_are_separated_by_commas(text, names):
     assert jaxnn_pytest.chosen("under", text, "--gradients-under") == names
 
 
+@pytest.mark.exhaustive
 def test_the_guides_test_file_passes_and_fails_as_it_says(tmp_path):
     text = GUIDE.read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(# test_rms_norm.py\n.*?)```", text, re.DOTALL)

@@ -64,6 +64,7 @@ def test_cutout_fills_a_square():
     assert max(sizes) == 9 and min(sizes) in (4, 6) and sizes <= {4, 6, 9}
 
 
+@pytest.mark.exhaustive
 def test_mixtures_keep_sums_and_proportions():
     images = jnp.asarray(np.random.default_rng(1).random((8, 6, 6, 3)), jnp.float32)
     for mix, static in ((mixup, {"alpha": 0.4}), (cutmix, {})):

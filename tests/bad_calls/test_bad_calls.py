@@ -19,6 +19,7 @@ for table, module in TABLES.items():
         GROUPS.setdefault(f"{table}, {re.split(r'[:(. ]', row.name)[0]}", []).append(row)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("group", GROUPS)
 def test_refused(group):
     with warnings.catch_warnings():

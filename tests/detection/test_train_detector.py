@@ -71,6 +71,7 @@ def test_streets():
     assert [len(t.boxes) for t in truth_of(part)] == [2, 0]
 
 
+@pytest.mark.exhaustive
 def test_a_head_that_is_right_finds_what_is_there():
     """Numbers that decode to the true boxes have a small loss and an AP of 1."""
     from experiments.course4.train_detector.experiment import detections, labels_of, measures_of

@@ -158,6 +158,7 @@ def test_the_catalogue_s_sizes_and_options_reach_the_op(monkeypatch):
     assert reference.keywords == op.keywords == {"delta": 0.7}
 
 
+@pytest.mark.exhaustive
 def test_ops_at_the_command_line(tmp_path, capsys):
     argv = ["--op", "dense", "--op", "lstm-from-zeros", "--size", "small", "--sizes", "i=5", "--batch", "2"]
     assert main(["bench", *argv, "--rounds", "1", "--out", str(tmp_path)]) == 0

@@ -197,6 +197,7 @@ def test_a_metrics_file_of_anything_is_not_overwritten(capsys, tmp_path, text):
     assert (tmp_path / "metrics.json").read_text() == text
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("name", "options"), [
     ("logistic-regression", ["--data", "breast-cancer", "--iterations", "50", "--sweep-iterations", "2"]),
     ("planar", ["--iterations", "20", "--sweep-iterations", "2", "--sweep", "1", "--sets", "blobs"]),

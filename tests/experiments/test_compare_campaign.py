@@ -90,6 +90,7 @@ def test_more_ops_are_added_to_the_finished_ones(tmp_path, judged):
     assert tables(tmp_path / "parts") == tables(tmp_path / "whole")
 
 
+@pytest.mark.exhaustive
 def test_in_two_processes_an_interruption_ends_both(tmp_path, monkeypatch, capfd):
     keep = finished.Finished.add
 

@@ -178,6 +178,7 @@ def test_networks_of_equal_size():
     assert all(abs(n - 2000) < 100 for n in sizes.values()), sizes
 
 
+@pytest.mark.exhaustive
 def test_dinosaurus_in_short(tmp_path, monkeypatch):
     monkeypatch.setattr(dinosaurus, "CELLS", {"GRU": dinosaurus.GRU})  # one of the three: each is compiled by itself
     knobs = dinosaurus.Knobs(iterations=1, parameters=300, embedding=2, epochs=1, trials=1)

@@ -27,6 +27,7 @@ TINY = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.exhaustive)
                                   if name in ("word2vec", "emojify", "sentiment") else name for name in TINY])
 def test_a_short_run_measures_and_draws(tmp_path, name):

@@ -133,6 +133,7 @@ def test_dx_of_an_op_is_the_dy_of_the_one_before():
     assert_close(records[0].cotangents, cotangents)
 
 
+@pytest.mark.exhaustive
 def test_layers_with_keys_and_states():
     """In a batch each example gets the key that `over_examples` gives it; integers have no gradient."""
     net = over_examples(Sequential(

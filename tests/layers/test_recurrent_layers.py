@@ -86,6 +86,7 @@ def test_errors(call, words):
 # Models.
 
 
+@pytest.mark.exhaustive
 def test_what_stands_behind_a_length_changes_nothing():
     ids = jnp.array([[1, 2, 3, 0], [4, 1, 1, 1]])
     other = ids.at[0, 2:].set(4)

@@ -20,6 +20,7 @@ def test_as_many_numbers_as_published():
     assert sum(a.size for a in jax.tree.leaves(state)) == 9_312
 
 
+@pytest.mark.exhaustive
 @NEEDS_DATA
 def test_the_courses_distances_and_those_with_blue_first():
     """.659 and .862, which hang on the decoder by .012; with blue first .597 and .756, which nothing gives away."""

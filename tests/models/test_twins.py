@@ -22,8 +22,6 @@ TWINS = {
     "se_resnet50": (lambda: models.se_resnet50(7), ("ResNet", 7, (3, 4, 6, 3), True, True), 33),
     "googlenet": (lambda: models.googlenet(7), ("GoogLeNet", 7), 33),
     "densenet121": (lambda: models.densenet121(7), ("DenseNet", 7), 33)}
-EXHAUSTIVE = [pytest.param(name, marks=pytest.mark.exhaustive) if name != "squeezenet" else name
-              for name in TWINS]
 
 
 def twin(kind, *args):
@@ -72,7 +70,8 @@ def gradients_beside(net, params, state, torch_net, shape, n_out):
     return dparams, {key: p.grad.numpy() for key, p in torch_net.named_parameters()}
 
 
-@pytest.mark.parametrize("name", EXHAUSTIVE)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", TWINS)
 def test_logits_and_gradients_of_a_twin(name):
     """To rounding, through all the layers."""
     make, of_twin, size = TWINS[name]

@@ -111,6 +111,7 @@ def test_a_twin(torch, batch_norm):
         _assert_near(ours, leaf.grad.numpy())
 
 
+@pytest.mark.exhaustive
 def test_batch_norm_in_training(torch, monkeypatch):
     """Statistics of the batch: the value is PyTorch's, and the running ones of every stage move towards them."""
     # Dropout draws numbers of its own: it is taken out of the stages.

@@ -10,7 +10,7 @@ from jaxnn.models import KERAS, TIMM, TORCHVISION, BadWeights, from_published, r
 from tests import course
 from tests.models import keras_files
 from tests.models.test_models import filled, shapes_of
-from tests.models.test_twins import twin
+from tests.models.test_twins import TWINS, twin
 
 h5py = pytest.importorskip("h5py")
 
@@ -47,7 +47,7 @@ def timm_vgg16(name, array):
                                   pytest.param("densenet121", marks=pytest.mark.exhaustive)])
 def test_timm_has_the_same_arrays_by_other_names(name):
     """The file of a torchvision network, renamed as timm does, is read to the same params."""
-    net, arrays = getattr(models, name)(7, **({"hidden": 20} if name == "vgg16" else {})), twin(name)[1]
+    net, arrays = getattr(models, name)(7, **({"hidden": 20} if name == "vgg16" else {})), twin(*TWINS[name][1])[1]
     arrays = {key: array for key, array in arrays.items() if not key.endswith("num_batches_tracked")}
     timm = dict(arrays)
     if name == "mobilenet_v2":

@@ -45,6 +45,7 @@ def test_every_path(n_steps, labels, blank):
     np.testing.assert_allclose(dz, slope, rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("n_steps", "labels", "blank"), [(5, [0, 2, 0], 1), (3, [1, 1], 0), (2, [], 0)])
 @pytest.mark.usefixtures("x64")
 def test_backward(n_steps, labels, blank):

@@ -63,6 +63,7 @@ CASES = {"peepholes": (lstm_peephole, PEEPHOLE, state(), peephole_step),
          "layer norm": (layer_norm_lstm, LAYER_NORM, state(), layer_norm_step)}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.usefixtures("x64")
 def test_value_and_backward(name):

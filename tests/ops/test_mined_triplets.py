@@ -63,6 +63,7 @@ def test_the_first_of_equal_distances_counts():
     assert grads[3] != -grads[4]  # anchor 0 has taken embedding 3 alone
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("mining", MINING)
 def test_edges(mining):
     """One point; no triplet, which only run time shows; NaN."""

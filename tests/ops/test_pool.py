@@ -108,6 +108,7 @@ def test_against_pytorch(geometry, torch):
     np.testing.assert_allclose(dx, t.grad.numpy().transpose(back), rtol=1e-13)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("static", [
     {"window": 3, "stride": 2, "ceil": True}, {"window": (2, 3), "stride": (3, 2), "ceil": True},
     {"window": 2, "stride": 1, "dilation": 2}, {"window": (3, 2), "stride": 2, "dilation": (1, 3)},

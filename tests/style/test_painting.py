@@ -32,6 +32,7 @@ def cost():
     return of_picture
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("optimizer", [optax.adam(0.02), optax.lbfgs(
     linesearch=optax.scale_by_zoom_linesearch(max_linesearch_steps=5))], ids=["adam", "lbfgs"])
 def test_a_painting(optimizer):

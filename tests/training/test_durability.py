@@ -365,6 +365,7 @@ def test_numpy_leaves_in_the_train_state(after_six):
     assert history.best.step == 6
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("number", "shown"), [
     (signal.SIGTERM, 143), *(pytest.param(*other, marks=pytest.mark.exhaustive)
                              for other in ((signal.SIGINT, 130), (signal.SIGHUP, 129)))])

@@ -45,6 +45,7 @@ def test_steps_that_were_not_applied_are_a_warning_where_there_is_no_progress(ma
     train(20, batches=poisoned({3}), metrics=None, steps_per_dispatch=many, progress=True)  # a warning would raise
 
 
+@pytest.mark.sampled
 @pytest.mark.filterwarnings("ignore::jaxnn.training.NotApplied")
 @pytest.mark.parametrize("many", [1, 5])
 def test_too_many_in_a_row_end_it_with_the_last_good_state_saved(tmp_path, many):

@@ -59,7 +59,7 @@ WRONG = {"one weight 1 % too large": lambda dweight, dx, dy: (1.01 * dweight, dx
 
 
 @pytest.mark.parametrize("mistake", [pytest.param(mistake, marks=pytest.mark.exhaustive)
-                                     if mistake.startswith("the path") else mistake for mistake in WRONG])
+                                     if not mistake.startswith("one weight") else mistake for mistake in WRONG])
 def test_a_mistake_in_one_of_a_hundred_steps(mistake):
     at = DEPTH // 2
     report = compare_gradients(deep(with_rule(WRONG[mistake]), at), *ARGS, reference=reference)
