@@ -82,13 +82,19 @@ class _HELD:  # by this process
     after_dropping = 0.0
 
 
-@pytest.fixture(autouse=True)
-def _programs_of_one_test():
-    """Tests share programs until the worker holds much: together they take gigabytes."""
-    yield
-    if resident_memory() > max(MUCH, _HELD.after_dropping + MORE):
-        drop_programs()
-        _HELD.after_dropping = resident_memory()
+class ProgramsOfOneTest:
+    """Tests share programs until the worker holds much: together they take gigabytes. A plugin, since a fixture here
+    does not reach the doctests of the package."""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_teardown(self):
+        if resident_memory() > max(MUCH, _HELD.after_dropping + MORE):
+            drop_programs()
+            _HELD.after_dropping = resident_memory()
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(ProgramsOfOneTest())
 
 
 def resident_memory() -> float:
