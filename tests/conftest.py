@@ -175,22 +175,21 @@ def pytest_collection_finish():
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--exhaustive"):
         return
-    left_out = [item for item in items if item.get_closest_marker("exhaustive")]
-    items[:] = [item for item in items if not item.get_closest_marker("exhaustive")]
-    left_out += not_sampled(items)
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in set(left_out)]
+    left_out = {item for item in items if item.get_closest_marker("exhaustive")}
+    left_out |= not_sampled([item for item in items if item not in left_out])
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
 
 
-def not_sampled(items: list) -> list:
-    """Of each `sampled` test, all cases but every third; which ones, its name decides, so that of two tests with the
-    same cases one runs what the other does not."""
+def not_sampled(items: list) -> set:
+    """Of each `sampled` test, all cases but every third, of which there is one at least; which ones, its name decides,
+    so that of two tests with the same cases one runs what the other does not."""
     cases: dict[str, list] = {}
     for item in items:
         if item.get_closest_marker("sampled"):
             cases.setdefault(item.nodeid.split("[")[0], []).append(item)
-    return [case for name, of_name in cases.items() for i, case in enumerate(of_name)
-            if (i + zlib.crc32(name.encode())) % 3]
+    return {case for name, of_name in cases.items() for i, case in enumerate(of_name)
+            if i % 3 != zlib.crc32(name.encode()) % min(3, len(of_name))}
 
 
 def peak_memory() -> float | None:
