@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import chex  # type: ignore[import-untyped]
+import chex
 import jax
 import numpy as np
 from jax.test_util import check_grads

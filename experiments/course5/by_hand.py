@@ -53,15 +53,22 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
             "seconds": {name: {"loops": slow, "op": fast} for name, _, slow, fast in rows}}
 
 
+def narrow(rng: Any, n_a: int) -> Callable[..., np.ndarray]:
+    """A function from a shape to normal numbers of width 1 / √(n_a): the states stay off the flat ends of tanh."""
+    def normal(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape) / np.sqrt(n_a)
+
+    return normal
+
+
 def rnn_parameters(rng: Any, n_x: int, n_a: int, n_y: int = 2) -> loops.Arrays:
-    """Divided by √(n_a): the states stay off the flat ends of tanh."""
-    normal = lambda *shape: rng.standard_normal(shape) / np.sqrt(n_a)  # noqa: E731
+    normal = narrow(rng, n_a)
     return {"Wax": normal(n_a, n_x), "Waa": normal(n_a, n_a), "Wya": normal(n_y, n_a), "ba": normal(n_a, 1),
             "by": normal(n_y, 1)}
 
 
 def lstm_parameters(rng: Any, n_x: int, n_a: int, n_y: int = 2) -> loops.Arrays:
-    normal = lambda *shape: rng.standard_normal(shape) / np.sqrt(n_a)  # noqa: E731
+    normal = narrow(rng, n_a)
     gates = {f"W{g}": normal(n_a, n_a + n_x) for g in loops.GATES} | {f"b{g}": normal(n_a, 1) for g in loops.GATES}
     return {**gates, "Wy": normal(n_y, n_a), "by": normal(n_y, 1)}
 

@@ -50,8 +50,8 @@ class Format(NamedTuple):
 RNG = np.random.default_rng(0)
 SHAPES = {"fc": {"weight": jax.ShapeDtypeStruct((6, 4), np.float32), "bias": jax.ShapeDtypeStruct((6,), np.float32)}}
 WEIGHTS = {"fc.weight": RNG.standard_normal((6, 4)).astype(np.float32), "fc.bias": np.ones(6, np.float32)}
-CIFAR = {"train": ["a/1.bin", "a/2.bin"], "test": ["a/3.bin"], "names": "a/names.txt", "label_bytes": 1, "n_classes": 2,
-         "n_train": 3, "n_test": 2}
+CIFAR: dict[str, Any] = {"train": ["a/1.bin", "a/2.bin"], "test": ["a/3.bin"], "names": "a/names.txt", "label_bytes": 1,
+                         "n_classes": 2, "n_train": 3, "n_test": 2}
 ZEROS = bytes(2**26)
 
 
@@ -238,7 +238,7 @@ FORMATS: dict[str, Format] = {
     "Keras HDF5": Format(keras, lambda path: read_keras(path, SHAPES, {}, {}), huge_keras),
     "HDF5": Format(hdf5, lambda path: read_hdf5(path, {"x": Field((6, 4), np.int32)}), huge_keras),
     "IDX": Format(idx, lambda path: read_idx(path, max_bytes=2**20), huge_idx),
-    "CIFAR": Format(cifar, lambda path: read_archive(path, **CIFAR), huge_cifar),  # type: ignore[arg-type]
+    "CIFAR": Format(cifar, lambda path: read_archive(path, **CIFAR), huge_cifar),
     "PNG": Format(pictures("PNG", optimize=True), read_picture, huge_png),
     "JPEG": Format(pictures("JPEG", progressive=True), read_picture, huge_jpeg),
     "GIF": Format(pictures("GIF", interlace=0), read_picture, huge_gif),

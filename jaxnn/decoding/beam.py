@@ -139,13 +139,15 @@ def beam_search(step: Callable, carry: Any, start: Any, *, width: int, max_lengt
         bound = jnp.max(log_p) / max_length**length_penalty
         return (n < max_length) & ~(jnp.min(done.score) >= bound)
 
-    one = lambda a: jnp.broadcast_to(a, (width, *jnp.shape(a)))  # noqa: E731
+    def over_beam(a: Any) -> Any:
+        return jnp.broadcast_to(a, (width, *jnp.shape(a)))
+
     kept = jax.tree.map(lambda a: jnp.zeros((width, max_length, *a.shape), a.dtype), aux)
     tokens = jnp.full((width, max_length), NO_TOKEN, jnp.int32)
     nothing = jnp.full(width, -jnp.inf, dtype)
     done = _Pool(tokens, jnp.zeros(width, jnp.int32), jnp.full(width, False), nothing, nothing, kept)
     # All places but the first are empty: the same sequence twice would stay twice.
-    loop = (jnp.int32(0), tokens, one(start), nothing.at[0].set(0), kept, jax.tree.map(one, carry), done)
+    loop = (jnp.int32(0), tokens, over_beam(start), nothing.at[0].set(0), kept, jax.tree.map(over_beam, carry), done)
     n, tokens, _, log_p, kept, _, done = lax.while_loop(goes_on, advance, loop)
     # Those that go on are cut off at max_length; before it, the search has left them behind.
     log_p = jnp.where(n == max_length, log_p, -jnp.inf)
