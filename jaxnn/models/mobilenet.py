@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from jax.nn.initializers import variance_scaling
+
 from jaxnn.layers import BatchNorm, Conv, Dense, Dropout, Residual, Sequential
 from jaxnn.models.weights import Published
 from jaxnn.ops import global_average_pool, relu6
@@ -12,6 +14,11 @@ __all__ = ["mobilenet_v1", "mobilenet_v1_keras", "mobilenet_v2", "mobilenet_v2_k
 PAIRS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
 # v2: expansion, channels out, repetitions and stride of each stage (table 2).
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+
+
+# As torchvision draws them. Counted by the channels out, a depthwise kernel is drawn smaller than by its nine inputs:
+# batch norm takes the size out of the values again, and a step of Adam turns the kernel further.
+FAN_OUT = variance_scaling(2.0, "fan_out", "normal")
 
 
 class Style(NamedTuple):
@@ -29,7 +36,7 @@ class Style(NamedTuple):
         """A convolution without bias, batch norm, relu6."""
         padding = window // 2 if stride == 1 else self.halving
         return Sequential(conv=Conv(n_out, (window, window), stride=stride, padding=padding, groups=groups,
-                                    use_bias=False), norm=self.norm(), relu=relu6)
+                                    use_bias=False, kernel_init=FAN_OUT), norm=self.norm(), relu=relu6)
 
 
 TORCH = Style()
@@ -86,7 +93,8 @@ def inverted_residual(n_in: int, n_out: int, stride: int, expansion: int, style:
     width = n_in * expansion
     parts: dict = {} if expansion == 1 else {"expand": style.unit(1, width)}
     parts |= {"depthwise": style.unit(3, width, stride=stride, groups=width),
-              "project": Conv(n_out, (1, 1), padding="VALID", use_bias=False), "norm": style.norm()}
+              "project": Conv(n_out, (1, 1), padding="VALID", use_bias=False, kernel_init=FAN_OUT),
+              "norm": style.norm()}
     body = Sequential(**parts)
     return Residual(body) if stride == 1 and n_in == n_out else body
 
