@@ -204,13 +204,13 @@ class HandDerived(Op):
         """A margin that is written where the weights stand would be taken for one, and nothing would say so."""
         parameters = self._signature.parameters
         for name, arg in zip(self.arguments, args):
-            if type(arg) in (int, float) and parameters[name].default is None:
-                option = next((o for o, p in parameters.items() if p.kind is p.KEYWORD_ONLY and type(p.default) is float),
-                              None)
-                if option is not None:
-                    raise InputError(self.name, f"expects {name} as an array by position; got the number {arg}; pass an "
-                                     f"option by its name, {option}={arg} say, and one number for {name} so as well: "
-                                     f"{name}={arg}")
+            if type(arg) not in (int, float) or parameters[name].default is not None:
+                continue
+            for option, p in parameters.items():
+                if p.kind is p.KEYWORD_ONLY and type(p.default) is float:
+                    raise InputError(self.name, f"expects {name} as an array by position; got the number {arg}; pass "
+                                     f"an option by its name, {option}={arg} say, and one number for {name} so as "
+                                     f"well: {name}={arg}")
 
     def _expect_arrays(self, args: tuple) -> None:
         """What is no array JAX would refuse on its own, and name neither the op nor the argument."""
