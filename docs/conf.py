@@ -14,7 +14,7 @@ author = "the authors of jaxnn"
 version = release = jaxnn.__version__
 extensions = ["myst_parser"]
 exclude_patterns = ["_build", "*.py", "notebooks/*.ipynb"]
-myst_enable_extensions = ["colon_fence", "deflist"]
+myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 html_theme = "furo"
 html_title = "jaxnn"

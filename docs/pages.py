@@ -37,7 +37,7 @@ FAMILIES = {
     "Normalization": "normalization norms",
     "Recurrent networks": "recurrent lstm_variants cell over_time",
     "Activations": "activation rectifiers softmax",
-    "Losses": "loss dense_loss ctc focal",
+    "Losses": "loss regression_loss dense_loss ctc focal",
     "Embeddings, textures, boxes": "embedding_losses mined_triplets cosine_margin unit texture overlap yolo_head",
 }
 

@@ -167,12 +167,15 @@ def question(experiment: ModuleType) -> str:
 
 
 def options_of(name: str, experiment: ModuleType) -> argparse.ArgumentParser:
+    # After the knobs stands what the module says: other commands, what is done, the result, time and device.
+    account = (experiment.__doc__ or "").partition("\n")[2].strip("\n")
     parser = argparse.ArgumentParser(f"python -m experiments run {name}", description=question(experiment),
+                                     epilog=account, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      allow_abbrev=False)
     parser.add_argument("--out", type=Path, default=Path("runs", name), metavar="DIR",
                         help=f"where metrics.json and the pictures go (default: runs/{name})")
     parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run in that place")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the course's files lie "
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data files lie "
                         "(default: the environment variable JAXNN_DATA, else a per-user cache)")
     add_options(parser, experiment.Knobs)
     return parser
@@ -192,7 +195,9 @@ def refuse(message: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     commands = "\n".join(f"  {name:8} {what}" for name, (what, _) in COMMANDS.items())
-    usage = f"usage: python -m experiments {'|'.join(COMMANDS)} ...\n\n{commands}"
+    usage = (f"usage: python -m experiments {'|'.join(COMMANDS)} ...\n\n{commands}\n\n"
+             "`python -m experiments COMMAND --help` shows the options of one. Begin with `run digits`, which needs no "
+             "data files.")
     if argv and argv[0] in COMMANDS:
         module, function = COMMANDS[argv[0]][1].split(":")
         return int(getattr(importlib.import_module(module), function)(argv[1:]))

@@ -82,7 +82,11 @@ def test_links_between_pages_lead_somewhere(folder_of_pages):
             for part in parts:
                 folder = folder[:-1] if part == ".." else [*folder, part]
             name = "/".join(folder)
-            assert name in whole, f"{place}: {link}"
+            if target.startswith("../") and name.startswith("jaxnn/"):  # from docs up to the code
+                assert (DOCS.parent / name).is_file(), f"{place}: {link}"
+                continue
+            # Where the documentation is not built, as on a forge, there are no generated pages.
+            assert name in (PAGES if place in PAGES else whole), f"{place}: {link}"
             if anchor:
                 assert anchor in {heading.lower() for heading in re.findall(r"^#+ (\S+)$", whole[name], re.MULTILINE)}
 

@@ -5,6 +5,7 @@ import json
 import platform
 import subprocess
 import sys
+import textwrap
 from collections.abc import Sequence
 from functools import partial
 from importlib import metadata
@@ -59,11 +60,14 @@ def bench(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m experiments bench", allow_abbrev=False, description=(
-        "Measures each op beside what autodiff makes of the same equation. The sides take turns; "
-        "ratios are medians over the rounds, to the first side."))
+        "Measures each op beside what autodiff makes of the same equation. The sides\n"
+        "take turns; ratios are medians over the rounds, to the first side."),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="what can be measured:\n" + textwrap.fill(
+            "  ".join(case.name for case in CASES), 98, initial_indent="  ", subsequent_indent="  ",
+            break_on_hyphens=False))
     parser.add_argument("name", nargs="*", metavar="NAME",
-                        help="what is measured (default: all of these, unless ops are named): "
-                        f"{', '.join(case.name for case in CASES)}")
+                        help="what is measured, of the names below (default: all of them, unless ops are named)")
     parser.add_argument("--op", action="append", default=[], metavar="NAME",
                         help="measures the gradient of an op or a network of the catalogue (compare --list names "
                         "all); may be given several times")

@@ -235,8 +235,8 @@ def tags_of(presence: multi_task.Presence) -> dict[str, np.ndarray]:
     of_picture = {"dark": light < np.quantile(light, 0.2), "little contrast": contrast < np.quantile(contrast, 0.2)}
     tags = {name: np.repeat(column, n_tasks) for name, column in of_picture.items()}
     yes = presence.test_y.ravel() > 0.5
-    tags |= {"rare thing that is there": yes & np.tile(rare < 0.35, n), "common thing that is not": ~yes & np.tile(
-        rare > 0.65, n)}
+    tags |= {"rare thing, present": yes & np.tile(rare < 0.35, n),
+             "common thing, absent": ~yes & np.tile(rare > 0.65, n)}
     tags |= {name: np.tile(np.arange(n_tasks) == t, n) for t, name in enumerate(presence.tasks)}
     return {name: column for name, column in tags.items() if column.any()}
 

@@ -110,7 +110,8 @@ def streets(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     wrong, tags = things(found, scenes.test.y, scenes.classes, names)
     table = error_table(wrong, tags)
     say(f"\n{kind}: things of which less than half is found\n{table}")
-    draw(out / "streets.png", f"{kind}: things of which less than half is found, {table.n_wrong} of {table.n}", table)
+    draw(out / "streets.png", f"{kind}: things of which less than half is found, {table.n_wrong} of {table.n}; their "
+         "areas in px", table)
     steps_at, costs = history.curve("cost")
     return {"data": kind, **as_record(table), "costs": {"streets": series(costs, "step", steps_at)}}
 
@@ -147,11 +148,14 @@ def draw(path: Path, title: str, found: ErrorTable) -> None:
     rows = found.rows[::-1]
     figure, axes = figures.panels(1, 3, (4.4, 0.28 * len(rows) + 1.6), title)
     at = np.arange(len(rows))
-    panels = (("error among them / %", ("error",)), ("part / %", ("of_errors", "of_gradient")),
-              ("points of error", ("ceiling", "share")))
-    words = {"error": "error", "of_errors": "of the errors", "of_gradient": "of the gradient", "ceiling": "ceiling",
-             "share": "share: these add up"}
-    for axis, (label, names) in zip(axes[0], panels, strict=True):
+    whole = 100 * found.n_wrong / found.n
+    panels = (("which are often wrong?", "error / % of those with the tag", ("error",)),
+              ("which make up many errors?", "part / %", ("of_errors", "of_gradient")),
+              ("which are worth work?", f"points of the error of {whole:.1f} %", ("ceiling", "share")))
+    words = {"error": "95 % intervals as lines", "of_errors": "of all errors",
+             "of_gradient": "of the gradient", "ceiling": "gained if all of these were right",
+             "share": "share; shares add up"}
+    for axis, (question, label, names) in zip(axes[0], panels, strict=True):
         kept = [name for name in names if name != "of_gradient" or not np.isnan(rows[0].of_gradient)]
         height = 0.8 / len(kept)
         for i, name in enumerate(kept):
@@ -162,10 +166,13 @@ def draw(path: Path, title: str, found: ErrorTable) -> None:
         axis.set_yticks(at, [f"{row.tag} ({row.n})" for row in rows] if names == ("error",) else [""] * len(rows),
                         fontsize=8)
         axis.set_xlabel(label)
+        axis.set_title(question, fontsize=9)
         axis.grid(alpha=0.3, axis="x")
-        if len(kept) > 1:
-            axis.legend(fontsize=7)
-    axes[0, 0].axvline(100 * found.n_wrong / found.n, color="grey", linestyle=":")
+        axis.set_axisbelow(True)
+        axis.margins(y=0.01)
+    axes[0, 0].axvline(whole, color="grey", linestyle=":", label=f"of all, {whole:.1f} %")
+    for axis in axes[0]:
+        figures.legend_below(axis)
     figures.save(figure, path)
 
 

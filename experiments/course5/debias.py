@@ -12,7 +12,7 @@ still there. What stays, and the picture shows, is everything else (Gonen & Gold
     association   whether professions or careers stand nearer to male than to female names (WEAT), by names and words
                   that are not on the direction
     clusters      k-means of the words that were most biased: two clusters, which are the two genders as before
-    recovered     a linear classifier, on words that it was not fitted to, still tells on which side a word was
+    classifier    a linear classifier, on words that it was not fitted to, still tells on which side a word was
 
 `--data glove`: the course's GloVe subset; `--data definitions`: vectors that `run word2vec` has written; `--data tiny`
 (the default): vectors of a corpus made by rules, in which professions stand with one gender nine times of ten.
@@ -40,12 +40,12 @@ from jaxnn.words import (
     WordVectors,
     association,
     bias_direction,
+    classifier_accuracy,
     cluster_agreement,
     debias,
     encode_corpus,
     fit_words,
     read_word_vectors,
-    recovered,
 )
 
 DATA = ("tiny", "glove", "definitions")
@@ -119,8 +119,8 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
         found: dict[str, Any] = {
             "largest_cosine_of_a_neutral_word": float(np.abs(unit[neutral] @ direction.vector).max()),
             "clusters": cluster_agreement(unit[most], labels, seed=knobs.seed),
-            "recovered_most_biased": recovered(unit[most], labels, seed=knobs.seed),
-            "recovered_professions": recovered(unit[jobs], sides, folds=min(5, len(jobs)), seed=knobs.seed),
+            "recovered_most_biased": classifier_accuracy(unit[most], labels, seed=knobs.seed),
+            "recovered_professions": classifier_accuracy(unit[jobs], sides, folds=min(5, len(jobs)), seed=knobs.seed),
             "association": {what: of_sets(vectors, sets, knobs.seed) for what, sets in task.sets.items()}}
         measures[name] = found
         rows.append(found)

@@ -21,11 +21,14 @@ CAMPAIGNS: dict[str, tuple[int | None, str]] = {
 
 def faults(argv: Sequence[str]) -> int:
     """faults: kills and signals runs, damages checkpoints and files, makes writes fail, and prints what was lost."""
-    parser = argparse.ArgumentParser("python -m experiments faults", description=str(faults.__doc__).split(": ", 1)[1],
-                                     allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     epilog="\n".join(f"  {name:9}{what}" + ("" if n is None else f" (default: {n})")
-                                                      for name, (n, what) in CAMPAIGNS.items()))
-    parser.add_argument("which", choices=("all", *CAMPAIGNS), help="one campaign, or all, one after another")
+    campaigns = (f"  {name:9}{what}" + ("" if n is None else f" (default: {n})")
+                 for name, (n, what) in CAMPAIGNS.items())
+    parser = argparse.ArgumentParser(
+        "python -m experiments faults", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Kills and signals runs, damages checkpoints and files, makes writes fail, and prints what was "
+        "lost.", epilog="\n".join(("campaigns:", *campaigns)))
+    parser.add_argument("which", choices=("all", *CAMPAIGNS),
+                        help="one of the campaigns below, or all, one after another")
     parser.add_argument("-n", type=int, metavar="N", help="number of faults, where that can be chosen")
     parser.add_argument("--seed", type=int, default=0, help="seed of what is drawn at random (default: 0)")
     parser.add_argument("--jobs", type=int, default=2, metavar="N",

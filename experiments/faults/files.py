@@ -8,6 +8,7 @@ that a pixel, a sample or a number that is changed cannot be found.
 
 import collections
 import contextlib
+import errno
 import os
 import random
 import resource
@@ -138,10 +139,17 @@ def _verdict(read: Any, target: Path) -> tuple[str, str]:
         causes: list[Any] = [error]
         while causes[-1].__cause__ or causes[-1].__context__:
             causes.append(causes[-1].__cause__ or causes[-1].__context__)
-        if any(isinstance(cause, MemoryError) or "memory" in str(cause).lower() for cause in causes):
+        if any(map(_is_out_of_memory, causes)):
             return "out of memory", text
         return ("own error" if type(error).__module__.startswith("jaxnn") else "foreign error"), text
     return "arrays", ""
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """By the error's type and code: the message of a reader that refuses too large a file speaks of memory too."""
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        return str(error).startswith("RESOURCE_EXHAUSTED")  # XLA's code, which stands in front of its text
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
 
 
 def _expect_arrays(value: Any) -> None:

@@ -15,12 +15,14 @@ __all__ = ["scale"]
 def scale(argv: Sequence[str]) -> int:
     """scale: trains on one and on many devices, and measures and predicts what they send and take."""
     parser = argparse.ArgumentParser("python -m experiments scale", allow_abbrev=False,
-                                     description=str(scale.__doc__).split(": ", 1)[1])
-    parts = parser.add_subparsers(dest="which", required=True)
+                                     description="Trains on one and on many devices, and measures and predicts what "
+                                     "they send and take.", epilog="`scale predict --help` shows the options of one.")
+    parts = parser.add_subparsers(dest="which", required=True, title="what can be asked", metavar="WHAT")
     same_costs = parts.add_parser("curves", help="trains on 1, 2, 4 and 8 virtual devices, and compares the costs")
-    same_costs.add_argument("--steps", type=int, default=50)
+    same_costs.add_argument("--steps", type=int, default=50, metavar="N",
+                            help="steps of each training (default: 50)")
     sent = parts.add_parser("collectives", help="prints what a step sends, read from its program, beside the formula")
-    sent.add_argument("--devices", type=int, default=8)
+    sent.add_argument("--devices", type=int, default=8, metavar="N", help="virtual devices (default: 8)")
     parts.add_parser("measure", help="times two processes on this machine, and compares prediction and measurement")
     prediction = parts.add_parser("predict", help="predicts a step's time and efficiency on N devices")
     for name, default, what in (
@@ -30,7 +32,8 @@ def scale(argv: Sequence[str]) -> int:
             ("latency", 5e-6, "seconds of a message"), ("overlap", 0.0, "part that runs at the same time, 0 to 1")):
         prediction.add_argument(f"--{name}", type=float, default=default, metavar="X",
                                 help=f"{what} (default: {default:g})")
-    prediction.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4, 8, 16, 64, 256], metavar="N")
+    prediction.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4, 8, 16, 64, 256], metavar="N",
+                            help="numbers of devices (default: 1 2 4 8 16 64 256)")
     options = parser.parse_args(argv)
     if options.which in ("curves", "collectives"):
         jax.config.update("jax_num_cpu_devices", 8)  # virtual ones; of no effect on accelerators

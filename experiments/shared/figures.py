@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["boundary", "confusion", "curves", "images", "panels", "save"]
+__all__ = ["boundary", "confusion", "curves", "images", "legend_below", "panels", "save"]
 
 CLASSES = ("#c44e52", "#4c72b0")  # of the points in the plane; tints of them fill the plane
 
@@ -33,6 +33,14 @@ def curves(axes: Any, lines: Mapping[str, tuple[Any, Any]], x: str, y: str, *, l
     axes.grid(alpha=0.3, which="both")
     if legend and len(lines) > 1:
         axes.legend()
+
+
+def legend_below(axes: Any, inches: float = 0.5) -> None:
+    """The legend under a panel, so many inches below its axis, where it hides no data."""
+    from matplotlib.transforms import ScaledTranslation
+
+    below = axes.transAxes + ScaledTranslation(0, -inches, axes.figure.dpi_scale_trans)
+    axes.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=below, frameon=False)
 
 
 def images(path: Path, title: str, pictures: Any, captions: Sequence[str],

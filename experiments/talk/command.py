@@ -128,7 +128,8 @@ def _training(options: argparse.Namespace) -> Training:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m experiments talk", allow_abbrev=False,
-                                     description=str(__doc__).split("\n\n")[0] + " " + HELP)
+                                     description="A conversation with a memory network, about restaurants or stories. "
+                                     "In the conversation " + HELP)
     parser.add_argument("--about", choices=tuple(TOPICS), default="restaurants", help="the first topic "
                         "(default: restaurants)")
     parser.add_argument("--networks", type=Path, default=Path("runs", "talk"), metavar="DIR",

@@ -19,6 +19,7 @@ import numpy as np
 from jaxnn.checks import as_numpy, as_path, expect, is_integer
 from jaxnn.data.directory import MissingData
 from jaxnn.data.hdf5 import BadFile
+from jaxnn.data.whole import written_whole
 
 __all__ = ["ENCODINGS", "Sound", "decode_wav", "encode_wav", "read_wav", "write_wav"]
 
@@ -190,12 +191,8 @@ def write_wav(path: str | Path, samples: Any, rate: int, *, encoding: str = "pcm
     """
     path = as_path("write_wav", "path", path)
     content = encode_wav(samples, rate, encoding=encoding, who="write_wav")
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with written_whole(path) as file:
+        file.write(content)
 
 
 def encode_wav(samples: Any, rate: int, *, encoding: str = "pcm16", who: str = "encode_wav") -> bytes:

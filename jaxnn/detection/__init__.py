@@ -25,8 +25,9 @@ from jaxnn.detection.average_precision import (
     precision_recall,
 )
 from jaxnn.detection.boxes import EMPTY, IGNORED, areas, exchanged, pad_boxes, to_centre, to_corners, upright
-from jaxnn.detection.darknet import DarknetNetwork, darknet_network, fold_darknet, read_darknet_weights
+from jaxnn.detection.darknet import DarknetNetwork, darknet_network, fold_darknet
 from jaxnn.detection.darknet_file import BadConfiguration, Section, parse_configuration, read_configuration
+from jaxnn.detection.darknet_weights import read_darknet_weights
 from jaxnn.detection.focal import focal_loss
 from jaxnn.detection.masks import mask_boxes
 from jaxnn.detection.overlap import complete_iou, distance_iou, generalized_iou, iou, pairwise

@@ -21,7 +21,7 @@ from jaxnn.ops.dropout import dropout
 from jaxnn.ops.embedding import embedding
 from jaxnn.ops.embedding_losses import contrastive_loss, triplet_loss
 from jaxnn.ops.key_value_cache import KeyValueCache, attend_last, empty_cache, with_next
-from jaxnn.ops.loss import binary_cross_entropy, huber, softmax_cross_entropy, squared_error
+from jaxnn.ops.loss import binary_cross_entropy, softmax_cross_entropy
 from jaxnn.ops.lstm_variants import (
     layer_norm_lstm,
     layer_norm_lstm_cell,
@@ -57,6 +57,7 @@ from jaxnn.ops.recurrent import (
     rnn_relu,
     rnn_relu_cell,
 )
+from jaxnn.ops.regression_loss import huber, squared_error
 from jaxnn.ops.resize import pixel_shuffle, pixel_unshuffle, resize
 from jaxnn.ops.scale import scale_channels
 from jaxnn.ops.shape import add, concatenate, flatten

@@ -6,7 +6,7 @@
     read_word_vectors write_word_vectors                       files of word2vec and GloVe
     read_glove_binary write_glove_binary                       GloVe's own binary files
     pair_correlation analogy_accuracy spearman                 beside what people find
-    bias_direction neutralize equalize debias association cluster_agreement recovered
+    bias_direction neutralize equalize debias association cluster_agreement classifier_accuracy
 """
 
 from jaxnn.words.bias import (
@@ -14,12 +14,12 @@ from jaxnn.words.bias import (
     Direction,
     association,
     bias_direction,
+    classifier_accuracy,
     cluster_agreement,
     debias,
     equalize,
     equalize_as_course,
     neutralize,
-    recovered,
 )
 from jaxnn.words.chunks import Chunks, Epochs
 from jaxnn.words.corpus import Corpus, encode_corpus, keep_probabilities, noise_probabilities
@@ -51,6 +51,7 @@ __all__ = [
     "association",
     "bias_direction",
     "character_parts",
+    "classifier_accuracy",
     "cluster_agreement",
     "cooccurrences",
     "cosine",
@@ -68,7 +69,6 @@ __all__ = [
     "pair_correlation",
     "read_glove_binary",
     "read_word_vectors",
-    "recovered",
     "spearman",
     "write_glove_binary",
     "write_word_vectors",

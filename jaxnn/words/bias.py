@@ -6,7 +6,7 @@
 
 Taking out one direction takes out what is measured along that direction, and not the bias: words that stood together
 because of it still stand together, since their other neighbours did not move. `association` with sets that are not on
-the direction, `cluster_agreement` and `recovered` show how much is left.
+the direction, `cluster_agreement` and `classifier_accuracy` show how much is left.
 Source: Bolukbasi et al. (2016); Caliskan, Bryson & Narayanan (2017); Gonen & Goldberg (2019).
 """
 
@@ -20,8 +20,18 @@ import numpy as np
 from jaxnn.checks import as_numpy, expect, is_integer
 from jaxnn.words.vectors import WordVectors
 
-__all__ = ["Association", "Direction", "association", "bias_direction", "cluster_agreement", "debias", "equalize",
-           "equalize_as_course", "neutralize", "recovered"]
+__all__ = [
+    "Association",
+    "Direction",
+    "association",
+    "bias_direction",
+    "classifier_accuracy",
+    "cluster_agreement",
+    "debias",
+    "equalize",
+    "equalize_as_course",
+    "neutralize",
+]
 
 
 class Direction(NamedTuple):
@@ -217,7 +227,7 @@ def cluster_agreement(x: Any, labels: Any, *, seed: int = 0, starts: int = 10) -
     return max(share, 1 - share)
 
 
-def recovered(x: Any, labels: Any, *, folds: int = 5, strength: float = 1.0, seed: int = 0) -> float:
+def classifier_accuracy(x: Any, labels: Any, *, folds: int = 5, strength: float = 1.0, seed: int = 0) -> float:
     """The accuracy with which a linear classifier tells two classes from vectors, of words it was not fitted to.
 
     Each word is in the test part of one of the folds. The classifier is ridge regression on labels ±1, with an
@@ -227,7 +237,7 @@ def recovered(x: Any, labels: Any, *, folds: int = 5, strength: float = 1.0, see
       x: (n, n_dim); labels: (n,) of 0 and 1.
       strength: λ.
     """
-    who = "recovered"
+    who = "classifier_accuracy"
     x, labels = _examples(who, x, labels)
     expect(is_integer(folds, 2) and folds <= len(x), who, f"folds in 2 .. {len(x)}", repr(folds))
     fold = np.random.default_rng(seed).permutation(len(x)) % folds

@@ -9,8 +9,6 @@ that stands twice, a number that is none is refused, and named with its line. No
 line claims before the file is known to be as long.
 """
 
-import contextlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import numpy as np
 from jaxnn.checks import as_path, expect, is_integer
 from jaxnn.data import BadFile
 from jaxnn.data.lines import read_text_lines
+from jaxnn.data.whole import written_whole
 from jaxnn.words.vectors import WordVectors
 
 __all__ = ["FORMATS", "read_word_vectors", "write_word_vectors"]
@@ -82,6 +81,21 @@ def write_word_vectors(vectors: WordVectors, path: str | Path, form: str) -> Non
     who = "write_word_vectors"
     path = as_path(who, "path", path)
     expect(form in FORMATS, who, f"form, one of {', '.join(FORMATS)}", repr(form))
+    expect_words(who, vectors)
+    is_binary = form == "word2vec binary"
+    expect(not is_binary or vectors.matrix.dtype == np.float32, who, "float32 for the binary format",
+           str(vectors.matrix.dtype), "convert the matrix: WordVectors(words, matrix.astype(np.float32))")
+    with written_whole(path) as file:
+        if form != "glove":
+            file.write(f"{len(vectors)} {vectors.n_dim}\n".encode())
+        for word, row in zip(vectors.words, vectors.matrix, strict=True):
+            # The shortest text that is read back as the same number.
+            numbers = row.astype("<f4").tobytes() if is_binary else " ".join(row.astype(str)).encode()
+            file.write(word.encode() + b" " + numbers + b"\n")
+
+
+def expect_words(who: str, vectors: WordVectors) -> None:
+    """At least one word, and words that each format gives back as they are."""
     expect(len(vectors) > 0, who, "at least one word", "none")
     for word in vectors.words:
         # Half of a surrogate pair is no character, and has no bytes in UTF-8: it stands here as "?" and is not equal.
@@ -90,22 +104,6 @@ def write_word_vectors(vectors: WordVectors, path: str | Path, form: str) -> Non
                 and len(encoded) <= LONGEST_WORD)
         expect(fits, who, f"words of UTF-8 without white space and byte-order mark, of at most {LONGEST_WORD} bytes",
                repr(word[:60]), "replace blanks, by _ say")
-    is_binary = form == "word2vec binary"
-    expect(not is_binary or vectors.matrix.dtype == np.float32, who, "float32 for the binary format",
-           str(vectors.matrix.dtype), "convert the matrix: WordVectors(words, matrix.astype(np.float32))")
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            if form != "glove":
-                file.write(f"{len(vectors)} {vectors.n_dim}\n".encode())
-            for word, row in zip(vectors.words, vectors.matrix, strict=True):
-                # The shortest text that is read back as the same number.
-                numbers = row.astype("<f4").tobytes() if is_binary else " ".join(row.astype(str)).encode()
-                file.write(word.encode() + b" " + numbers + b"\n")
-        os.replace(part, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            part.unlink()
 
 
 def _split(path: Path, number: int, line: str, n_dim: int, dtype: Any) -> tuple[str, np.ndarray]:

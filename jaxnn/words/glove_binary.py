@@ -5,8 +5,6 @@ the words as context, each row of n_dim float64 (little-endian) and the word's b
 GloVe writes as text, and what is read here, is the sum of a word's two vectors without the biases.
 """
 
-import contextlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,8 @@ import numpy as np
 from jaxnn.checks import as_path, expect
 from jaxnn.data import BadFile
 from jaxnn.data.lines import read_text_lines
+from jaxnn.data.whole import written_whole
+from jaxnn.words.files import expect_words
 from jaxnn.words.vectors import WordVectors
 
 __all__ = ["read_glove_binary", "write_glove_binary"]
@@ -68,22 +68,15 @@ def write_glove_binary(vectors: WordVectors, path: str | Path, vocabulary: str |
     bit for bit; biases are 0, and so are the counts, which vectors do not have.
 
     Raises:
-      InputError: there is no word, or one with white space or without bytes in UTF-8.
+      InputError: there is no word; a word has white space or a byte-order mark, is longer than 4,096 bytes or is not
+        UTF-8.
     """
     who = "write_glove_binary"
     path, vocabulary = as_path(who, "path", path), as_path(who, "vocabulary", vocabulary)
-    expect(len(vectors) > 0, who, "at least one word", "none")
-    for word in vectors.words:
-        expect(word.split() == [word] and word.encode(errors="replace").decode() == word and "\ufeff" not in word, who,
-               "words of UTF-8 without white space and byte-order mark", repr(word[:60]), "replace blanks, by _ say")
+    expect_words(who, vectors)
     half = np.zeros((len(vectors), vectors.n_dim + 1), "<f8")
     half[:, :-1] = vectors.matrix.astype(np.float64) / 2
     lines = "".join(f"{word} 0\n" for word in vectors.words).encode()
     for place, content in ((vocabulary, lines), (path, half.tobytes() * 2)):
-        part = place.with_name(place.name + ".part")
-        try:
-            part.write_bytes(content)
-            os.replace(part, place)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                part.unlink()
+        with written_whole(place) as file:
+            file.write(content)

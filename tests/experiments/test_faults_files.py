@@ -1,7 +1,9 @@
 """The campaign against the readers of files, small, by the same code as the command."""
 
+import errno
 import random
 
+import jax
 import numpy as np
 import pytest
 
@@ -43,15 +45,23 @@ def test_mutations_change_a_file(name):
 @pytest.mark.parametrize(("value", "verdict"), [
     (lambda path: np.ones(3), "arrays"), (lambda path: refused(), "own error"), (lambda path: {}["x"], "foreign error"),
     (lambda path: 1 / 0, "foreign error"), (lambda path: hidden(), "out of memory"),
+    (lambda path: raised(InputError("a reader", "expects a file that fits into memory")), "own error"),
+    (lambda path: raised(OSError(errno.ENOMEM, "Cannot allocate memory")), "out of memory"),
+    (lambda path: raised(OSError(errno.ENOENT, "No memory of such a file")), "foreign error"),
+    (lambda path: raised(jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")), "out of memory"),
     (lambda path: np.array([None]), "foreign error"),
     (lambda path: np.broadcast_to(np.float64(0), 2**30), "foreign error")])
 def test_verdicts(value, verdict, tmp_path):
-    """Memory that ran out counts, even behind an error of jaxnn's own."""
+    """Memory that ran out counts, even behind an error of jaxnn's own; the word in a message does not."""
     assert campaign._verdict(value, tmp_path)[0] == verdict
 
 
 def refused():
     raise InputError("a reader", "expects another file")
+
+
+def raised(error):
+    raise error
 
 
 def hidden():

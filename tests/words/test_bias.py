@@ -13,12 +13,12 @@ from jaxnn.words import (
     WordVectors,
     association,
     bias_direction,
+    classifier_accuracy,
     cluster_agreement,
     cosine,
     debias,
     equalize,
     neutralize,
-    recovered,
 )
 
 RNG = np.random.default_rng(0)
@@ -96,8 +96,8 @@ def test_clusters_and_a_classifier_beside_sklearns():
     fold = np.random.default_rng(0).permutation(60) % 5
     right = sum(int(np.sum(sklearn.linear_model.RidgeClassifier(alpha=1.0).fit(x[fold != k], labels[fold != k]).predict(
         x[fold == k]) == labels[fold == k])) for k in range(5))
-    assert recovered(x, labels) == pytest.approx(right / 60)
-    assert abs(recovered(RNG.standard_normal((300, 4)), np.arange(300) % 2) - 0.5) < 0.15
+    assert classifier_accuracy(x, labels) == pytest.approx(right / 60)
+    assert abs(classifier_accuracy(RNG.standard_normal((300, 4)), np.arange(300) % 2) - 0.5) < 0.15
 
 
 @pytest.mark.parametrize(("call", "message"), [
@@ -108,7 +108,7 @@ def test_clusters_and_a_classifier_beside_sklearns():
     (lambda: equalize([1.0, 0.0], [0.0, 1.0], [1.0, 1.0]), "two vectors that differ along the direction"),
     (lambda: association(VECTORS, (["w0"], ["w1"]), (["w2"], ["w3"])), "at least two; got 1 and 1"),
     (lambda: association(VECTORS, (["w0", "w1"], ["w2", "w3"]), ([], ["w3"])), "attributes, two lists of words"),
-    (lambda: recovered(np.ones((3, 2)), [0, 1, 2]), "labels, (3,) of 0 and 1"),
+    (lambda: classifier_accuracy(np.ones((3, 2)), [0, 1, 2]), "labels, (3,) of 0 and 1"),
     (lambda: cluster_agreement(np.ones(3), [0, 1, 1]), "x, (n, n_dim) floating-point numbers"),
 ])
 def test_refusals(call, message):
