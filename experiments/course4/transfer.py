@@ -91,13 +91,12 @@ def alpacas(data_dir: Path | None) -> Task:
     weights = find("c4/squeezenet/squeezenet_1.0_imagenet.npz", data_dir, instead="--data digits",
                    how_to_get="decode the published weights of SqueezeNet 1.0 into an .npz with its prototxt's names")
     net, params = squeezenet(), read_imagenet(weights)
-    lower, upper = [name for name in net.parts if name != "drop9"], []
-    while lower[-1] != "pool8":
-        upper.insert(0, lower.pop())
+    names = list(net.parts)
+    cut = names.index("fire9")
+    lower = Sequential(**{name: net.parts[name] for name in names[:cut]})
+    upper = Sequential(**{name: net.parts[name] for name in names[cut:] if name != "drop9"})
     x = photographs.x[..., ::-1].astype(np.float32) - np.array(CAFFE_MEAN, np.float32)
-    return Task(SIZES, Sequential(**{name: net.parts[name] for name in lower}),
-                Sequential(**{name: net.parts[name] for name in upper}), params, x, True, photographs.y,
-                photographs.classes, photographs.x)
+    return Task(SIZES, lower, upper, params, x, True, photographs.y, photographs.classes, photographs.x)
 
 
 def digits(knobs: Knobs) -> Task:
@@ -118,7 +117,7 @@ def digits(knobs: Knobs) -> Task:
 
 
 def over_sizes(layer: Any) -> Any:
-    """The layer on a picture in several sizes, a tuple: the mean of what comes out."""
+    """A layer of a picture in several sizes, given as a tuple: the mean of the outputs for each."""
     def mean(params: Any, state: Any, maps: tuple[Any, ...], key: Any, *, train: bool) -> tuple[Any, Any]:
         return sum(layer(params, state, m, key, train=train)[0] for m in maps) / len(maps), state
 
