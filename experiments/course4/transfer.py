@@ -14,11 +14,11 @@ is chosen, the probe's strength of decay and the epochs of fine-tuning, is chose
 computed once. From scratch one fold is enough to see the distance.
 
 The features of the alpacas are what SqueezeNet says of ImageNet's 1,000 classes, of which one is the llama: the mean
-over the places of a picture, and over the picture in three sizes, since an animal may fill the photograph or stand far
-away.
+over all places of the picture, in three sizes, since an animal may fill the photograph or stand far away.
 
-Results of seed 0. Alpacas: probe 88.1 % (84.1 to 91.2), fine-tuned 89.0 %, from scratch 56.1 %. Digits, with 28
-training pictures: probe 80.1 %, fine-tuned 80.8 %, from scratch 32.6 %.
+Results. Alpacas, seed 0: probe 91.1 % (87.6 to 93.7); over seeds 0 to 9 of the folds 90.8 % (89.9 to 92.4), where the
+last fire module at 227 pixels alone gives 88.9 % (87.8 to 90.5).
+Digits, seed 0, with 44 training pictures: probe 83.7 %, fine-tuned 84.0 %, from scratch 47.8 %.
 """
 
 import dataclasses
