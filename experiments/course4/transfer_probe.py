@@ -82,16 +82,15 @@ def logits_of(params: dict[str, np.ndarray], features: np.ndarray) -> np.ndarray
 def choose_strength(features: np.ndarray, y: np.ndarray, classes: int, seed: int) -> float:
     """The strength of `STRENGTHS` with the least cost on folds that are left out, one after another.
 
-    features: (views, n, n_features); all views of an example are in one fold.
+    features: (n, n_features).
     """
     fold = folds_of(y, min(5, int(np.bincount(y).min())), seed)  # at least one example of each class is kept
-    x, labels = features.reshape(-1, features.shape[-1]), np.tile(y, len(features))
     costs = np.zeros(len(STRENGTHS))
     for k in range(fold.max() + 1):
         params = None
         for i, strength in enumerate(STRENGTHS):
-            params = fit_probe(x, labels, classes, strength, kept=np.tile(fold != k, len(features)), begin=params)
-            z = logits_of(params, features[:, fold == k]).mean(0)
+            params = fit_probe(features, y, classes, strength, kept=fold != k, begin=params)
+            z = logits_of(params, features[fold == k])
             right = z[np.arange(len(z)), y[fold == k]]
             costs[i] += float(np.sum(np.log(np.exp(z - z.max(-1, keepdims=True)).sum(-1)) + z.max(-1) - right))
     return STRENGTHS[int(np.argmin(costs))]

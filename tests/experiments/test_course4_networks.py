@@ -50,8 +50,8 @@ def test_the_probe_is_logistic_regression():
 def test_the_strength_grows_with_the_noise():
     random = np.random.default_rng(0)
     y = np.tile([0, 1], 30)
-    clear = random.normal(size=(1, 60, 4)) + 8 * y[:, None]
-    noise = random.normal(size=(1, 60, 40))
+    clear = random.normal(size=(60, 4)) + 8 * y[:, None]
+    noise = random.normal(size=(60, 40))
     assert transfer_probe.choose_strength(clear, y, 2, 0) < 0.1 < transfer_probe.choose_strength(noise, y, 2, 0)
 
 
@@ -74,6 +74,25 @@ def test_training_on_cached_maps_is_training_with_a_mask():
     jax.tree.map(np.testing.assert_array_equal, results[0]["lower"], params["lower"])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
                  {name: results[0][name] for name in ("upper", "head")}, results[1])
+
+
+def test_fine_tuning_begins_from_the_probe():
+    """A probe on features that are averaged over the sizes gives the logits of the network whose head it becomes."""
+    lower = Sequential(conv1=Conv(3, (3, 3)), relu1=relu)
+    upper = Sequential(conv2=Conv(4, (3, 3)), relu2=relu, average=global_average_pool)
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(10, 6, 6, 2)).astype(np.float32), np.arange(10) % 2
+    params, _ = Sequential(**lower.parts, **upper.parts).init(jax.random.key(0), x.shape[1:])
+    task = transfer.Task((6, 9), lower, upper, params, x, False, y, ("0", "1"), x)
+    maps = transfer.maps_of(task)
+    assert [m.shape for m in maps] == [(10, 6, 6, 3), (10, 9, 9, 3)]
+    features = transfer.logits(transfer.over_sizes(upper), transfer.params_of(task, upper), maps)
+    alone = [transfer.logits(upper, transfer.params_of(task, upper), m) for m in maps]
+    np.testing.assert_allclose(features, (alone[0] + alone[1]) / 2, rtol=1e-6)
+    head = transfer_probe.fit_probe(features, y, 2, 0.1)
+    model = transfer.over_sizes(Sequential(upper=upper, head=Dense(2)))
+    tree = {"upper": transfer.params_of(task, upper), "head": jax.tree.map(np.float32, head)}
+    np.testing.assert_allclose(transfer.logits(model, tree, maps), transfer_probe.logits_of(head, features), atol=1e-5)
 
 
 def test_two_of_each_class_at_least():
