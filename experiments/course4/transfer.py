@@ -15,6 +15,8 @@ computed once. From scratch one fold is enough to see the distance.
 
 The features of the alpacas are what SqueezeNet says of ImageNet's 1,000 classes, of which one is the llama: the mean
 over all places of the picture, in three sizes, since an animal may fill the photograph or stand far away.
+They and the learning rate were chosen once, with all folds in view. Where each fold's four choose among six kinds of
+features, seeds 0 to 2 of the folds give a probe 90.8, 92.0 and 89.0 %.
 
 Results of seed 0. Alpacas, all to train on (`--parts 1`): probe 90.8 % (87.2 to 93.5), fine-tuned 91.4 % (87.9 to
 94.0), 3 photographs mended and 1 spoilt, so the difference may be chance. Over ten seeds of the folds such a probe has
