@@ -13,11 +13,11 @@ from jaxnn.data.checks import check_examples
 from jaxnn.data.cifar import load_cifar10, load_cifar100
 from jaxnn.data.dates import DatePairs, human_dates, load_dates, parse_date
 from jaxnn.data.dialogs import RestaurantDialogs, Turn, load_dialogs, read_dialogs
-from jaxnn.data.directory import MissingData, data_directory, find
+from jaxnn.data.directory import data_directory, find
 from jaxnn.data.download import DownloadFailed, download
 from jaxnn.data.football import FootballField, load_football
 from jaxnn.data.happy import HappyFaces, load_happy
-from jaxnn.data.hdf5 import BadFile, Field, list_hdf5, read_hdf5
+from jaxnn.data.hdf5 import Field, list_hdf5, read_hdf5
 from jaxnn.data.idx import ImageClasses, load_fashion_mnist, load_mnist, read_idx
 from jaxnn.data.image_folder import ImageFolder, load_image_folder, read_picture
 from jaxnn.data.images import CatPhotographs, load_cat, pixels_to_rows
@@ -51,6 +51,7 @@ from jaxnn.data.words import (
     load_gender_words,
     load_word_pairs,
 )
+from jaxnn.file_errors import BadFile, MissingData
 
 __all__ = [
     "EMOJIS",

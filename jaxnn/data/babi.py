@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from jaxnn.checks import expect
 from jaxnn.data.directory import find
-from jaxnn.data.hdf5 import BadFile
 from jaxnn.data.lines import read_text_lines
+from jaxnn.file_errors import BadFile
 
 __all__ = ["Question", "load_babi", "read_babi", "words_of"]
 

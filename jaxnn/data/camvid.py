@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnn.data.directory import find
-from jaxnn.data.hdf5 import BadFile, Field
+from jaxnn.data.hdf5 import Field
 from jaxnn.data.npz import read_npz
+from jaxnn.file_errors import BadFile
 
 __all__ = ["CAMVID_CLASSES", "CamVid", "load_camvid"]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxnn.data.directory import MissingData, data_directory, find
+from jaxnn.data.directory import data_directory, find
 from jaxnn.data.download import download, expect_digest
-from jaxnn.data.hdf5 import BadFile
 from jaxnn.data.idx import ImageClasses
+from jaxnn.file_errors import BadFile, MissingData
 
 __all__ = ["load_cifar10", "load_cifar100"]
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from jaxnn.checks import expect, is_integer
 from jaxnn.data.directory import find
-from jaxnn.data.hdf5 import BadFile
 from jaxnn.data.lines import read_text_lines
+from jaxnn.file_errors import BadFile
 
 __all__ = ["COURSE_FORMATS", "FORMATS", "DatePairs", "human_dates", "load_dates", "parse_date"]
 

@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 from jaxnn.checks import as_path, expect, is_integer
 from jaxnn.data.directory import find
-from jaxnn.data.hdf5 import BadFile
 from jaxnn.data.lines import lines_of
+from jaxnn.file_errors import BadFile
 
 __all__ = ["PROPERTIES", "SILENCE", "TASKS", "RestaurantDialogs", "Turn", "load_dialogs", "parse_candidates",
            "parse_dialogs", "parse_knowledge", "read_dialogs"]

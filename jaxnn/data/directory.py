@@ -5,14 +5,11 @@ import sys
 from pathlib import Path
 
 from jaxnn.checks import as_path
+from jaxnn.file_errors import MissingData
 
-__all__ = ["MissingData", "data_directory", "find"]
+__all__ = ["data_directory", "find"]
 
 VARIABLE = "JAXNN_DATA"
-
-
-class MissingData(FileNotFoundError):
-    """A data file, or the directory that should hold it, does not exist."""
 
 
 def data_directory(given: str | Path | None = None) -> Path:

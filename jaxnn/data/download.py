@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from jaxnn.checks import expect
-from jaxnn.data.hdf5 import BadFile
+from jaxnn.file_errors import BadFile
 
 __all__ = ["DownloadFailed", "download", "expect_digest"]
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from jaxnn.data.directory import find
 from jaxnn.data.extra import import_extra
-from jaxnn.data.hdf5 import BadFile
 from jaxnn.data.published import SHA256 as PUBLISHED
 from jaxnn.data.published import expect_published
+from jaxnn.file_errors import BadFile
 
 __all__ = ["FootballField", "load_football"]
 

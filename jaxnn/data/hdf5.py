@@ -18,18 +18,14 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from jaxnn.checks import as_path
-from jaxnn.data.directory import MissingData
 from jaxnn.data.extra import import_extra
+from jaxnn.file_errors import BadFile, MissingData
 
-__all__ = ["BadFile", "Field", "list_hdf5", "read_hdf5"]
+__all__ = ["Field", "list_hdf5", "read_hdf5"]
 
 # The filters of every HDF5 library, by their registered numbers. Any other is a plugin on disk.
 DEFLATE, SHUFFLE, FLETCHER32 = 1, 2, 3
 CHECKSUM_BYTES = 4  # what fletcher32 appends to a chunk
-
-
-class BadFile(ValueError):
-    """A file that is not what was declared."""
 
 
 class Field(NamedTuple):

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnn.data.directory import MissingData, data_directory, find
+from jaxnn.data.directory import data_directory, find
 from jaxnn.data.download import download, expect_digest
-from jaxnn.data.hdf5 import BadFile
+from jaxnn.file_errors import BadFile, MissingData
 
 __all__ = ["ImageClasses", "load_fashion_mnist", "load_mnist", "read_idx"]
 

@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxnn.checks import as_path, expect, is_integer
-from jaxnn.data.directory import MissingData
 from jaxnn.data.extra import import_extra
-from jaxnn.data.hdf5 import BadFile
+from jaxnn.file_errors import BadFile, MissingData
 
 __all__ = ["ImageFolder", "load_image_folder", "read_picture"]
 

@@ -7,8 +7,9 @@ import numpy as np
 
 from jaxnn.checks import expect
 from jaxnn.data.directory import find
-from jaxnn.data.hdf5 import BadFile, Field, read_hdf5
+from jaxnn.data.hdf5 import Field, read_hdf5
 from jaxnn.data.published import SHA256, expect_published
+from jaxnn.file_errors import BadFile
 
 __all__ = ["CatPhotographs", "load_cat", "pixels_to_rows"]
 

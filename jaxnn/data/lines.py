@@ -5,7 +5,7 @@ import lzma
 from pathlib import Path
 
 from jaxnn.checks import as_path, expect, is_integer
-from jaxnn.data.hdf5 import BadFile
+from jaxnn.file_errors import BadFile
 
 __all__ = ["lines_of", "read_text_lines"]
 

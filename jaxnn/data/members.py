@@ -5,7 +5,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaxnn.data.hdf5 import BadFile
+from jaxnn.file_errors import BadFile
 
 __all__ = ["bad_file", "members"]
 

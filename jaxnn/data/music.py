@@ -1,17 +1,15 @@
 """Music: chorales and folk tunes as piano rolls, and the recorded tune of the course's jazz assignment."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxnn.data.directory import find
 from jaxnn.data.extra import import_extra
-from jaxnn.data.hdf5 import BadFile
 from jaxnn.data.published import SHA256, expect_published
-
-if TYPE_CHECKING:
-    from jaxnn.music import Midi
+from jaxnn.file_errors import BadFile
+from jaxnn.music import Midi, read_midi
 
 __all__ = ["N_KEYS", "PianoRolls", "load_chorales", "load_metheny", "load_nottingham"]
 
@@ -57,7 +55,7 @@ def load_nottingham(directory: str | Path | None = None, *, instead: str = OWN) 
     return _load("Nottingham.mat", (694, 173, 170), directory, instead, "load_nottingham")
 
 
-def load_metheny(directory: str | Path | None = None, *, instead: str = "jaxnn.music.midi_of your own notes") -> "Midi":
+def load_metheny(directory: str | Path | None = None, *, instead: str = "jaxnn.music.midi_of your own notes") -> Midi:
     """The MIDI file of Pat Metheny's "And Then I Knew" that the course's jazz assignment reads.
 
     Args:
@@ -68,8 +66,6 @@ def load_metheny(directory: str | Path | None = None, *, instead: str = "jaxnn.m
       BadFile: the file is damaged or another one.
     Source: Deep Learning Specialization, course 5, week 1.
     """
-    from jaxnn.music.midi_reader import read_midi  # which itself takes its errors from here
-
     name = "original_metheny.mid"
     path = find(f"c5/{name}", directory, instead=instead, how_to_get="get data/original_metheny.mid from the "
                 "assignment Improvise a jazz solo with an LSTM network of course 5, week 1 "

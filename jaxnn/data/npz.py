@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from jaxnn.checks import as_path
-from jaxnn.data.directory import MissingData
-from jaxnn.data.hdf5 import BadFile, Field
+from jaxnn.data.hdf5 import Field
+from jaxnn.file_errors import BadFile, MissingData
 
 __all__ = ["read_npz"]
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from jaxnn.data.directory import find
 from jaxnn.data.extra import import_extra
-from jaxnn.data.hdf5 import BadFile
 from jaxnn.data.published import SHA256, expect_published
+from jaxnn.file_errors import BadFile
 
 __all__ = ["Faces", "load_olivetti"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from jaxnn.data.extra import import_extra
-from jaxnn.data.hdf5 import BadFile
 from jaxnn.data.members import bad_file, members
+from jaxnn.file_errors import BadFile
 
 __all__ = ["read_pictures"]
 

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from jaxnn.data.hdf5 import BadFile
+from jaxnn.file_errors import BadFile
 
 __all__ = ["SHA256", "expect_published"]
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnn.data.directory import find
-from jaxnn.data.hdf5 import BadFile
 from jaxnn.data.image_folder import read_picture
+from jaxnn.file_errors import BadFile
 
 __all__ = ["Raccoons", "load_raccoons"]
 

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnn.data.directory import MissingData, find
+from jaxnn.data.directory import find
 from jaxnn.data.hdf5 import Field, read_hdf5
 from jaxnn.data.members import bad_file
 from jaxnn.data.picture_archive import read_pictures
 from jaxnn.data.published import expect_published
+from jaxnn.file_errors import MissingData
 
 __all__ = ["Signs", "load_signs"]
 

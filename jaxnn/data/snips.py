@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxnn.data.directory import find
-from jaxnn.data.hdf5 import BadFile
 from jaxnn.data.lines import read_text_lines
+from jaxnn.file_errors import BadFile
 
 __all__ = ["Snips", "Utterance", "load_snips", "read_utterances"]
 

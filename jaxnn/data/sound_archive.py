@@ -8,9 +8,9 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from jaxnn.data.hdf5 import BadFile
 from jaxnn.data.members import bad_file, members
 from jaxnn.data.wav import Sound, decode_wav
+from jaxnn.file_errors import BadFile
 
 __all__ = ["read_sounds"]
 

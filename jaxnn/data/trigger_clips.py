@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnn.data.directory import MissingData, data_directory
+from jaxnn.data.directory import data_directory
 from jaxnn.data.members import bad_file
 from jaxnn.data.wav import read_wav
+from jaxnn.file_errors import MissingData
 
 __all__ = ["Recording", "TriggerClips", "load_trigger_clips"]
 

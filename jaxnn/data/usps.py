@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from jaxnn.data.directory import find
-from jaxnn.data.hdf5 import BadFile, Field, read_hdf5
+from jaxnn.data.hdf5 import Field, read_hdf5
 from jaxnn.data.idx import ImageClasses
 from jaxnn.data.published import expect_published
+from jaxnn.file_errors import BadFile
 
 __all__ = ["load_usps"]
 

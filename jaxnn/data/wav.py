@@ -17,9 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxnn.checks import as_numpy, as_path, expect, is_integer
-from jaxnn.data.directory import MissingData
-from jaxnn.data.hdf5 import BadFile
 from jaxnn.data.whole import written_whole
+from jaxnn.file_errors import BadFile, MissingData
 
 __all__ = ["ENCODINGS", "Sound", "decode_wav", "encode_wav", "read_wav", "write_wav"]
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from jaxnn.checks import expect
 from jaxnn.data.directory import find
-from jaxnn.data.hdf5 import BadFile
 from jaxnn.data.lines import read_text_lines
+from jaxnn.file_errors import BadFile
 
 __all__ = ["GenderWords", "find_glove", "load_analogies", "load_definitions", "load_gender_words", "load_word_pairs"]
 

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxnn.data.directory import MissingData
-from jaxnn.data.hdf5 import BadFile, Field, list_hdf5, read_hdf5
+from jaxnn.data.hdf5 import Field, list_hdf5, read_hdf5
+from jaxnn.file_errors import BadFile, MissingData
 from jaxnn.models.weights import BadWeights, entries_of
 
 __all__ = ["read_keras"]

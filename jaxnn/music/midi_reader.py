@@ -11,8 +11,7 @@ than the head tells.
 from pathlib import Path
 
 from jaxnn.checks import as_path, expect, is_integer
-from jaxnn.data.directory import MissingData
-from jaxnn.data.hdf5 import BadFile
+from jaxnn.file_errors import BadFile, MissingData
 from jaxnn.music.events import (
     CHANNEL_KINDS,
     END_OF_TRACK,

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxnn.checks import InputError, as_path, expect
 from jaxnn.data.extra import import_extra
-from jaxnn.data.hdf5 import BadFile
+from jaxnn.file_errors import BadFile
 from jaxnn.text.vocabulary import as_ids, expect_text
 
 __all__ = ["HuggingFaceVocabulary"]

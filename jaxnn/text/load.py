@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxnn.checks import as_path
-from jaxnn.data.hdf5 import BadFile
+from jaxnn.file_errors import BadFile
 from jaxnn.text.byte_pairs import BytePairs
 from jaxnn.text.vocabulary import FORMAT, CharacterVocabulary, WordVocabulary
 

@@ -12,7 +12,7 @@ import pytest
 
 from jaxnn.checks import InputError
 from jaxnn.data.download import DownloadFailed, download
-from jaxnn.data.hdf5 import BadFile
+from jaxnn.file_errors import BadFile
 
 DATA = np.random.default_rng(0).bytes(300_000)
 SHA = "sha256:" + hashlib.sha256(DATA).hexdigest()

@@ -12,8 +12,8 @@ from jaxnn.data import MissingData
 from jaxnn.data import cifar as cifar_reader
 from jaxnn.data import idx as idx_reader
 from jaxnn.data.cifar import load_cifar10, load_cifar100
-from jaxnn.data.hdf5 import BadFile
 from jaxnn.data.idx import FILES, load_fashion_mnist, load_mnist, read_idx
+from jaxnn.file_errors import BadFile
 
 RNG = np.random.default_rng(0)
 
