@@ -120,17 +120,20 @@ def draw(out: Path, knobs: Knobs, rows: dict[str, dict[str, Any]], n_test: int) 
     title = f"{knobs.data}, {n_test} test pictures: accuracy after {knobs.seconds:g} s of training"
     figure, ((axes,),) = figures.panels(1, 1, (8, 5), title)
     largest = max(row["parameters"] for row in rows.values())
+    across = sorted(rows, key=lambda name: rows[name]["forward_ms"])
     for i, (name, row) in enumerate(rows.items()):
         at, accuracy = row["forward_ms"], 100 * row["test_accuracy"]
         low, high = (100 * end for end in row["test_interval"])
         axes.errorbar(at, accuracy, [[accuracy - low], [high - accuracy]], color=f"C{i}", capsize=3, linewidth=1,
                       zorder=1)
         axes.scatter(at, accuracy, 40 + 800 * row["parameters"] / largest, color=f"C{i}", alpha=0.5, zorder=2)
-        axes.annotate(f"{name}\n{row['parameters']:,}", (at, accuracy), (8, 6), textcoords="offset points", fontsize=8)
+        above = across.index(name) % 2 == 0  # of two neighbours one name stands above, one below
+        axes.annotate(f"{name}\n{row['parameters']:,}", (at, accuracy), (8, 8 if above else -8), va="bottom" if above
+                      else "top", textcoords="offset points", fontsize=8)
     axes.set(xlabel=f"forward pass of {knobs.batch_size} pictures / ms of the {knobs.clock} clock",
              ylabel="test accuracy / %, with its 95 % interval", xscale="log")
     axes.text(0.99, 0.01, "discs grow with the parameters, which stand below the names", transform=axes.transAxes,
               ha="right", va="bottom", fontsize=8, color="grey")
-    axes.margins(x=0.15)
+    axes.margins(x=0.15, y=0.15)
     axes.grid(alpha=0.3, which="both")
     figures.save(figure, out / "accuracy_and_time.png")
