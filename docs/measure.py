@@ -1,12 +1,13 @@
 """Measures every op for its page: the error of its gradient in each dtype, and what it costs beside autodiff.
 
-    python -m docs.measure              all ops of the catalogue, about eight minutes on one core
+    python -m docs.measure              all ops of the catalogue, about a quarter of an hour
     python -m docs.measure conv lstm    these, the others stay
 
 The table is docs/measured.json. Errors: the largest of a leaf's elements, in units of eps · max|leaf|, from the
 gradient of the op's reference in float64 at the same arguments; beside it, the same error of what autodiff makes of
-the reference. Cost: time of one gradient over that of autodiff, each the median of rounds that take turns, and
-temporary memory. Each entry has a fingerprint of the op's code, by which a test knows what to measure again.
+the reference. Cost, with arguments of the catalogue's three sizes: time of one gradient over that of autodiff, the
+median of rounds that take turns, and temporary memory; nothing else should run meanwhile. Each entry has a fingerprint
+of the op's code, by which a test knows what to measure again.
 """
 
 import argparse
@@ -27,7 +28,7 @@ import numpy as np
 from experiments.bench.measure import Case as Timed
 from experiments.bench.measure import measure
 from experiments.bench.ops import sides
-from experiments.catalogue import CASES, Case
+from experiments.catalogue import CASES, SIZES, Case
 from experiments.gallery.uses import all_ops
 from experiments.shared.run import device
 from jaxnn.checks import InputError
@@ -36,7 +37,8 @@ __all__ = ["DTYPES", "TABLE", "cases", "errors", "fingerprint", "main"]
 
 TABLE = Path(__file__).parent / "measured.json"
 DTYPES = {"f64": "float64", "f32": "float32", "bf16": "bfloat16", "f16": "float16"}
-SIZE = "medium"  # of the arguments for the errors; the cost is measured with large ones
+SIZE = "medium"  # of the arguments for the errors
+ROUNDS = 7
 
 
 def cases() -> dict[str, Case]:
@@ -110,12 +112,13 @@ def _moves(leaf: Any) -> bool:
     return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
-def cost(case: Case) -> dict[str, Any]:
-    """The gradient of large arguments beside autodiff's: {"ratio": times, "bytes": ours, "bytes_autodiff": theirs}."""
-    rows = measure(Timed(case.name, "", lambda: sides(case.name)), rounds=3)
+def cost(case: Case, size: str) -> dict[str, Any]:
+    """One gradient beside autodiff's, of arguments of a size: {"ratio": of their times, "milliseconds": ours, "bytes":
+    ours, "bytes_autodiff": autodiff's}."""
+    rows = measure(Timed(case.name, "", lambda: sides(case.name, size)), ROUNDS)
     first, last = rows[0], rows[-1]
-    return {"ratio": round(last.milliseconds / first.milliseconds, 2), "milliseconds": round(last.milliseconds, 4),
-            "bytes": last.temporary, "bytes_autodiff": first.temporary}
+    return {"ratio": round(last.ratio, 2), "milliseconds": round(last.milliseconds, 4), "bytes": last.temporary,
+            "bytes_autodiff": first.temporary}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -131,11 +134,12 @@ def main(argv: list[str] | None = None) -> int:
     for name in names or known:
         try:
             table[name] = {"fingerprint": fingerprint(name), "case": known[name].arguments,
-                           "errors": errors(known[name]), "cost": cost(known[name])}
+                           "errors": errors(known[name]), "cost": {size: cost(known[name], size) for size in SIZES}}
         except InputError as error:
             print(f"error: {name}: {error}", file=sys.stderr)
             return 1
-        print(name, table[name]["errors"]["float32"], table[name]["cost"], flush=True)
+        print(name, table[name]["errors"]["float32"], {size: of["ratio"] for size, of in table[name]["cost"].items()},
+              flush=True)
         written = {"jax": jax.__version__, "device": device(), "size": SIZE, "ops": dict(sorted(table.items()))}
         TABLE.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
     return 0

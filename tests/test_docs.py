@@ -127,6 +127,7 @@ def test_the_table_of_measurements_is_fresh():
     assert set(TABLE) == set(uses.all_ops())
     for name, entry in TABLE.items():
         assert set(entry["errors"]) == set(measure.DTYPES.values()), name
+        assert set(entry["cost"]) == set(measure.SIZES), name
 
 
 @pytest.mark.parametrize("name", ["silu", "dense"])

@@ -9,8 +9,8 @@ course's seeds, in float64; with the course's file its smoothed cost must be 23.
 trained alike in batches, and measured on a tenth of the names that training does not see, in nats for each letter.
 
 Result (--data course): the six costs agree to 5e-7 nats, which is the rounding of what is printed, and the sampled
-names are the course's. With --trials 1 --epochs 4, 3 minutes on 2 busy CPU cores: RNN 1.825, GRU 1.806, LSTM 1.876 nats
-per letter after four epochs; all the names that they invent are new.
+names are the course's. At best, over three trainings each: RNN 1.728 to 1.740, GRU 1.682 to 1.693, LSTM 1.673 to 1.686
+nats per letter; 98 to 100 % of the names that they invent are new. Under two minutes on 2 CPU cores.
 """
 
 import dataclasses
