@@ -129,7 +129,7 @@ def test_detections():
     for first, last in ((100, 180), (190, 230), (400, 412), (900, 975)):
         p[first:last] = 0.9  # 12 steps are too few for a mean of more than 0.5 over 25
     by_loop = [np.mean(np.append(np.zeros(25), p)[step + 1:step + 26]) for step in range(1375)]
-    np.testing.assert_allclose(trigger_word.held(p), by_loop, atol=1e-12)
+    np.testing.assert_allclose(trigger_word.smoothed(p), by_loop, atol=1e-12)
     seconds = np.array([113, 188, 913]) / 137.5  # the mean of 14 steps of 0.9 is 0.504; 188 is 75 steps behind 113
     np.testing.assert_allclose(trigger_word.detections(p, 0.5), seconds)
     assert trigger_word.detections(p, 0.95) == []

@@ -150,6 +150,7 @@ def of_synthetic(digits: SpokenDigits, seed: int) -> Material:
 
 
 def whole(x: np.ndarray) -> Spoken:
+    """A recording that is all word."""
     return Spoken(x, 0.0, len(x) / RATE)
 
 

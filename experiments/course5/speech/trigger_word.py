@@ -124,7 +124,7 @@ def dev_clips(material: Material) -> Clips:
     return Clips(np.asarray(features(np.stack(samples))), y, ends, samples)
 
 
-def held(p: np.ndarray) -> np.ndarray:
+def smoothed(p: np.ndarray) -> np.ndarray:
     """(steps,) the mean of the last HOLD probabilities at each step, with zeros before the first."""
     return np.convolve(p, np.full(HOLD, 1 / HOLD))[:len(p)]
 
@@ -133,7 +133,7 @@ def detections(p: np.ndarray, threshold: float) -> list[float]:
     """Seconds at which the mean of the last HOLD probabilities is above the threshold, none within APART steps of
     another."""
     found, last = [], -APART
-    for step in map(int, np.flatnonzero(held(p) > threshold)):
+    for step in map(int, np.flatnonzero(smoothed(p) > threshold)):
         if step - last >= APART:
             found.append(step * SECONDS / STEPS)
             last = step
@@ -274,7 +274,7 @@ def draw_detections(out: Path, material: Material, p: dict[str, np.ndarray], set
         axis.imshow(x[::4].T, origin="lower", aspect="auto", extent=(0, SECONDS, 0, RATE / 2000), cmap="magma")
         axis.set(title=title, ylabel="frequency / kHz")
         over = axis.twinx()
-        for values, width in ((of_clip, 0.7), (held(of_clip), 1.6)):
+        for values, width in ((of_clip, 0.7), (smoothed(of_clip), 1.6)):
             over.plot(np.arange(STEPS) * SECONDS / STEPS, values, color="white", linewidth=width)
         over.axhline(threshold, color="white", linewidth=0.6, linestyle=":")
         for i, end in enumerate(ends):
