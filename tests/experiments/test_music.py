@@ -111,6 +111,17 @@ def test_writing_is_what_training_computes():
     assert tokens.tolist() == logits[:-1].argmax(axis=-1).tolist()
 
 
+def test_initial_weights_are_keras():
+    """Keras draws the four gates as one matrix: W_h (64, 4 * 64) has orthonormal rows, W_x is glorot uniform of n_in
+    and 4 * 64; the forget gate's bias is 1."""
+    n_in, n = 90, 64
+    params = jazz.network_of(n, n_in).init(jax.random.key(0), (30, n_in))[0]["lstm"]
+    np.testing.assert_allclose(params["weight_h"].T @ params["weight_h"], np.eye(n), atol=1e-5)
+    most = np.abs(params["weight_x"]).max()
+    assert 0.999 < most / np.sqrt(6 / (n_in + 4 * n)) <= 1
+    assert params["bias"].tolist() == [0.0] * n + [1.0] * n + [0.0] * (2 * n)
+
+
 # Chorales.
 
 

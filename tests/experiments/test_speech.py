@@ -126,8 +126,11 @@ def test_a_listener_learns_two_strings():
 
 def test_detections():
     p = np.zeros(1375)
-    p[[100, 101, 174, 175, 900]] = 0.9
-    seconds = np.array([100, 175, 900]) / 137.5
+    for first, last in ((100, 180), (190, 230), (400, 412), (900, 975)):
+        p[first:last] = 0.9  # 12 steps are too few for a mean of more than 0.5 over 25
+    by_loop = [np.mean(np.append(np.zeros(25), p)[step + 1:step + 26]) for step in range(1375)]
+    np.testing.assert_allclose(trigger_word.smoothed(p), by_loop, atol=1e-12)
+    seconds = np.array([113, 188, 913]) / 137.5  # the mean of 14 steps of 0.9 is 0.504; 188 is 75 steps behind 113
     np.testing.assert_allclose(trigger_word.detections(p, 0.5), seconds)
     assert trigger_word.detections(p, 0.95) == []
     # The second is too late for the first word and too early for the second word; the third word is missed.
@@ -174,21 +177,78 @@ def test_groups_stay_apart(monkeypatch):
     def recording(name, group, value):
         return Recording(np.full((900, 2), value, np.float32), name, group)
 
-    activates = [recording(str(i), group, 0.1 + i / 100) for i, group in enumerate(("", "act2", "act3", "act3"))]
+    activates = [recording(f"word{i}", group, 0.1 + i / 100) for i, group in enumerate(("", "act2", "act3", "act3"))]
     negatives = [recording(str(i), group, 0.3 + i / 100) for i, group in enumerate(("", "0", "1", "2"))]
     backgrounds = [recording("1", "", 0.5), recording("2", "", 0.6)]
     clips = TriggerClips(activates, negatives, backgrounds, [], backgrounds[0], 44_100)
     monkeypatch.setattr(trigger_sounds, "narrow", lambda x: x)
     monkeypatch.setattr(trigger_sounds, "faster_and_slower", lambda x: x)
+    monkeypatch.setattr(trigger_sounds, "pink_noise", lambda rng: np.zeros(1, np.float32))
 
     def missing(data_dir):
         raise MissingData("none")
 
     monkeypatch.setattr(trigger_sounds, "load_spoken_digits", missing)
+    monkeypatch.setattr(trigger_sounds, "load_prompts", missing)
     material = trigger_sounds.of_course(clips, "act3", None, use_voices=False)
-    values = [{round(float(x[0]), 2) for x in (*words.activates, *words.negatives, words.background)}
-              for words in (material.train, material.test)]
-    assert values == [{0.1, 0.11, 0.3, 0.31, 0.5}, {0.12, 0.13, 0.32, 0.33, 0.6}]
+    values = [{round(float(x[0]), 2) for x in (*(s.samples for s in (*words.activates, *words.negatives)),
+                                               *words.backgrounds)} for words in (material.train, material.test)]
+    assert values == [{0.1, 0.11, 0.3, 0.31, 0.5, 0}, {0.12, 0.13, 0.32, 0.33, 0.6}]
+
+
+def test_labels_begin_where_words_end():
+    """Whatever is cut off around a word and at whichever speed: an impulse at its end stands where the clip says."""
+    x = np.zeros(20_000, np.float32)
+    x[[5_000, 12_000]] = 0.1, 1  # at the beginning and at the end of the word
+    spoken = trigger_sounds.Spoken(x, 5_000 / 44_100, 12_000 / 44_100)
+    of_speeds = trigger_sounds.faster_and_slower([spoken])
+    assert [round(s.last * 44_100) for s in of_speeds] == [12_000, 9_600, 10_800, 13_200, 14_400]
+    for s in of_speeds:
+        assert abs(int(s.samples.argmax()) - s.last * 44_100) < 2
+    words = trigger_sounds.Words(of_speeds, [spoken._replace(samples=0 * x)], [np.zeros(441_000, np.float32)])
+    n_words, lengths = 0, set()
+    for seed in range(4):
+        clip = trigger_sounds.make_clip(np.random.RandomState(seed), words)
+        labelled = np.zeros(1375, bool)
+        for (first, last), _ in clip.activates:
+            at = 44_100 * last // 1000
+            near = clip.samples[at - 200:at + 200]
+            assert near.max() > 0.2 * clip.samples.max() and abs(int(near.argmax()) - 200) < 90, "two milliseconds"
+            labelled[int(1.375 * last / 10) + 1:][:50] = True
+            lengths.add(last - first)
+        np.testing.assert_array_equal(clip.y > 0, labelled)
+        n_words += len(clip.activates)
+    assert n_words >= 5 and len(lengths) >= 4, "no two are cut alike"
+
+
+def test_the_words_of_the_course_lie_inside_their_recordings():
+    for name, (_, last) in trigger_sounds.RECORDED_WORDS.items():
+        x = np.zeros((round(44_100 * (last + 0.2)), 2), np.float32)
+        x[round(44_100 * last):] = 1
+        spoken = trigger_sounds.word_of(Recording(x, name, ""))
+        assert 0.4 < spoken.last - spoken.first < 0.8
+        assert abs(int(spoken.samples.argmax()) - 44_100 * spoken.last) < 2
+    assert len(trigger_sounds.RECORDED_WORDS) == 10
+
+
+def test_halves_of_the_word_are_not_the_word():
+    spoken = trigger_sounds.Spoken(np.arange(44_100, dtype=np.float32), 0.1, 0.9)
+    first, second = trigger_sounds.parts_of(spoken)
+    assert [(x[0], x[-1]) for x in (first.samples, second.samples)] == [(4410, 22_049), (22_050, 39_689)]
+
+
+def test_varied_clips():
+    """Of a sound that is alike at all frequencies each frequency keeps its course over time, or is hidden; a spectrum
+    that rises evenly rises faster or slower."""
+    course = np.random.default_rng(0).normal(size=20).astype(np.float32)
+    x = np.broadcast_to(course[:, None], (40, 20, 101))
+    found = np.asarray(trigger_word.varied(jax.random.key(0), x))
+    hidden = np.ptp(found, axis=1) == 0
+    assert ((np.ptp(found - x, axis=1) < 1e-4) ^ hidden).all() and 0 < hidden.mean() < 0.3
+    assert np.abs(found[0] - found[1]).max() > 0.1, "each clip differently"
+    rising = np.broadcast_to(np.arange(101, dtype=np.float32), x.shape)
+    slopes = np.median(np.diff(np.asarray(trigger_word.varied(jax.random.key(1), rising))[:, 0], axis=1), axis=1)
+    assert 0.8 < slopes.min() < 0.93 and 1.07 < slopes.max() < 1.2
 
 
 def test_espeaks_voices(tmp_path, monkeypatch):

@@ -1,25 +1,33 @@
 """Does a network notice a word as soon as it is said, and which other words does it mistake for it?
 
     python -m experiments run trigger-word
+    python -m experiments run trigger-word --held-out act2
 
 The course's network (522,561 numbers) reads ten seconds as a spectrogram of 5,511 frames, and answers at 1,375 steps
 whether the word "activate" has just ended. It learns from clips made at each step: up to four recordings of the word
-and up to four other words over a noise, none over another. The recordings are few: those of one group (as far as their
-names tell, made together), two of five groups of other words, two speakers of the digits and one background are kept
-from training, and clips of these are the test. Beside them stand the course's two dev clips. Where the word is in those
-was not published; we read it from the spectrograms. A detection counts within 0.15 s before and 0.75 s behind the end
-of a word; all others are false alarms. The network is given the logarithm of the course's spectrogram.
+and up to four other words over a mixture of backgrounds, none over another. The recordings are few: those of one group
+(as far as their names tell, made together), two of five groups of other words, two speakers of the digits and one
+background are kept from training, and clips of these are the test. Beside them stand the course's two dev clips. Where
+the word is was not published for any of them; we read it from the spectrograms. A detection is a mean probability over
+25 steps that passes the threshold. It counts within 0.15 s before and 0.75 s behind the end of a word; all others are
+false alarms. The network is given the logarithm of the course's spectrogram.
 
-Result of seed 0 without espeak-ng, 2,400 clips of 7 recordings of the word and what is made of them, 342 s on a busy
-CPU core, at the threshold that is best for new clips of the training's recordings (0.45):
+Result of seed 0 without espeak-ng, 3,200 clips of 7 recordings of the word and what is made of them, 8 minutes of a CPU
+core (18 on a busy machine), at the threshold that is best for new clips of the training's recordings (0.7):
                                           words    missed    false alarms    per hour
-    the training's recordings, new clips     45         1               0           0
-    held-out recordings, ten minutes        123        20              13          78
-    the two dev clips                         3         2               0           0
-The word of the first dev clip is found, those of the second are missed; with the dev clips as loud as they come, and
-not at the level of all others, it was the other way round. So three words in 20 seconds measure next to nothing.
-Seven recordings are few. With speeds from 0.9 to 1.1 alone, no tilt, no hidden bands and loud backgrounds the network
-learnt them by heart: of the held-out group's words 79 of 107 were missed, of the dev clips' all three.
+    the training's recordings, new clips    102         3               2          12
+    held-out recordings, ten minutes        112        18               1           6
+    the two dev clips                         3         0               0           0
+Another training from the same seed, different by rounding alone, missed 9 of the 112 with no false alarm, and found the
+three of the dev clips too: the spread is that wide with seven recordings. With --held-out act2, which leaves six, 26 of
+135 words are missed, with 4 false alarms (threshold 0.25); the three of the dev clips are found, with one false alarm.
+
+What made the difference: a recording is cut at a drawn distance from its word and comes and goes softly. Where
+recordings end with the word, a network learns to hear the edge of their noise: trained so, it fires 0.01 s behind the
+cut, in clips alone. Of held-out words with soft edges it missed 70 of 112, with 21 false alarms, of its own
+training's words 22 of 37, and both words of the second dev clip. Halves of the word and pieces of prompts among the
+other words, stretched frequencies and a drawn colour of each clip came with that; what each of them adds was not
+measured.
 """
 
 import dataclasses
@@ -46,9 +54,12 @@ from jaxnn.training import evaluate, fit, make_step, start
 
 FRAMES, FREQUENCIES, STEPS, SECONDS = 5511, 101, 1375, 10
 APART = 75  # steps between two detections, as in the course
+HOLD = 25  # steps whose mean probability decides, half of a label's 50: what comes and goes quicker is no word
 EARLY, LATE = 0.15, 0.75  # seconds
 TILT = 0.6  # of a recording's spectrum in training
-THRESHOLDS = np.round(np.arange(0.05, 1.0, 0.05), 2)
+STRETCH = 1.15  # of a clip's frequencies in training, at most
+CURVE = 0.25  # deviation of the curve that is added to a clip's spectrum in training: 3.75 decibels
+THRESHOLDS = np.append(np.round(np.arange(0.05, 0.96, 0.05), 2), (0.97, 0.98, 0.99))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +69,7 @@ class Knobs(Configuration):
     held_out: str = knob("act3", "group of recordings of the word that only the test has", choices=GROUPS)
     voices: int = knob(1, "whether espeak-ng's voices are added, where that program is installed: 1 yes, 0 no",
                        choices=(0, 1))
-    steps: int = count(300, "steps of the training; 300 read 2,400 clips, nearly seven hours of sound")
+    steps: int = count(400, "steps of the training; 400 read 3,200 clips, nearly nine hours of sound")
     batch_size: int = count(8, "clips in a batch, made anew at each step")
     learning_rate: float = positive(0.003, "Adam's largest learning rate")
     dropout: float = knob(0.4, "fraction that is dropped; the course has 0.8, for many more steps than these",
@@ -91,10 +102,18 @@ def draw(words: Words, seed: Sequence[int], n: int, *, tilt: float = 0.0) -> Cli
 
 
 @jax.jit
-def hide(key: Any, x: Any) -> jax.Array:
-    """Two bands of frequency hidden in each clip, so that no narrow one decides."""
-    return jax.vmap(lambda key, x: spec_augment(key, x, time_masks=0, frequency_masks=2, frequency_width=15))(
-        jax.random.split(key, x.shape[0]), x)
+def varied(key: Any, x: Any) -> jax.Array:
+    """Clips (B, 5511, 101) as other throats and microphones would have them: of each the frequencies are stretched, a
+    smooth curve is added to the spectrum, and two bands are hidden, so that no narrow one decides."""
+    def one(key: Any, x: Any) -> jax.Array:
+        of_throat, of_microphone, of_bands = jax.random.split(key, 3)
+        bands = jnp.arange(FREQUENCIES)
+        at = jnp.minimum(bands * jax.random.uniform(of_throat, minval=1 / STRETCH, maxval=STRETCH), FREQUENCIES - 1)
+        stretched = x @ jnp.maximum(0, 1 - jnp.abs(at - bands[:, None]))  # between the two nearest frequencies
+        curve = jnp.interp(bands, jnp.linspace(0, FREQUENCIES - 1, 6), CURVE * jax.random.normal(of_microphone, (6,)))
+        return spec_augment(of_bands, stretched + curve, time_masks=0, frequency_masks=2, frequency_width=15)
+
+    return jax.vmap(one)(jax.random.split(key, x.shape[0]), x)
 
 
 def dev_clips(material: Material) -> Clips:
@@ -107,10 +126,16 @@ def dev_clips(material: Material) -> Clips:
     return Clips(np.asarray(features(np.stack(samples))), y, ends, samples)
 
 
+def smoothed(p: np.ndarray) -> np.ndarray:
+    """(steps,) the mean of the last HOLD probabilities at each step, with zeros before the first."""
+    return np.convolve(p, np.full(HOLD, 1 / HOLD))[:len(p)]
+
+
 def detections(p: np.ndarray, threshold: float) -> list[float]:
-    """Seconds at which the probability is above the threshold, none within APART steps of the one before."""
+    """Seconds at which the mean of the last HOLD probabilities is above the threshold, none within APART steps of
+    another."""
     found, last = [], -APART
-    for step in map(int, np.flatnonzero(p > threshold)):
+    for step in map(int, np.flatnonzero(smoothed(p) > threshold)):
         if step - last >= APART:
             found.append(step * SECONDS / STEPS)
             last = step
@@ -141,7 +166,7 @@ def train(knobs: Knobs, words: Words) -> tuple[Any, Any, Any]:
 
     def batches(step: int) -> tuple[Any, Any]:
         clips = draw(words, (knobs.seed, 1, step), knobs.batch_size, tilt=TILT)
-        return hide(jax.random.fold_in(jax.random.key(knobs.seed), step), clips.x), clips.y
+        return varied(jax.random.fold_in(jax.random.key(knobs.seed), step), clips.x), clips.y
 
     def metrics(params: Any, state: Any) -> dict[str, Any]:
         seconds = time.perf_counter() - begin
@@ -165,8 +190,7 @@ def run(knobs: Knobs, out: Path, data_dir: Path | None) -> dict[str, Any]:
     n_params, n_state = (sum(leaf.size for leaf in jax.tree.leaves(tree)) for tree in (state.params, state.state))
     say(f"{n_params:,} parameters and {n_state} running statistics; {knobs.steps * knobs.batch_size:,} clips in "
         f"{seconds:.0f} s")
-    n_own = max(1, knobs.test // 3)
-    sets = {"training's recordings, new clips": draw(material.train, (knobs.seed, 2), n_own),
+    sets = {"training's recordings, new clips": draw(material.train, (knobs.seed, 2), knobs.test),
             "held-out recordings": draw(material.test, (knobs.seed, 3), knobs.test), "dev clips": dev_clips(material)}
     p = {name: probabilities(net, state, clips.x) for name, clips in sets.items()}
     # On clips of the training's recordings: the test has no part in this choice.
@@ -246,12 +270,14 @@ def draw_detections(out: Path, material: Material, p: dict[str, np.ndarray], set
     rows = [(f"dev clip {dev.name}", sets["dev clips"].x[i], p["dev clips"][i], sets["dev clips"].ends[i])
             for i, dev in enumerate(material.dev)] + [(f"a clip of {test}", sets[test].x[most], p[test][most],
                                                        sets[test].ends[most])]
-    figure, axes = figures.panels(len(rows), 1, (10, 2.7), "Where the network hears the word (probability in white)")
+    title = f"Where the network hears the word (white: its probability; bold: the mean over {HOLD} steps)"
+    figure, axes = figures.panels(len(rows), 1, (10, 2.7), title)
     for axis, (title, x, of_clip, ends) in zip(axes[:, 0], rows, strict=True):
         axis.imshow(x[::4].T, origin="lower", aspect="auto", extent=(0, SECONDS, 0, RATE / 2000), cmap="magma")
         axis.set(title=title, ylabel="frequency / kHz")
         over = axis.twinx()
-        over.plot(np.arange(STEPS) * SECONDS / STEPS, of_clip, color="white", linewidth=1.4)
+        for values, width in ((of_clip, 0.7), (smoothed(of_clip), 1.6)):
+            over.plot(np.arange(STEPS) * SECONDS / STEPS, values, color="white", linewidth=width)
         over.axhline(threshold, color="white", linewidth=0.6, linestyle=":")
         for i, end in enumerate(ends):
             over.axvline(end, color="tab:cyan", linewidth=1.5, label="the word ends" if i == 0 else None)
