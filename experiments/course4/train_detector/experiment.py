@@ -19,7 +19,8 @@ training set, given for every picture without a look. `hardest.png` has the trai
 with the longest gradient of each part of the loss, and the length of each box's own.
 
 Results of seed 0, AP50 of the test part: raccoons on SqueezeNet (`--epochs 20`) .840 and from scratch (the third
-command) .760, where the usual box has .460.
+command) .760, where the usual box has .460; cars of CamVid .549 (the last command; .489 with `--epochs 20`), where the
+usual box finds none.
 """
 
 import dataclasses
