@@ -5,9 +5,9 @@
 
 The table is docs/measured.json. Errors: the largest of a leaf's elements, in units of eps · max|leaf|, from the
 gradient of the op's reference in float64 at the same arguments; beside it, the same error of what autodiff makes of
-the reference. Cost, with arguments of the catalogue's three sizes: time of one gradient over that of autodiff, the
-median of rounds that take turns, and temporary memory; nothing else should run meanwhile. Each entry has a fingerprint
-of the op's code, by which a test knows what to measure again.
+the reference. Cost, with arguments of the catalogue's three sizes, in a batch that shares the parameters: time of one
+gradient over that of autodiff, the median of rounds that take turns, and temporary memory; nothing else should run
+meanwhile. Each entry has a fingerprint of the op's code, by which a test knows what to measure again.
 """
 
 import argparse
@@ -38,7 +38,7 @@ __all__ = ["DTYPES", "TABLE", "cases", "errors", "fingerprint", "main"]
 TABLE = Path(__file__).parent / "measured.json"
 DTYPES = {"f64": "float64", "f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 SIZE = "medium"  # of the arguments for the errors
-ROUNDS = 7
+EXAMPLES, ROUNDS = 64, 9  # of the cost
 
 
 def cases() -> dict[str, Case]:
@@ -113,9 +113,9 @@ def _moves(leaf: Any) -> bool:
 
 
 def cost(case: Case, size: str) -> dict[str, Any]:
-    """One gradient beside autodiff's, of arguments of a size: {"ratio": of their times, "milliseconds": ours, "bytes":
-    ours, "bytes_autodiff": autodiff's}."""
-    rows = measure(Timed(case.name, "", lambda: sides(case.name, size)), ROUNDS)
+    """One gradient of a batch beside autodiff's, of arguments of a size: {"ratio": of their times, "milliseconds":
+    ours, "bytes": ours, "bytes_autodiff": autodiff's}."""
+    rows = measure(Timed(case.name, "", lambda: sides(case.name, size, EXAMPLES)), ROUNDS)
     first, last = rows[0], rows[-1]
     return {"ratio": round(last.ratio, 2), "milliseconds": round(last.milliseconds, 4), "bytes": last.temporary,
             "bytes_autodiff": first.temporary}
@@ -140,7 +140,8 @@ def main(argv: list[str] | None = None) -> int:
             return 1
         print(name, table[name]["errors"]["float32"], {size: of["ratio"] for size, of in table[name]["cost"].items()},
               flush=True)
-        written = {"jax": jax.__version__, "device": device(), "size": SIZE, "ops": dict(sorted(table.items()))}
+        written = {"jax": jax.__version__, "device": device(), "size": SIZE, "examples": EXAMPLES,
+                   "ops": dict(sorted(table.items()))}
         TABLE.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
     return 0
 

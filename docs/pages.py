@@ -76,9 +76,10 @@ def _costs(measured: Any) -> str:
     sizes = [(name, [of["ratio"] for of in entry["cost"].values()]) for name, entry in measured["ops"].items()]
     rows = "\n".join(f"| [`{name}`](ops/{name}.md) | {' | '.join(f'{ratio:.2f}' for ratio in ratios)} |"
                      for name, ratios in sizes)
+    where = f"{measured['device']}, jax {measured['jax']}"
     return (f"## The time of all\n\nOne gradient by hand over one by autodiff, for small, medium and large arguments "
-            f"of the catalogue, one example ({measured['device']}, jax {measured['jax']}; `python -m docs.measure`). "
-            "What takes microseconds is mostly the call, and differs by a tenth from run to run.\n\n"
+            f"of the catalogue, {measured['examples']} examples at a time ({where}; `python -m docs.measure`). What "
+            "takes microseconds is mostly the call, and differs by a tenth from run to run.\n\n"
             f"| op | small | medium | large |\n|---|---|---|---|\n{rows}\n")
 
 
@@ -114,8 +115,9 @@ def _measured(name: str, table: Any) -> str:
                       f"{_bytes(of['bytes_autodiff'])} |" for size, of in entry["cost"].items())
     return (f"The error of the gradient, in units of eps · max|leaf| of its dtype, from the reference's gradient in "
             f"float64 at the same arguments:\n\n| dtype | by hand | by autodiff |\n|---|---|---|\n{rows}\n\n"
-            f"The cost of one gradient, with the catalogue's arguments for this op ({table['device']}, jax "
-            f"{table['jax']}):\n\n| arguments | by hand | over autodiff's time | temporary memory by hand | by autodiff"
+            f"The cost of one gradient of {table['examples']} examples, with the catalogue's arguments for this op "
+            f"({table['device']}, jax {table['jax']}):\n\n| arguments | by hand | over autodiff's time | temporary "
+            "memory by hand | by autodiff"
             f" |\n|---|---|---|---|---|\n{costs}\n\n`python -m docs.measure {name}` measures again.\n")
 
 

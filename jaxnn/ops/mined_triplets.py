@@ -101,7 +101,8 @@ def mined_triplet_loss_backward(cache: Any, dy: Any) -> Any:
     e, slopes, static = cache
     distance, dtype = static.value
     both = wide(dy) * (slopes + slopes.T)
-    return jnp.einsum("ij,ijf->if", both, slope_of(e[:, None] - e, distance)).astype(dtype), None
+    # A sum, which XLA takes while it subtracts; a product would have all differences written out before.
+    return jnp.sum(both[:, :, None] * slope_of(e[:, None] - e, distance), 1).astype(dtype), None
 
 
 def _all(D: Any, is_positive: Any, is_negative: Any, margin: float) -> tuple[Any, Any]:
@@ -134,8 +135,8 @@ def _semi_hard(D: Any, is_positive: Any, is_negative: Any, margin: float) -> tup
     excess = D - jnp.take_along_axis(D, negative, 1) + margin
     is_on = is_triplet & ~(excess <= 0)
     n = jnp.maximum(jnp.sum(is_triplet, dtype=D.dtype), 1)
-    is_chosen = is_on[:, :, None] & (negative[:, :, None] == jnp.arange(len(D)))
-    slopes = is_on.astype(D.dtype) - jnp.sum(is_chosen, 1, dtype=D.dtype)
+    ones = is_on.astype(D.dtype)
+    slopes = ones.at[jnp.arange(len(D))[:, None], negative].add(-ones)
     return jnp.sum(jnp.where(is_on, excess, 0)) / n, slopes / n
 
 
