@@ -200,18 +200,6 @@ class HandDerived(Op):
     def __repr__(self) -> str:
         return f"<op {self.name}({', '.join(self.arguments)})>"
 
-    def _expect_no_option_by_position(self, args: tuple) -> None:
-        """A margin that is written where the weights stand would be taken for one, and nothing would say so."""
-        parameters = self._signature.parameters
-        for name, arg in zip(self.arguments, args):
-            if type(arg) not in (int, float) or parameters[name].default is not None:
-                continue
-            for option, p in parameters.items():
-                if p.kind is p.KEYWORD_ONLY and type(p.default) is float:
-                    raise InputError(self.name, f"expects {name} as an array by position; got the number {arg}; pass "
-                                     f"an option by its name, {option}={arg} say, and one number for {name} so as "
-                                     f"well: {name}={arg}")
-
     def _expect_arrays(self, args: tuple) -> None:
         """What is no array JAX would refuse on its own, and name neither the op nor the argument."""
         for name, arg in zip(self.arguments, args, strict=True):
@@ -221,7 +209,6 @@ class HandDerived(Op):
         if not static and len(args) == self._n_arrays and all(
                 isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(args)):
             return args, static  # nothing to bind or to convert: the call of most ops
-        self._expect_no_option_by_position(args)
         return bound_arguments(self.name, self._signature, args, static)
 
 

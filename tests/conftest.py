@@ -46,6 +46,9 @@ AS_USERS = (
 # Networks of fifty layers and more, which XLA compiles in a gigabyte each: first, while a worker holds little.
 FIRST = ("models/test_twins.py", "layers/test_folding.py")
 
+for of_tests in (*AS_USERS, *FIRST):
+    assert (HERE / of_tests).is_file(), f"{of_tests} has another name now"
+
 WITHOUT_TORCH = "PyTorch is not installed"
 
 

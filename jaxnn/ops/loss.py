@@ -73,7 +73,7 @@ def binary_cross_entropy(logits: Any, labels: Any, weights: Any = None, positive
     1.386
     """
     who = binary_cross_entropy.name
-    _expect_alike(who, "logits", logits, "labels", labels)
+    expect_alike(who, "logits", logits, "labels", labels)
     values = known(labels)
     expect(values is None or bool(np.all((values >= 0) & (values <= 1))), who, "labels in [0, 1]", _range(values))
     if positive_weight is not None:
@@ -116,7 +116,7 @@ def binary_cross_entropy_backward(cache: Any, dy: Any) -> Any:
         dz = dlosses * ((1 - t) * lax.logistic(z) - each * t * lax.logistic(-z))
         dt = dlosses * (each * yes - no)
         dq = jnp.sum(dlosses * (t * yes), tuple(range(z.ndim - q.ndim)))
-    return dz, dt if _is_float(labels) else None, dweights, dq
+    return dz, dt if is_float(labels) else None, dweights, dq
 
 
 def _costs(z: Any, t: Any) -> tuple[Any, Any]:
@@ -218,7 +218,7 @@ def softmax_cross_entropy_backward(cache: Any, dy: Any) -> Any:
     dz = d * kept(jnp.exp(log_p) * jnp.sum(cu, -1, keepdims=True) - cu)
     dt = dc = None
     log_p = _counted(log_p, cu)
-    if _is_float(labels):
+    if is_float(labels):
         dt = -d * ((1 - smoothing) * (log_p if c is None else c * log_p))
     if c is not None:
         dc = -jnp.sum(d * kept(u * log_p), tuple(range(log_p.ndim - 1)))
@@ -234,7 +234,7 @@ def _check_labels(who: str, labels: Any, shape: tuple[int, ...], ignore_label: i
     expect_array(who, "labels", labels)
     values, n_classes = known(labels), shape[-1]
     expect(ignore_label is None or is_integer(ignore_label), who, "ignore_label, an integer", repr(ignore_label))
-    if _is_float(labels):
+    if is_float(labels):
         expect_shape(who, "distributions as labels", labels, shape,
                      "convert classes to integers" if jnp.shape(labels) == shape[:-1] else "")
         expect(ignore_label is None, who, "classes as labels where one is ignored", "distributions",
@@ -262,7 +262,7 @@ def _smoothed(labels: Any, log_p: Any, options: Any) -> Any:
     """u, (..., n_classes), of the dtype of log p; NaN where a class is out of range."""
     smoothing, ignore_label = options.value
     n_classes = log_p.shape[-1]
-    if _is_float(labels):
+    if is_float(labels):
         t = labels.astype(log_p.dtype)
     else:
         # Not narrower than 32 bits: 256 classes as a uint8 are 0.
@@ -284,7 +284,7 @@ def _ignored(labels: Any, ignore_label: int) -> Any:
     return labels == ignore_label
 
 
-def _is_float(x: Any) -> bool:
+def is_float(x: Any) -> bool:
     return bool(jnp.issubdtype(jnp.result_type(x), jnp.floating))
 
 
@@ -293,7 +293,7 @@ def _along_last_axes(a: Any, x: Any) -> Any:
     return jnp.reshape(a, (1,) * (x.ndim - len(shape)) * bool(shape) + shape).astype(x.dtype)
 
 
-def _expect_alike(who: str, a_name: str, a: Any, b_name: str, b: Any) -> None:
+def expect_alike(who: str, a_name: str, a: Any, b_name: str, b: Any) -> None:
     expect_float(who, a_name, a)
     expect_real(who, b_name, b)
     if jnp.shape(a) != jnp.shape(b):

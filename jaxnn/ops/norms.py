@@ -280,7 +280,7 @@ def _normalized_backward(cache: Any, dy: Any) -> tuple[Any, Any]:
     places = tuple(range(x.ndim - 1))
     dscale, dbias = jnp.sum(d * jnp.reshape(x_hat, x.shape), places), jnp.sum(d, places)
     dx_hat = jnp.reshape(d if scale is None else d * scale, shape)
-    # r multiplies the means, one number for a set, and not the difference once more: up to a quarter less time.
+    # r multiplies the means, one number for a set, and not the difference of three arrays.
     through_r = x_hat * (r * jnp.mean(dx_hat * x_hat, axes, keepdims=True))
     through_mean = 0 if mean is None else r * jnp.mean(dx_hat, axes, keepdims=True)
     dx = jnp.reshape(r * dx_hat - through_mean - through_r, x.shape)

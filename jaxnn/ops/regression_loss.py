@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxnn.checks import expect, is_number
 from jaxnn.hand_derived import Static, hand_derived
 from jaxnn.ops.dtypes import promoted
-from jaxnn.ops.loss import Axes, _expect_alike, _is_float
+from jaxnn.ops.loss import Axes, expect_alike, is_float
 from jaxnn.ops.reduction import reduce_backward, reduce_forward
 
 __all__ = ["huber", "squared_error"]
@@ -37,11 +37,11 @@ def squared_error(predictions: Any, targets: Any, weights: Any = None, *, reduct
     >>> float(squared_error(jnp.array([1.0, 2.0]), jnp.array([0.0, 5.0])))
     10.0
     """
-    _expect_alike(squared_error.name, "predictions", predictions, "targets", targets)
+    expect_alike(squared_error.name, "predictions", predictions, "targets", targets)
     predictions, targets, weights = promoted(predictions, targets, weights)
     error = predictions - targets
     total, reduced = reduce_forward(squared_error.name, error * error, weights, reduction, axes)
-    return total, (error, reduced, Static(_is_float(targets)))
+    return total, (error, reduced, Static(is_float(targets)))
 
 
 @squared_error.defbackward
@@ -71,14 +71,14 @@ def huber(predictions: Any, targets: Any, weights: Any = None, *, delta: float =
     >>> float(huber(jnp.array([1.0, 2.0]), jnp.array([0.0, 5.0])))
     3.0
     """
-    _expect_alike(huber.name, "predictions", predictions, "targets", targets)
+    expect_alike(huber.name, "predictions", predictions, "targets", targets)
     expect(is_number(delta) and delta > 0, huber.name, "a finite delta > 0", repr(delta))
     predictions, targets, weights = promoted(predictions, targets, weights)
     error = predictions - targets
     inside = jnp.clip(error, -delta, delta)
     # e²/2 and delta |e| - delta²/2 are both c (e - c/2) with c = e clipped to [-delta, delta].
     total, reduced = reduce_forward(huber.name, inside * (error - inside / 2), weights, reduction, axes)
-    return total, (inside, reduced, Static(_is_float(targets)))
+    return total, (inside, reduced, Static(is_float(targets)))
 
 
 @huber.defbackward

@@ -111,7 +111,7 @@ def test_writing_is_what_training_computes():
     assert tokens.tolist() == logits[:-1].argmax(axis=-1).tolist()
 
 
-def test_initial_weights_are_keras():
+def test_initial_weights_are_as_large_as_those_of_keras():
     """Keras draws the four gates as one matrix: W_h (64, 4 * 64) has orthonormal rows, W_x is glorot uniform of n_in
     and 4 * 64; the forget gate's bias is 1."""
     n_in, n = 90, 64

@@ -221,7 +221,7 @@ def test_labels_begin_where_words_end():
     assert n_words >= 5 and len(lengths) >= 4, "no two are cut alike"
 
 
-def test_the_words_of_the_course_lie_inside_their_recordings():
+def test_the_word_of_a_recording_is_cut_where_the_table_has_it():
     for name, (_, last) in trigger_sounds.RECORDED_WORDS.items():
         x = np.zeros((round(44_100 * (last + 0.2)), 2), np.float32)
         x[round(44_100 * last):] = 1

@@ -130,10 +130,6 @@ def test_one_number_for_weights_goes_by_its_name():
      "a margin on a squared distance is no margin on the distance"),
     (lambda: contrastive_loss(A, P, LABELS), "contrastive_loss expects booleans as same, True where a and b are of one "
      "class; got int"),
-    (lambda: contrastive_loss(A[0], P[0], True, 2.0), "contrastive_loss expects weights as an array by position; got "
-     "the number 2.0; pass an option by its name, margin=2.0 say, and one number for weights so as well: weights=2.0"),
-    (lambda: jax.vmap(lambda a, b: contrastive_loss(a, b, True, 2))(A, P), "got the number 2; pass an option by its "),
-    (lambda: triplet_loss(A, P, N, 0.5), "triplet_loss expects weights as an array by position; got the number 0.5"),
     (lambda: contrastive_loss(A, P, LABELS == 0, margin=0), "contrastive_loss expects a finite margin > 0; got 0"),
     (lambda: cosine_margin_loss({"weight": A[:2]}, P, LABELS), "cosine_margin_loss expects labels in 0 .. 1; got "
      "values from 0 to 2; count classes from 0"),

@@ -18,8 +18,8 @@ Result of seed 0, a minute and a half on a busy CPU core:
     2021             275           90        45,530            130.5        7.4    28 of 270 symbols
 Over seeds 0 to 7 the last cost is 5.9 to 6.2 (mean 6.0) and 7.1 to 8.5 (mean 7.8): the 2021 edition has more symbols,
 and so ends higher. The same training by Keras 3.15, same pieces, 8 seeds: 5.8 to 6.5 (mean 6.0) and 7.3 to 8.9 (mean
-8.0), as means over the last epoch. The course's notebooks print 125.8 to 6.2, and 129.9 to 9.2, of one training each.
-With initial weights drawn for each gate by itself, which makes them larger, the means are 6.6 and 8.4.
+8.0), there as means over the last epoch and here after it. The course's notebooks print 125.8 to 6.2, and 129.9 to
+9.2, of one training each.
 In the 2018 edition the likeliest symbols copy 149 in a row, in the 2021 edition those of temperature 0.5 copy 192; at
 temperature 1.5 only 13 and 8 are left.
 """
@@ -83,8 +83,9 @@ def cut(symbols: list[int], n_pieces: int = PIECES, length: int = LENGTH) -> np.
 def network_of(hidden: int, n_symbols: int) -> Sequential:
     """One-hot rows (time, n_symbols) -> logits (time, n_symbols) of the symbol behind each.
 
-    The initial weights of the LSTM are those of Keras, which draws the four gates as one matrix: uniform in
-    ±√(6 / (n_symbols + 4 hidden)) for the input, rows of length 1 for the hidden state, so of length 1/2 in each gate.
+    The initial weights of the LSTM are as large as those of Keras, which draws the four gates as one matrix: uniform in
+    ±√(6 / (n_symbols + 4 hidden)) for the input, columns of length 1 over all gates for the hidden state. Here each
+    gate has its own orthogonal matrix, half as large.
     """
     def of_symbols(key: Any, shape: tuple[int, int], dtype: Any = jnp.float32) -> jax.Array:
         most = (6 / (shape[0] + GATES * shape[1])) ** 0.5

@@ -22,12 +22,10 @@ Another training from the same seed, different by rounding alone, missed 9 of th
 three of the dev clips too: the spread is that wide with seven recordings. With --held-out act2, which leaves six, 26 of
 135 words are missed, with 4 false alarms (threshold 0.25); the three of the dev clips are found, with one false alarm.
 
-What made the difference: a recording is cut at a drawn distance from its word and comes and goes softly. Where
-recordings end with the word, a network learns to hear the edge of their noise: trained so, it fires 0.01 s behind the
-cut, in clips alone. Of held-out words with soft edges it missed 70 of 112, with 21 false alarms, of its own
-training's words 22 of 37, and both words of the second dev clip. Halves of the word and pieces of prompts among the
-other words, stretched frequencies and a drawn colour of each clip came with that; what each of them adds was not
-measured.
+A recording of the word is cut at a drawn distance from it and comes and goes softly: where recordings end with the
+word, a network learns to hear the edge of their noise. Halves of the word, pieces of prompts, stretched frequencies and
+a drawn colour of each clip are there for the same reason; what each of them adds was not measured. Other words have no
+such room behind them, so the noise of a recording may still tell something.
 """
 
 import dataclasses
