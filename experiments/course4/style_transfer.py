@@ -3,6 +3,7 @@
     python -m experiments run style-transfer
     python -m experiments run style-transfer --styles monet sandstone --style-weights 2 1 --together yes
     python -m experiments run style-transfer --content me.jpg --styles painting.png --colours content
+    python -m experiments run style-transfer --start noise --learning-rate 0.1 --steps 200 --smoothness 10
     python -m experiments run style-transfer --network vgg19 --weights vgg19.safetensors
 
 The picture itself is what is moved: until SqueezeNet's activations for the picture are near to those of a photograph
@@ -24,6 +25,9 @@ compile and pictures included (`--styles monet --control no`).
     random weights  358 fold            3.1, 1.2                    0.4 %, 1.1 %
 A checkerboard of a hundredth of the range has more than 20. Random weights carry the colours of Monet over and nothing
 of the strokes, although their cost falls furthest: that a cost falls does not say what it measures.
+At 300x225 (--height 225 --width 300): Monet and sandstone together, as above, 4 fold, since the two pull against each
+other; Monet in the photograph's colours 157 fold; by --optimizer lbfgs --steps 60 119 fold; from noise, as above, 1,903
+fold, with grid noise of 1.6. With the default rate and smoothness a painting from noise keeps the noise.
 """
 
 import collections
@@ -89,7 +93,8 @@ class Knobs(Configuration):
                                     "as a cosine")
     levels: int = count(5, "number of sizes whose sum is the picture, so that strokes move before grains; 1 has "
                         "pixels alone")
-    start: str = knob("content", "picture from which the painting starts", choices=("content", "noise"))
+    start: str = knob("content", "picture from which the painting starts; noise takes a larger learning rate and "
+                      "smoothness", choices=("content", "noise"))
     colours: str = knob("style", "whose colours the painting has", choices=("style", "content"))
     content_weight: float = knob(0.05, "weight of the cost of the content beside that of the style; 0 leaves a texture",
                                  at_least=0)
