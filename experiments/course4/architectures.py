@@ -1,13 +1,20 @@
 """How well do the well-known architectures learn the same pictures in the same time?
 
     python -m experiments run architectures
-    python -m experiments run architectures --data signs --seconds 60
+    python -m experiments run architectures --data usps --clock processor
 
 LeNet-5, AlexNet, VGG-16, GoogLeNet, SqueezeNet, ResNet-18, MobileNet v1 and v2 and DenseNet-121, made fit for
 pictures of 32x32 as `architectures_small` says, each trained by Adam for so many seconds on the same task. `--data
 digits` are scikit-learn's 1,797 digits (the default, which needs no file), `usps` 9,298 digits of postal codes, `signs`
 the course's 1,200 hands, all resized to 32x32. What counts is the time, not the steps: a network that takes ten times
 as long for a step takes a tenth of the steps. Compiling is not counted.
+
+Result of the second command, seed 0, 16 minutes on 2 CPU cores; of 2,007 test pictures
+    AlexNet   LeNet-5   ResNet-18   VGG-16   SqueezeNet   DenseNet-121   GoogLeNet   MobileNet v2   v1
+     97.4 %    97.3 %      96.4 %   95.6 %       95.1 %         88.7 %      79.5 %         78.3 %   69.1 %
+    7,252     12,929         380      529        1,385             78          80            517      713   steps
+A minute favours what is shallow: the deep ones are not done, and the MobileNets, whose layers are thin, save arithmetic
+and not time.
 """
 
 import dataclasses
