@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from jaxnn.checks import InputError
+from jaxnn.data.whole import written_whole
 
 __all__ = ["BadWeights", "Published", "entries_of", "from_published", "read_npz", "read_safetensors",
            "to_published", "write_safetensors"]
@@ -152,10 +153,8 @@ def _npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_bytes: int) -> n
 def write_safetensors(path: str | Path, arrays: Mapping[str, Any]) -> None:
     """Writes arrays by name; the file is there whole or not at all."""
     numpy_of = _library()
-    file = Path(path)
-    part = file.with_name(file.name + ".part")
-    part.write_bytes(numpy_of.save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
-    part.replace(file)
+    with written_whole(Path(path)) as file:
+        file.write(numpy_of.save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
 
 
 def _library() -> Any:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from jaxnn.checks import InputError, as_path, expect, expect_integers, is_integer
+from jaxnn.data.whole import written_whole
 
 __all__ = ["CharacterVocabulary", "Vocabulary", "WordVocabulary", "as_ids", "expect_text", "expect_texts"]
 
@@ -224,6 +225,5 @@ def expect_texts(who: str, texts: Any) -> list[str]:
 def write_json(who: str, path: str | Path, content: Any) -> None:
     """Whole or not at all: what stands there before is replaced at once."""
     path = as_path(who, "path", path)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=1), encoding="ascii")
-    part.replace(path)
+    with written_whole(path) as file:
+        file.write(json.dumps(content, indent=1).encode("ascii"))
