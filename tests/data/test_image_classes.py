@@ -124,6 +124,7 @@ def test_cifar(tmp_path, monkeypatch, load, label_bytes, n_classes, n):
     # Red, green and blue lie one after another in a row.
     assert data.test_x[7, 2, 5, 1] == rows[n + 7, label_bytes + 1024 + 2 * 32 + 5]
     assert data.train_y[3] == rows[3, label_bytes - 1]
+    del data, rows
     for files, words in ((parts[1:], "got none of"), ([*parts, parts[-1]], "a second one"),
                          ([(parts[0][0], b"short"), *parts[1:]], "got 5 bytes")):
         file.write_bytes(archive(files))
