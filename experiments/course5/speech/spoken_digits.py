@@ -91,8 +91,8 @@ def prepare(knobs: Knobs, digits: SpokenDigits) -> np.ndarray:
     same = [levelled(loudest(x, SECOND) if len(x) > SECOND else x) for x in digits.samples]
     parts = []
     for quick in at_speeds(same, speeds):
-        rows = np.stack([loudest(x, SECOND) for x in quick])
-        parts.append(np.concatenate([np.asarray(features(rows[i:i + 250])) for i in range(0, len(rows), 250)]))
+        parts.append(np.concatenate([np.asarray(features(np.stack([loudest(x, SECOND) for x in quick[i:i + 250]])))
+                                     for i in range(0, len(quick), 250)]))
     return np.stack(parts, 1)
 
 
