@@ -43,9 +43,10 @@ AS_USERS = (
     "test_compiler_options.py", "test_docs.py", "test_hand_derived_hlo.py", "test_lowering.py", "test_notebooks.py",
     "test_readme.py", "training/test_rows.py")
 
-# What takes a gigabyte more (networks of fifty layers while XLA compiles, CIFAR and the spoken digits whole): first,
-# while a worker holds little.
-FIRST = ("models/test_twins.py", "layers/test_folding.py", "data/test_image_classes.py", "experiments/test_speech.py")
+# What takes a gigabyte more (networks of fifty layers and all derivatives of an op while XLA compiles, CIFAR and the
+# spoken digits whole): first, while a worker holds little. Later it holds what other files have imported.
+FIRST = ("models/test_twins.py", "layers/test_folding.py", "data/test_image_classes.py", "experiments/test_speech.py",
+         "test_hand_derived_transformations.py")
 
 for of_tests in (*AS_USERS, *FIRST):
     assert (HERE / of_tests).is_file(), f"{of_tests} has another name now"
