@@ -12,7 +12,7 @@ import jaxnn
 EXAMPLE = Path(__file__).parent / "user_example.py"
 CHECKERS = {
     "mypy": ["--follow-imports=silent", "--python-version=3.11"],
-    "pyright": [],
+    "pyright": [f"--pythonpath={sys.executable}"],
 }
 
 
