@@ -4,7 +4,7 @@ Each function imports its package and returns (a function, its arguments).
 """
 # mypy: disable-error-code="import-not-found"
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +21,7 @@ class Published(NamedTuple):
     name: str
     package: str
     make: Callable[[], Model]
-    known: dict[str, str] = {}  # noqa: RUF012
+    known: Mapping[str, str] = {}
     """Rules that are known to differ from their plain functions, and why: on purpose, or by rounding."""
 
 

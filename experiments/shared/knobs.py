@@ -50,11 +50,12 @@ def random_seed(default: int, meaning: str) -> Any:
     return knob(default, meaning, at_least=0)
 
 
+@dataclasses.dataclass(frozen=True)
 class Configuration:
     """The base of every `Knobs`: refuses values out of bounds, in Python and on the command line alike."""
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+        for field in dataclasses.fields(self):
             values = getattr(self, field.name)
             is_many = isinstance(field.default, tuple)
             if is_many and not (isinstance(values, tuple) and values):
@@ -86,7 +87,7 @@ def _check(field: Any, value: Any) -> None:
 def add_options(parser: argparse.ArgumentParser, knobs: type[Configuration]) -> None:
     """Adds one option for each field."""
     field: Any
-    for field in dataclasses.fields(knobs):  # type: ignore[arg-type]
+    for field in dataclasses.fields(knobs):
         default, choices = field.default, field.metadata["choices"]
         is_many = isinstance(default, tuple)
         shown = " ".join(map(str, default)) if is_many else default
@@ -104,7 +105,7 @@ def from_options(knobs: type[Configuration], options: argparse.Namespace) -> Any
     Raises:
       InputError: a value is out of bounds.
     """
-    values = {field.name: getattr(options, field.name) for field in dataclasses.fields(knobs)}  # type: ignore[arg-type]
+    values = {field.name: getattr(options, field.name) for field in dataclasses.fields(knobs)}
     return knobs(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
 

@@ -120,7 +120,7 @@ def darknet_network(sections: Sequence[Section]) -> DarknetNetwork:
         not before it; or the sections do not fit together for the size in [net].
     """
     first, *others = sections
-    size = tuple(first.integer(name, least=1) for name in ("height", "width", "channels"))
+    height, width, channels = (first.integer(name, least=1) for name in ("height", "width", "channels"))
     parts = []
     for i, section in enumerate(others):
         if section.kind in ("yolo", "region"):
@@ -131,7 +131,7 @@ def darknet_network(sections: Sequence[Section]) -> DarknetNetwork:
         else:
             raise section.bad(f"a kind among {', '.join((*LAYERS, 'yolo', 'region'))}", f"[{section.kind}]")
         parts.append(Part(f"{section.kind}_{i}", section, layer, _sources(section, i)))
-    net = DarknetNetwork(parts, size)  # type: ignore[arg-type]
+    net = DarknetNetwork(parts, (height, width, channels))
     with _refused_as_configuration({part.name: part.section for part in parts}, first):
         maps = net.maps(net.size[:2])  # refuses what does not fit together
         heads = net.heads(net.size[:2])

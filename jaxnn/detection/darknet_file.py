@@ -105,6 +105,7 @@ def read_configuration(path: str | Path) -> list[Section]:
 def parse_configuration(text: str, who: str = "the configuration") -> list[Section]:
     """The sections of a configuration; [net] is the first."""
     sections: list[Section] = []
+    options: dict[str, str] = {}  # of the latest section
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split("#")[0].split(";")[0].strip()
         if not words:
@@ -112,16 +113,16 @@ def parse_configuration(text: str, who: str = "the configuration") -> list[Secti
         if words.startswith("["):
             if not words.endswith("]"):
                 raise BadConfiguration(who, f"line {number} expects a kind in brackets; got {words[:60]!r}")
-            sections.append(Section(words[1:-1].strip(), number, {}))
+            options = {}
+            sections.append(Section(words[1:-1].strip(), number, options))
             continue
         name, equals, value = words.partition("=")
         if not equals or not sections:
             raise BadConfiguration(who, f"line {number} expects {'name = value' if sections else '[net] first'}; got "
                                    f"{words[:60]!r}")
-        options = sections[-1].options
         if name.strip() in options:
             raise BadConfiguration(who, f"line {number} expects one value for each name; got {name.strip()!r} again")
-        options[name.strip()] = value.strip()  # type: ignore[index]
+        options[name.strip()] = value.strip()
     if not sections or sections[0].kind not in ("net", "network"):
         raise BadConfiguration(who, f"expects [net] as its first section; got "
                                f"{f'[{sections[0].kind}]' if sections else 'no section'}")

@@ -112,9 +112,10 @@ class Candidate:
 
     def _explicit_pull_back(self, moving: list[Any], dy: list[Any]) -> list[Any]:
         """What backward returns for the leaves that move, None taken as zeros."""
-        problem, f = self.problem, self.f
+        problem = self.problem
+        f: Any = self.f  # an op or a custom_vjp, whose passes have other names
         args = problem.arguments(moving)
-        forward, backward = (f.forward, f.backward) if isinstance(f, Op) else (f.fwd, f.bwd)  # type: ignore
+        forward, backward = (f.forward, f.backward) if isinstance(f, Op) else (f.fwd, f.bwd)
         y, cache = forward(*args, **problem.static)
         cotangents = backward(cache, problem.cotangent(y, dy))
         names = problem.names or tuple(f"args[{i}]" for i in range(len(args)))
