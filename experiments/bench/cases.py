@@ -55,13 +55,13 @@ CASES = [
     *(Case(f"{name}-{shape}", f"{name.upper()}, batch x time x input x hidden {shape}: gradient",
            partial(recurrent.gradient, name, shape), 0.9, {"Flax": 0.9, "bare products": 1.2})
       for name in ("lstm", "gru") for shape in recurrent.SHAPES),
-    *(Case(name, f"{what}: Adam step", partial(steps.training_step, name)) for name, what in (
+    *(Case(name, f"{what}: Adam step", partial(steps.training_step, name), is_step=True) for name, what in (
         ("lenet-5", "LeNet-5, batch 64 of 28x28x1"), ("resnet-18", "ResNet-18, batch 32 of 32x32x3"),
         ("mobilenet-v2", "MobileNet v2, batch 32 of 32x32x3"), ("u-net", "U-Net of 32 channels, batch 2 of 96x128x3"))),
     Case("character-lstm", "character LSTM, batch 64 of 40, embedding 64, hidden 256, 86 classes: Adam step",
-         partial(steps.text_step, "character-lstm"), None, {"Flax NNX": 0.9, "PyTorch": 1.1}),
+         partial(steps.text_step, "character-lstm"), None, {"Flax NNX": 0.9, "PyTorch": 1.1}, is_step=True),
     Case("transformer", "transformer, batch 8 of 256, width 128, 4 heads, 4 blocks, 86 classes: Adam step",
-         partial(steps.text_step, "transformer"), None, {"PyTorch": 0.9}),
+         partial(steps.text_step, "transformer"), None, {"PyTorch": 0.9}, is_step=True),
     *([Case("yolo-fastest", "YOLO-Fastest 1.1 XL, one frame of 608x352: inference", detection.yolo_fastest, 1.0)]
       if detection.files_are_there() else []),
     Case("comparison-residual", "compare_gradients on 6 residual blocks, beside one gradient, compiled and run",

@@ -17,7 +17,7 @@ import jax
 from experiments import catalogue
 from experiments.bench import ops
 from experiments.bench.cases import CASES
-from experiments.bench.measure import Case, Row, measure
+from experiments.bench.measure import PRECISIONS, Case, Row, measure
 from experiments.catalogue import SIZES
 from experiments.shared.run import prepare, progress, say, table
 from jaxnn.checks import InputError
@@ -37,23 +37,30 @@ def bench(argv: Sequence[str]) -> int:
         parser.error(f"--rounds expects at least 1; got {options.rounds}")
     try:
         of_ops = _cases_of_ops(options)
+        if options.precision not in PRECISIONS:
+            raise InputError("--precision", f"expects one of {', '.join(PRECISIONS)}; got {options.precision!r}")
         out = prepare(options.out)
     except InputError as error:
         parser.error(str(error))
     chosen = options.name or ([] if of_ops else names)
+    if options.precision == "bfloat16":
+        of_steps = [case.name for case in CASES if case.is_step]
+        if of_ops or not set(chosen) <= {*of_steps}:
+            parser.error(f"--precision bfloat16 is for training steps: {', '.join(of_steps)}; name some of them")
     rows: list[Row] = []
     for case in CASES:
         if case.name in chosen:
-            rows += (measured := measure(case, options.rounds))
+            rows += (measured := measure(case, options.rounds, options.precision))
             say(f"{case.what}{_verdict(case, measured)}\n{_table(measured)}\n")
     if of_ops:
-        measured_ops = [measure(case, options.rounds) for case in progress(of_ops, "op")]
+        measured_ops = [measure(case, options.rounds, options.precision) for case in progress(of_ops, "op")]
         rows += [row for of_op in measured_ops for row in of_op]
         say(f"{of_ops[0].what}\n{_table_of_ops(measured_ops)}\n")
     if chosen == names:
         say(f"import: {_import_ratio(options.rounds)}")
     record = {"device": jax.devices()[0].device_kind, "python": platform.python_version(),
-              "jax": metadata.version("jax"), "rounds": options.rounds, "rows": [r._asdict() for r in rows]}
+              "jax": metadata.version("jax"), "rounds": options.rounds, "precision": options.precision,
+              "rows": [r._asdict() for r in rows]}
     (out / "bench.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return 0
 
@@ -77,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sizes", default="", metavar="NAME=N,...",
                         help="numbers by name in place of those of SIZE, for --op: t=1024,d=64")
     parser.add_argument("--batch", metavar="N", help="number of examples for the ops, which share the parameters")
+    parser.add_argument("--precision", default="float32", metavar="NAME",
+                        help="of products on a GPU: float32, tf32, or bfloat16 for training steps whose layers compute "
+                        "in it (default: float32)")
     parser.add_argument("--rounds", type=int, default=9, metavar="N",
                         help="number of times that each side is measured (default: 9)")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), metavar="DIR",

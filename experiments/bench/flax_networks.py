@@ -12,26 +12,42 @@ import optax
 __all__ = ["step_of"]
 
 
-def step_of(name: str, x: Any, labels: Any) -> Callable[[], Any] | None:
-    """One Adam step at each call; None without Flax."""
+def step_of(name: str, x: Any, labels: Any, *, dtype: str | None = None) -> Callable[[], Any] | None:
+    """One Adam step at each call; None without Flax. dtype: of the layers' arithmetic, "bfloat16"."""
     try:
         from flax import nnx
     except ImportError:
         return None
-    model = {"lenet-5": _lenet, "resnet-18": _resnet, "mobilenet-v2": _mobilenet, "u-net": _unet,
-             "character-lstm": _character_lstm, "transformer": _transformer}[name](nnx)
+    network = {"lenet-5": _lenet, "resnet-18": _resnet, "mobilenet-v2": _mobilenet, "u-net": _unet,
+               "character-lstm": _character_lstm, "transformer": _transformer}[name]
+    model = network(nnx if dtype is None else _Computing(nnx, dtype))
     optimizer = nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param)
 
     @nnx.jit
     def step(model: Any, optimizer: Any) -> Any:
         def cost(model: Any) -> Any:
-            return optax.softmax_cross_entropy_with_integer_labels(model(x), labels).mean()
+            logits = model(x).astype(jnp.float32)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
         loss, grads = nnx.value_and_grad(cost)(model)
         optimizer.update(model, grads)
         return loss
 
     return lambda: step(model, optimizer)
+
+
+class _Computing:
+    """Flax's module of layers, each made to compute in a dtype."""
+
+    LAYERS = ("BatchNorm", "Conv", "ConvTranspose", "Embed", "LayerNorm", "Linear", "MultiHeadAttention",
+              "OptimizedLSTMCell")
+
+    def __init__(self, nnx: Any, dtype: str) -> None:
+        self.nnx, self.dtype = nnx, dtype
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.nnx, name)
+        return functools.partial(found, dtype=jnp.dtype(self.dtype)) if name in self.LAYERS else found
 
 
 def _lenet(nnx: Any) -> Any:

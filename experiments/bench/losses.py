@@ -5,10 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from experiments.bench.measure import Side, classes, normal, of_gradient
+from experiments.bench.torch_device import as_result, on_device
 from jaxnn.ops import ctc, dense_softmax_cross_entropy
 
 __all__ = ["alignment", "many_classes"]
@@ -51,14 +51,13 @@ def _torch_alignment(logits: Any, labels: Any) -> Callable | None:
         import torch
     except ImportError:
         return None
-    z = torch.tensor(np.asarray(logits), requires_grad=True)
-    targets = torch.tensor(np.asarray(labels)).long()
+    z, targets = on_device(logits).requires_grad_(), on_device(labels).long()
     batch, time, _ = z.shape
     lengths = torch.full((batch,), time), torch.full((batch,), targets.shape[1])
 
     def call() -> Any:
         log_p = z.log_softmax(-1).transpose(0, 1)
         loss = torch.nn.functional.ctc_loss(log_p, targets, *lengths, reduction="sum")
-        return torch.autograd.grad(loss, z)[0].numpy()
+        return as_result(torch.autograd.grad(loss, z))
 
     return call

@@ -14,10 +14,12 @@ import jax
 
 from jaxnn.gradients.cost import take_turns, temporaries
 
-__all__ = ["Case", "Row", "Side", "classes", "measure", "normal", "of_gradient"]
+__all__ = ["PRECISIONS", "Case", "Row", "Side", "classes", "measure", "normal", "of_gradient"]
 
 SHORTEST = 1e-3  # seconds of a round: a thousand times what the clock tells apart
 MOST_CALLS = 200
+
+PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "tensorfloat32"}  # of products of float32
 
 
 class Side(NamedTuple):
@@ -35,14 +37,16 @@ class Case(NamedTuple):
     limit: the most that the last side may take, in times of the first.
     limits: the same in times of other sides, by their names.
     memory: the most temporaries that the last side may have, in times of the first.
+    is_step: a training step, whose sides take the dtype to compute in.
     """
 
     name: str
     what: str
-    sides: Callable[[], list[Side]]
+    sides: Callable[..., list[Side]]
     limit: float | None = None
     limits: Mapping[str, float] = {}
     memory: float | None = None
+    is_step: bool = False
 
 
 class Row(NamedTuple):
@@ -56,12 +60,16 @@ class Row(NamedTuple):
     kept: int | None
 
 
-def measure(case: Case, rounds: int) -> list[Row]:
-    """One row for each side, after a round that is not counted."""
-    sides = case.sides()
+def measure(case: Case, rounds: int, precision: str = "float32") -> list[Row]:
+    """One row for each side, after a round that is not counted. precision: of PRECISIONS; "bfloat16" for steps."""
+    with jax.default_matmul_precision(PRECISIONS[precision]):
+        return _measure(case.sides(dtype=precision) if precision == "bfloat16" else case.sides(), case, rounds)
+
+
+def _measure(sides: list[Side], case: Case, rounds: int) -> list[Row]:
     n = calls_in_a_round(sides)
     # PyTorch's threads spin for some milliseconds after a call, and would slow the next side down.
-    pause = 0.05 if "torch" in sys.modules else 0
+    pause = 0.05 if "torch" in sys.modules and jax.default_backend() == "cpu" else 0
     calls = [_repeated(side.call, n) for side in sides]
     times = [[s / n for s in seconds] for seconds in take_turns(calls, rounds, pause)]
     medians = [1e3 * statistics.median(seconds) for seconds in times]

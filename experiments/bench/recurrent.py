@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 
 from experiments.bench.measure import Side, normal
+from experiments.bench.torch_device import as_result, on_device
 from jaxnn.compiler_options import compiler_options
 from jaxnn.gradients.cost import temporaries
 from jaxnn.ops import gru_reset_after, lstm
@@ -141,10 +142,10 @@ def _torch(name: str, params: Any, x: Any, dy: Any) -> Callable | None:
     with torch.no_grad():
         for weight, value in zip(net.parameters(), values, strict=True):
             weight.copy_(torch.tensor(np.asarray(value)))
-    moving = [*list(net.parameters())[:3], torch.tensor(np.asarray(x), requires_grad=True)]
-    cotangent = torch.tensor(np.asarray(dy))
+    net, cotangent = on_device(net), on_device(dy)
+    moving = [*list(net.parameters())[:3], on_device(x).requires_grad_()]
 
     def call() -> Any:
-        return [d.numpy() for d in torch.autograd.grad(net(moving[-1])[0], moving, cotangent)]
+        return as_result(torch.autograd.grad(net(moving[-1])[0], moving, cotangent))
 
     return call

@@ -16,11 +16,12 @@ from jaxnn.gradients.cost import temporaries
 from jaxnn.layers import LSTM, BatchNorm, Conv, Dense, Flatten, Residual, Sequential, over_examples
 from jaxnn.models import character_model, decoder, lenet5, mobilenet_v2, unet
 from jaxnn.ops import gelu_tanh, relu, softmax_cross_entropy
+from jaxnn.training.precision import cast_floats
 
 __all__ = ["text_step", "training_step"]
 
 
-def text_step(name: str, batch: int | None = None, time: int | None = None) -> list[Side]:
+def text_step(name: str, batch: int | None = None, time: int | None = None, dtype: str | None = None) -> list[Side]:
     """The sides of `character-lstm` or `transformer`: as of `training_step`. batch, time: in place of the usual."""
     layer, sizes = {
         "character-lstm": (character_model(86, LSTM(256), 64), (64, 40)),
@@ -28,12 +29,14 @@ def text_step(name: str, batch: int | None = None, time: int | None = None) -> l
                                    over_examples(Dense(86))), (8, 256))}[name]
     shape = batch or sizes[0], time or sizes[1]
     ids, labels = (classes(seed, shape[0] * shape[1], 86).reshape(shape) for seed in (0, 1))
-    return _sides(name, layer, ids, labels, train=False, compiled=False)
+    return _sides(name, layer, ids, labels, dtype, train=False, compiled=False)
 
 
-def training_step(name: str) -> list[Side]:
+def training_step(name: str, dtype: str | None = None) -> list[Side]:
     """The sides of `lenet-5`, `resnet-18`, `mobilenet-v2` or `u-net`: autodiff of the same functions, Flax, PyTorch,
-    and jaxnn. Both sides that are jaxnn's functions have the same `compiler_options`."""
+    and jaxnn. Both sides that are jaxnn's functions have the same `compiler_options`.
+
+    dtype: "bfloat16" for layers that compute in it, with parameters, loss and updates as they are."""
     layer, shape, n_classes = {
         "lenet-5": (lenet5(padding=2), (64, 28, 28, 1), 10),
         "resnet-18": (_resnet_18(10), (32, 32, 32, 3), 10),
@@ -44,27 +47,30 @@ def training_step(name: str) -> list[Side]:
     labels = labels.reshape(shape[:3] if name == "u-net" else shape[:1])
     # At inference U-Net has no dropout: the peers have none. The others have batch norm.
     compiled = name in ("lenet-5", "resnet-18")  # PyTorch takes minutes to compile the others
-    return _sides(name, layer, x, labels, train=name != "u-net", compiled=compiled)
+    return _sides(name, layer, x, labels, dtype, train=name != "u-net", compiled=compiled)
 
 
-def _sides(name: str, layer: Any, x: Any, labels: Any, *, train: bool, compiled: bool) -> list[Side]:
+def _sides(name: str, layer: Any, x: Any, labels: Any, dtype: str | None, *, train: bool,
+           compiled: bool) -> list[Side]:
     batch = over_examples(layer)
-    sides = [_jax_step("autodiff", network(batch).reference, layer, x, labels, train=train)]
-    peers = [("Flax NNX", flax_networks.step_of(name, x, labels)), ("PyTorch", torch_networks.step_of(name, x, labels))]
+    sides = [_jax_step("autodiff", network(batch).reference, layer, x, labels, dtype, train=train)]
+    peers = [("Flax NNX", flax_networks.step_of(name, x, labels, dtype=dtype)),
+             ("PyTorch", torch_networks.step_of(name, x, labels, dtype=dtype))]
     if compiled:
-        peers.append(("PyTorch, compiled", _that_runs(torch_networks.step_of(name, x, labels, compiled=True))))
+        peers.append(("PyTorch, compiled",
+                      _that_runs(torch_networks.step_of(name, x, labels, dtype=dtype, compiled=True))))
     sides += [Side(peer, step) for peer, step in peers if step]
-    return [*sides, _jax_step("jaxnn", batch, layer, x, labels, train=train)]
+    return [*sides, _jax_step("jaxnn", batch, layer, x, labels, dtype, train=train)]
 
 
-def _jax_step(name: str, call: Callable, layer: Any, x: Any, labels: Any, *, train: bool) -> Side:
+def _jax_step(name: str, call: Callable, layer: Any, x: Any, labels: Any, dtype: str | None, *, train: bool) -> Side:
     optimizer, loss = optax.adam(1e-3), softmax_cross_entropy
     for _ in range(labels.ndim):
         loss = jax.vmap(loss)
     params, state = layer.init(jax.random.key(0), x.shape[1:])
 
     def cost(params: Any, state: Any) -> Any:
-        logits, state = call(params, state, x, jax.random.key(0), train=train)
+        logits, state = call(cast_floats(params, dtype), state, cast_floats(x, dtype), jax.random.key(0), train=train)
         return jnp.mean(loss(logits, labels)), state
 
     def step(before: Any) -> Any:

@@ -6,29 +6,34 @@ from typing import Any
 
 import numpy as np
 
+from experiments.bench.torch_device import as_result, on_device
+
 __all__ = ["step_of"]
 
 
-def step_of(name: str, x: Any, labels: Any, *, compiled: bool = False) -> Callable[[], Any] | None:
-    """One Adam step at each call; None without PyTorch."""
+def step_of(name: str, x: Any, labels: Any, *, dtype: str | None = None,
+            compiled: bool = False) -> Callable[[], Any] | None:
+    """One Adam step at each call; None without PyTorch. dtype: "bfloat16" to compute in, by its autocast."""
     try:
         import torch
     except ImportError:
         return None
     net = {"lenet-5": _lenet, "resnet-18": _resnet, "mobilenet-v2": _mobilenet, "u-net": _unet,
            "character-lstm": _character_lstm, "transformer": _transformer}[name](torch.nn)
+    net = on_device(net)
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
     forward = torch.compile(net) if compiled else net
     x = np.asarray(x)
-    inputs = torch.tensor(np.moveaxis(x, -1, 1).copy()) if x.ndim == 4 else torch.tensor(x).long()
-    targets = torch.tensor(np.asarray(labels)).long()
+    inputs = on_device(np.moveaxis(x, -1, 1).copy()) if x.ndim == 4 else on_device(x).long()
+    targets = on_device(labels).long()
 
     def step() -> Any:
         optimizer.zero_grad(set_to_none=True)
-        loss = torch.nn.functional.cross_entropy(forward(inputs), targets)
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=dtype is not None):
+            loss = torch.nn.functional.cross_entropy(forward(inputs), targets)
         loss.backward()
         optimizer.step()
-        return loss.item()
+        return as_result([loss])
 
     return step
 

@@ -1,10 +1,12 @@
-"""Programs that are compiled for a comparison: quickly, for they run a few times only, and beside one another.
+"""Programs that are compiled for a comparison: quickly, for they run a few times only, beside one another, and with
+products that are not rounded.
 
 XLA spends most of its time on making a program fast. A comparison runs each of its programs a few times, so it asks for
 none of that on the CPU. While one program is traced, which needs Python, others are compiled by threads.
 """
 
 import concurrent.futures
+import contextlib
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -15,7 +17,7 @@ import jax
 from jaxnn.gradients.convolutions import with_products
 from jaxnn.gradients.timing import note
 
-__all__ = ["Program", "compiled_quickly"]
+__all__ = ["Program", "compiled_quickly", "unrounded_products"]
 
 _QUICKLY = {
     "xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True,
@@ -28,6 +30,15 @@ _THREADS = concurrent.futures.ThreadPoolExecutor(2, thread_name_prefix="compilin
 def compiled_quickly(f: Callable) -> Any:
     """jax.jit(f), without the passes of XLA's that take long."""
     return jax.jit(f, compiler_options=_QUICKLY if jax.default_backend() == "cpu" else None)
+
+
+def unrounded_products() -> contextlib.AbstractContextManager:
+    """Inside, products of float32 are of float32.
+
+    On a GPU JAX rounds their factors to 11 bits (TF32) unless it is told otherwise, on a TPU to 8. By that two right
+    gradients differ by thousands of units (LSTM on an H200: 2,600), since each has products of its own.
+    """
+    return contextlib.nullcontext() if jax.default_backend() == "cpu" else jax.default_matmul_precision("highest")
 
 
 class Program:

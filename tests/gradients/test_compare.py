@@ -214,3 +214,26 @@ def test_a_strangers_function():
 def test_errors(call, words):
     with pytest.raises(TypeError, match=re.escape(words)):
         call()
+
+
+@pytest.mark.parametrize("by", [None, "rule"])
+def test_products_are_not_rounded_on_a_gpu(monkeypatch, by):
+    """JAX would compute them in TF32 there, by which right gradients differ."""
+    precisions = set()
+
+    def half(x):
+        precisions.add(jax.config.jax_default_matmul_precision)
+        return x / 2
+
+    @hand_derived
+    def op(x):
+        return half(x), ()
+
+    @op.defbackward
+    def op_backward(cache, dy):
+        return (half(dy),)
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert compare_gradients(op, 1.0, by=by).ok
+    assert precisions == {"highest"}
+    assert jax.config.jax_default_matmul_precision is None
