@@ -6,7 +6,8 @@
     python -m experiments compare --mutants [--ops A,B] [--sizes A,B] [--checkers A,B] [--jobs N] [--anew] [--out DIR]
     python -m experiments faults all|kill|corrupt|edits|failing|hostile|signals [-n N]
     python -m experiments scale curves|collectives|measure|predict
-    python -m experiments bench [NAME ...] [--op NAME | --all-ops] [--size SIZE] [--batch N] [--rounds N] [--out DIR]
+    python -m experiments bench [NAME ...] [--op NAME | --all-ops] [--size SIZE] [--batch N] [--rounds N]
+        [--precision NAME] [--keep-memory] [--out DIR]
     python -m experiments talk [--about restaurants|stories] [--networks DIR] [--anew] [--threshold P]
     python -m experiments gallery [--runs DIR] [--out DIR]
 """
@@ -26,6 +27,7 @@ from experiments.shared.knobs import add_options, from_options
 from experiments.shared.run import divergences, results, say, write_metrics
 from jaxnn.checks import InputError
 from jaxnn.data import BadFile, MissingData, data_directory
+from jaxnn.memory import keep_memory
 from jaxnn.training import Diverged
 
 # Each module has a docstring that opens with its question, `Knobs`, and `run(knobs, out, data_dir)`,
@@ -208,6 +210,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] != ["bench"]:  # there it is an option, for it changes what is measured
+        keep_memory()
     try:
         status = main()
         sys.stdout.flush()

@@ -3,7 +3,7 @@
 The abstraction
     hand_derived, by_autodiff    an op: a forward pass with a backward pass by hand, or with JAX's own
     network                      any function of ops, with explicit forward and backward passes
-    Op, HandDerived, Network, Static, InputError; compiler_options, those of XLA that suit a program
+    Op, HandDerived, Network, Static, InputError; compiler_options, those of XLA that suit a program; keep_memory
 
 Ops, of one example; help(op) ends with its derivation
     sigmoid tanh relu leaky_relu relu6 prelu crelu elu selu softplus gelu gelu_tanh silu mish hard_sigmoid hard_swish
@@ -75,6 +75,7 @@ from jaxnn.layers import (
     over_examples,
     summary,
 )
+from jaxnn.memory import keep_memory
 from jaxnn.network import Network, network
 from jaxnn.ops import (
     KeyValueCache,
@@ -249,6 +250,7 @@ __all__ = [
     "huber",
     "initializers",
     "instance_norm",
+    "keep_memory",
     "l2_normalize",
     "l2_pool",
     "layer_norm",

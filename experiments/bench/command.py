@@ -21,6 +21,7 @@ from experiments.bench.measure import PRECISIONS, Case, Row, measure
 from experiments.catalogue import SIZES
 from experiments.shared.run import prepare, progress, say, table
 from jaxnn.checks import InputError
+from jaxnn.memory import keep_memory
 
 __all__ = ["bench"]
 
@@ -47,6 +48,8 @@ def bench(argv: Sequence[str]) -> int:
         of_steps = [case.name for case in CASES if case.is_step]
         if of_ops or not set(chosen) <= {*of_steps}:
             parser.error(f"--precision bfloat16 is for training steps: {', '.join(of_steps)}; name some of them")
+    if options.keep_memory and not keep_memory():
+        parser.error("--keep-memory needs Linux with glibc; leave it out here")
     rows: list[Row] = []
     for case in CASES:
         if case.name in chosen:
@@ -60,7 +63,7 @@ def bench(argv: Sequence[str]) -> int:
         say(f"import: {_import_ratio(options.rounds)}")
     record = {"device": jax.devices()[0].device_kind, "python": platform.python_version(),
               "jax": metadata.version("jax"), "rounds": options.rounds, "precision": options.precision,
-              "rows": [r._asdict() for r in rows]}
+              "keep_memory": options.keep_memory, "rows": [r._asdict() for r in rows]}
     (out / "bench.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return 0
 
@@ -87,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision", default="float32", metavar="NAME",
                         help="of products on a GPU: float32, tf32, or bfloat16 for training steps whose layers compute "
                         "in it (default: float32)")
+    parser.add_argument("--keep-memory", action="store_true",
+                        help="memory that arrays give back stays with the process, for all sides (jaxnn.keep_memory)")
     parser.add_argument("--rounds", type=int, default=9, metavar="N",
                         help="number of times that each side is measured (default: 9)")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), metavar="DIR",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.special
 
+from jaxnn.linearity import equations
 from jaxnn.ops import attention
 from tests.compare import assert_close, check_backward, pulled_back
 
@@ -75,6 +76,15 @@ def test_the_chunk_does_not_matter():
                        for chunk in (1, 2, 3, 7, 256))
     for other in others:
         assert_close(other, of_one, threshold=64)
+
+
+@pytest.mark.parametrize(("backend", "n_pairs"), [("cpu", 9 * 10 // 2), ("gpu", 3 * 4 // 2)])
+def test_chunks_are_larger_on_a_gpu(monkeypatch, backend, n_pairs):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    q = jnp.zeros((2200, 1))
+    traced = jax.make_jaxpr(lambda q: attention.forward(q, q, q, causal=True)[0])(q)
+    loop, = (equation for equation in equations(traced.jaxpr) if equation.primitive.name == "scan")
+    assert loop.params["length"] == n_pairs  # pairs of chunks of 256 or of 1,024 places
 
 
 @pytest.mark.usefixtures("x64")
