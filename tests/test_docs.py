@@ -88,7 +88,8 @@ def test_links_between_pages_lead_somewhere(folder_of_pages):
             # Where the documentation is not built, as on a forge, there are no generated pages.
             assert name in (PAGES if place in PAGES else whole), f"{place}: {link}"
             if anchor:
-                assert anchor in {heading.lower() for heading in re.findall(r"^#+ (\S+)$", whole[name], re.MULTILINE)}
+                headings = re.findall(r"^#+ (.+)$", whole[name], re.MULTILINE)
+                assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 def test_each_op_layer_and_experiment_has_its_place(folder_of_pages):
