@@ -20,6 +20,7 @@ from experiments.bench import (
     recurrent,
     steps,
     tables,
+    torch_device,
     words,
 )
 from experiments.bench.cases import CASES
@@ -98,6 +99,47 @@ def test_steps_of_networks_for_text_run(name):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-3)  # Adam's first step is the gradient's sign, times 1e-3
     for peer in sides[1:-1]:
         peer.call()
+
+
+@pytest.mark.exhaustive
+def test_steps_in_bfloat16_keep_wide_parameters():
+    *_, of_float32 = steps.text_step("character-lstm", batch=2, time=4)
+    first, *peers, last = steps.text_step("character-lstm", batch=2, time=4, dtype="bfloat16")
+    want, *both = ([jax.tree.leaves(side.call()[0]) for _ in range(3)][-1] for side in (of_float32, first, last))
+    for leaves in both:
+        assert {leaf.dtype.name for leaf in leaves} == {"float32"}
+        distances = [float(np.abs(a - b).max()) for a, b in zip(leaves, want, strict=True)]
+        assert 0 < max(distances) < 3 * 2e-3  # at most what three steps of 1e-3 to either side make
+    for peer in peers:
+        peer.call()
+
+
+@pytest.mark.parametrize(("precision", "products", "dtype"), [
+    ("float32", "highest", None), ("tf32", "tensorfloat32", None), ("bfloat16", "tensorfloat32", "bfloat16")])
+def test_sides_are_made_and_called_in_the_precision(precision, products, dtype):
+    seen = []
+
+    def note():
+        seen.append(jax.config.jax_default_matmul_precision)
+
+    def sides(dtype=None):
+        note()
+        seen.append(dtype)
+        return [Side("a", note), Side("b", note)]
+
+    measure.measure(Case("case", "what", sides, is_step=True), 1, precision)
+    assert seen[:2] == [products, dtype] and set(seen[2:]) == {products}
+    assert jax.config.jax_default_matmul_precision is None
+
+
+def test_pytorch_stands_where_jax_computes_and_is_as_precise(torch):
+    for precision, rounded in (("highest", False), ("tensorfloat32", True), (None, True)):
+        with jax.default_matmul_precision(precision):
+            tensor = torch_device.on_device(np.ones(3, np.float32))
+        assert tensor.device.type == "cpu" and torch.backends.cuda.matmul.allow_tf32 is rounded
+    assert isinstance(torch_device.on_device(torch.nn.Linear(2, 2)), torch.nn.Linear)
+    array, = torch_device.as_result([tensor])
+    assert isinstance(array, np.ndarray) and array.tolist() == [1, 1, 1]
 
 
 @pytest.mark.exhaustive
@@ -198,6 +240,9 @@ def test_all_ops_have_a_row_each(tmp_path, capsys, monkeypatch):
     (["--op", "dense", "--sizes", "i=0"], "--sizes i expects an integer at least 1; got '0'"),
     (["--op", "dense", "--batch", "0"], "--batch expects an integer at least 1; got '0'"),
     (["--all-ops", "--op", "dense"], "--all-ops expects no --op and no --sizes; got one"),
+    (["ctc", "--precision", "float16"], "--precision expects one of float32, tf32, bfloat16; got 'float16'"),
+    (["ctc", "lenet-5", "--precision", "bfloat16"], "--precision bfloat16 is for training steps: lenet-5, resnet-18, "),
+    (["--op", "dense", "--precision", "bfloat16"], "--precision bfloat16 is for training steps: lenet-5, resnet-18, "),
     (["mlp", "--batch", "3"], "--sizes and --batch expect the ops that they are for; got none; add --op NAME"),
     (["--rounds", "0"], "--rounds expects at least 1; got 0"),
 ])
