@@ -3,7 +3,8 @@
 The abstraction
     hand_derived, by_autodiff    an op: a forward pass with a backward pass by hand, or with JAX's own
     network                      any function of ops, with explicit forward and backward passes
-    Op, HandDerived, Network, Static, InputError; compiler_options, those of XLA that suit a program; keep_memory
+    Op, HandDerived, Network, Static, InputError; compiler_options, those of XLA that suit a program
+    keep_memory                  memory that arrays give back stays with the process
 
 Ops, of one example; help(op) ends with its derivation
     sigmoid tanh relu leaky_relu relu6 prelu crelu elu selu softplus gelu gelu_tanh silu mish hard_sigmoid hard_swish

@@ -2,43 +2,56 @@
 for."""
 
 import ctypes
+import os
 import platform
 import subprocess
 import sys
 
 import pytest
 
-from experiments.__main__ import main
 from jaxnn import keep_memory
 from jaxnn.memory import _SETTINGS
 
-HAS_GLIBC = platform.libc_ver()[0] == "glibc"
 PAGES = """
-import ctypes, resource, sys
+import ctypes, resource, sys, threading
 from jaxnn.memory import keep_memory
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-def pages():
+def use(n):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    p = libc.malloc(64_000_000)
-    libc.memset(ctypes.c_void_p(p), 1, ctypes.c_size_t(64_000_000))
+    p = libc.malloc(n)
+    libc.memset(ctypes.c_void_p(p), 1, ctypes.c_size_t(n))
     libc.free(ctypes.c_void_p(p))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(keep_memory() if sys.argv[1] == "kept" else None, pages(), pages())
+    pages.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+pages = []
+print(keep_memory() if sys.argv[1] == "kept" else None, end=" ")
+use(64_000_000), use(64_000_000)
+# Two threads, both alive while the second one takes its turn.
+first_is_done, end = threading.Event(), threading.Event()
+def first():
+    use(40_000_000), first_is_done.set(), end.wait()
+thread = threading.Thread(target=first)
+thread.start(), first_is_done.wait()
+second = threading.Thread(target=use, args=(40_000_000,))
+second.start(), second.join(), end.set(), thread.join()
+print(*pages)
 """
 
 
-@pytest.mark.skipif(not HAS_GLIBC, reason="another C library than glibc")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc")
 def test_memory_that_was_freed_comes_without_new_pages():
     def run(how):
-        done = subprocess.run([sys.executable, "-c", PAGES, how], capture_output=True, text=True, check=True)
-        said, first, second = done.stdout.split()
-        return said, int(first), int(second)
+        surroundings = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+        done = subprocess.run([sys.executable, "-c", PAGES, how], capture_output=True, text=True, check=True,
+                              env=surroundings)
+        said, *pages = done.stdout.split()
+        return said, *map(int, pages)
 
-    said, first, second = run("not kept")
-    assert (said, first > 1000, second > 1000) == ("None", True, True)
-    said, first, second = run("kept")
-    assert (said, first > 1000, second < 100) == ("True", True, True)
+    said, first, second, *_ = run("not kept")
+    assert said == "None" and second > first / 2
+    said, first, second, *of_threads = run("kept")
+    assert said == "True" and second < first / 10
+    assert all(pages < first / 10 for pages in of_threads)  # one heap for all
 
 
 def test_elsewhere_it_says_that_nothing_changed(monkeypatch):
@@ -53,7 +66,7 @@ def test_elsewhere_it_says_that_nothing_changed(monkeypatch):
     assert keep_memory() is False
 
 
-def test_nothing_is_changed_after_a_refusal(monkeypatch):
+def test_a_refusal_is_reported(monkeypatch):
     asked = []
 
     class Library:
@@ -68,10 +81,3 @@ def test_nothing_is_changed_after_a_refusal(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", Library)
     assert keep_memory() is False
     assert asked == [_SETTINGS["M_MMAP_MAX"]]
-
-
-def test_the_benchmark_refuses_where_it_cannot_be(monkeypatch, capsys):
-    monkeypatch.setattr("experiments.bench.command.keep_memory", lambda: False)
-    with pytest.raises(SystemExit):
-        main(["bench", "ctc", "--keep-memory"])
-    assert "--keep-memory needs Linux with glibc" in capsys.readouterr().err

@@ -38,12 +38,14 @@ def bench(argv: Sequence[str]) -> int:
         parser.error(f"--rounds expects at least 1; got {options.rounds}")
     try:
         of_ops = _cases_of_ops(options)
-        if options.precision not in PRECISIONS:
-            raise InputError("--precision", f"expects one of {', '.join(PRECISIONS)}; got {options.precision!r}")
         out = prepare(options.out)
     except InputError as error:
         parser.error(str(error))
     chosen = options.name or ([] if of_ops else names)
+    if options.precision not in PRECISIONS:
+        parser.error(f"--precision expects one of {', '.join(PRECISIONS)}; got {options.precision!r}")
+    if options.precision == "tf32" and jax.default_backend() != "gpu":
+        parser.error(f"--precision tf32 needs a GPU; got {jax.default_backend()}; leave it out")
     if options.precision == "bfloat16":
         of_steps = [case.name for case in CASES if case.is_step]
         if of_ops or not set(chosen) <= {*of_steps}:
@@ -88,8 +90,9 @@ def _parser() -> argparse.ArgumentParser:
                         help="numbers by name in place of those of SIZE, for --op: t=1024,d=64")
     parser.add_argument("--batch", metavar="N", help="number of examples for the ops, which share the parameters")
     parser.add_argument("--precision", default="float32", metavar="NAME",
-                        help="of products on a GPU: float32, tf32, or bfloat16 for training steps whose layers compute "
-                        "in it (default: float32)")
+                        help="float32; tf32, to which a GPU may round the factors of float32 products; or bfloat16, in "
+                        "which the layers of a training step compute, float32 products then being TF32 (default: "
+                        "float32)")
     parser.add_argument("--keep-memory", action="store_true",
                         help="memory that arrays give back stays with the process, for all sides (jaxnn.keep_memory)")
     parser.add_argument("--rounds", type=int, default=9, metavar="N",

@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments.bench.measure import Side
 from experiments.bench.torch_darknet import torch_darknet
+from experiments.bench.torch_device import pytorch
 from jaxnn.compiler_options import compiler_options
 from jaxnn.data import MissingData, find
 from jaxnn.detection import darknet_network, fold_darknet, read_configuration, read_darknet_weights
@@ -46,9 +47,8 @@ def yolo_fastest() -> list[Side]:
 
 
 def _torch_sides(sections: Any, weights: Any, x: np.ndarray) -> list[Side]:
-    try:
-        import torch
-    except ImportError:
+    torch = pytorch()
+    if torch is None or jax.default_backend() == "gpu":  # Darknet's layers stand on the CPU here
         return []
     run = torch_darknet(sections, weights)
     first = torch.tensor(np.moveaxis(x, -1, 0)[None].copy())

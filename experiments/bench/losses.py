@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from experiments.bench.measure import Side, classes, normal, of_gradient
-from experiments.bench.torch_device import as_result, on_device
+from experiments.bench.torch_device import as_result, on_device, pytorch
 from jaxnn.ops import ctc, dense_softmax_cross_entropy
 
 __all__ = ["alignment", "many_classes"]
@@ -47,9 +47,8 @@ def alignment(batch: int = 32, time: int = 200, n_classes: int = 30, n_labels: i
 
 
 def _torch_alignment(logits: Any, labels: Any) -> Callable | None:
-    try:
-        import torch
-    except ImportError:
+    torch = pytorch()
+    if torch is None:
         return None
     z, targets = on_device(logits).requires_grad_(), on_device(labels).long()
     batch, time, _ = z.shape

@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 
 from experiments.bench.measure import Side, normal
-from experiments.bench.torch_device import as_result, on_device
+from experiments.bench.torch_device import as_result, on_device, pytorch
 from jaxnn.compiler_options import compiler_options
 from jaxnn.gradients.cost import temporaries
 from jaxnn.ops import gru_reset_after, lstm
@@ -131,9 +131,8 @@ def _flax(name: str, params: Any, x: Any, dy: Any) -> Callable | None:
 
 
 def _torch(name: str, params: Any, x: Any, dy: Any) -> Callable | None:
-    try:
-        import torch
-    except ImportError:
+    torch = pytorch()
+    if torch is None:
         return None
     n_in, n_hidden = params["weight_x"].shape[1], params["weight_h"].shape[1]
     net = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[name](n_in, n_hidden, batch_first=True)

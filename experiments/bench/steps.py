@@ -36,7 +36,7 @@ def training_step(name: str, dtype: str | None = None) -> list[Side]:
     """The sides of `lenet-5`, `resnet-18`, `mobilenet-v2` or `u-net`: autodiff of the same functions, Flax, PyTorch,
     and jaxnn. Both sides that are jaxnn's functions have the same `compiler_options`.
 
-    dtype: "bfloat16" for layers that compute in it, with parameters, loss and updates as they are."""
+    dtype: "bfloat16" for layers that compute in it, with parameters, loss and updates in float32."""
     layer, shape, n_classes = {
         "lenet-5": (lenet5(padding=2), (64, 28, 28, 1), 10),
         "resnet-18": (_resnet_18(10), (32, 32, 32, 3), 10),
@@ -71,7 +71,7 @@ def _jax_step(name: str, call: Callable, layer: Any, x: Any, labels: Any, dtype:
 
     def cost(params: Any, state: Any) -> Any:
         logits, state = call(cast_floats(params, dtype), state, cast_floats(x, dtype), jax.random.key(0), train=train)
-        return jnp.mean(loss(logits, labels)), state
+        return jnp.mean(loss(logits.astype(jnp.float32), labels)), state
 
     def step(before: Any) -> Any:
         params, state, opt_state = before

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.bench.torch_device import as_result, on_device
+from experiments.bench.torch_device import as_result, on_device, pytorch
 
 __all__ = ["step_of"]
 
@@ -14,9 +14,8 @@ __all__ = ["step_of"]
 def step_of(name: str, x: Any, labels: Any, *, dtype: str | None = None,
             compiled: bool = False) -> Callable[[], Any] | None:
     """One Adam step at each call; None without PyTorch. dtype: "bfloat16" to compute in, by its autocast."""
-    try:
-        import torch
-    except ImportError:
+    torch = pytorch()
+    if torch is None:
         return None
     net = {"lenet-5": _lenet, "resnet-18": _resnet, "mobilenet-v2": _mobilenet, "u-net": _unet,
            "character-lstm": _character_lstm, "transformer": _transformer}[name](torch.nn)

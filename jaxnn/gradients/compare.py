@@ -42,8 +42,8 @@ def compare_gradients(f: Callable, *args: Any, reference: Callable | None = None
                       intended: Sequence[str] = (), steps: Sequence[int] | None = None, **static: Any) -> Any:
     """Compares the gradient of f with `jax.vjp` of its reference, at a random cotangent.
 
-    Products of float32 are not rounded meanwhile, also on GPU and TPU, where JAX rounds their factors unless it is told
-    otherwise: right gradients agree there as they do on a CPU.
+    Meanwhile factors of float32 products keep all their bits, also on GPU and TPU, where JAX rounds them unless it is
+    told otherwise: right gradients agree there as they do on a CPU. `cost` is of such products too.
 
     Args:
       f: an op, a layer, any function of ops, or any other callable, a `jax.custom_vjp` say.
@@ -139,19 +139,14 @@ def compare_at(f: Callable, problem: Problem, *, routes: str | Sequence[str] | N
                under: str | Sequence[str] = (), dtypes: str | Sequence[str] = (), laws: bool = True,
                cost: bool = False, every_coordinate: bool = False, directions: int = 3) -> GradientReport:
     """`compare_gradients` at a problem that is there already: what is known of a reference serves many f."""
-    with unrounded_products():
-        return _timed(f, problem, routes, under, dtypes, laws, cost, every_coordinate, directions)
-
-
-def _timed(f: Callable, problem: Problem, routes: Any, under: Any, dtypes: Any, *options: Any) -> GradientReport:
-    not_run: tuple[Remark, ...] = ()
-    if routes is None:
-        routes, not_run = default_routes(problem)
-    routes = chosen("routes", routes, ROUTES)
-    under, dtypes = chosen("under", under, CONDITIONS), chosen("dtypes", dtypes, DTYPES)
     times: list[Time] = []
-    with timed(times):
-        report = _compared(f, problem, routes, under, dtypes, *options)
+    not_run: tuple[Remark, ...] = ()
+    with unrounded_products(), timed(times):
+        if routes is None:
+            routes, not_run = default_routes(problem)
+        routes = chosen("routes", routes, ROUTES)
+        under, dtypes = chosen("under", under, CONDITIONS), chosen("dtypes", dtypes, DTYPES)
+        report = _compared(f, problem, routes, under, dtypes, laws, cost, every_coordinate, directions)
     return report._replace(times=tuple(times), remarks=(*not_run, *report.remarks))
 
 

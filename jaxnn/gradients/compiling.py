@@ -33,10 +33,11 @@ def compiled_quickly(f: Callable) -> Any:
 
 
 def unrounded_products() -> contextlib.AbstractContextManager:
-    """Inside, products of float32 are of float32.
+    """Inside, factors of float32 products keep all 24 bits, unless a product names a precision of its own.
 
-    On a GPU JAX rounds their factors to 11 bits (TF32) unless it is told otherwise, on a TPU to 8. By that two right
-    gradients differ by thousands of units (LSTM on an H200: 2,600), since each has products of its own.
+    On a GPU JAX rounds them to 11 bits (TF32) unless it is told otherwise, on a TPU to 8. By that two right gradients
+    differ by thousands of units (LSTM on an H200: 2,600), since each has products of its own. A CPU rounds none, and
+    what is traced elsewhere too is there not traced again for this.
     """
     return contextlib.nullcontext() if jax.default_backend() == "cpu" else jax.default_matmul_precision("highest")
 
@@ -50,7 +51,10 @@ class Program:
 
     def prepare(self, *args: Any) -> None:
         """Traces the function now and has it compiled by a thread. Raises what tracing raises."""
-        key = _kind(args)
+        with unrounded_products():
+            self._prepare(_kind(args), args)
+
+    def _prepare(self, key: Any, args: Any) -> None:
         if key not in self._compiled and not jax.config.jax_disable_jit:  # type: ignore[attr-defined]
             begin = time.perf_counter()
             lowered = compiled_quickly(with_products(self.function)).lower(*args)
@@ -58,11 +62,13 @@ class Program:
             note(tracing=time.perf_counter() - begin, programs=1)
 
     def __call__(self, *args: Any) -> Any:
-        if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
-            return self.function(*args)
-        self.prepare(*args)
+        with unrounded_products():
+            if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+                return self.function(*args)
+            key = _kind(args)
+            self._prepare(key, args)
         begin = time.perf_counter()
-        compiled = self._compiled[_kind(args)].result()
+        compiled = self._compiled[key].result()
         note(compiling=time.perf_counter() - begin)
         return jax.block_until_ready(compiled(*args))
 

@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 from jax.extend import core
 
-from jaxnn.gradients.compiling import Program
+from jaxnn.gradients.compiling import Program, unrounded_products
 from jaxnn.gradients.leaf import as_wide
 from jaxnn.gradients.timing import note
 from jaxnn.gradients.widths import Widths, widths
@@ -72,7 +72,8 @@ class Programs:
         key = _is_float64(), tuple((m.shape, m.dtype, bool(getattr(m, "weak_type", False))) for m in moving)
         if key not in self._traces:
             shapes = [jax.ShapeDtypeStruct(m.shape, m.dtype) for m in moving]
-            self._traces[key] = jax.make_jaxpr(self.outputs)(shapes)
+            with unrounded_products():
+                self._traces[key] = jax.make_jaxpr(self.outputs)(shapes)
         return self._traces[key]
 
     def has_late_rules(self, moving: list[Any]) -> bool:

@@ -71,8 +71,8 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, bias: Any = None, slopes
       n_keys: how many of the keys, from the first, any query may see; the others are not read, and stand where the
         arrays have room for more, as in a cache. All by default.
       chunk: how many queries meet how many keys at a time; by default 256, 512 from 4,096 queries on, and 128 where
-        places count and there are at most 512 keys; on a GPU 1,024. It changes memory and speed, and the result only
-        by rounding.
+        places count and there are at most 512 keys; on a GPU 512 without a window. It changes memory (chunk² scores for
+        each head and example) and speed, and the result only by rounding.
     Returns:
       (T_q, n_heads * d_v).
     Raises:

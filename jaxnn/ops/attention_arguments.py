@@ -77,9 +77,11 @@ def planned(who: str, q: Any, k: Any, v: Any, mask: Any, bias: Any, slopes: Any,
     expect(n_keys is None or (is_integer(n_keys, 1) and n_keys <= T_k), who,
            f"n_keys, how many keys are read, an integer in 1 .. {T_k}, or None for all", repr(n_keys))
     # Larger products are faster, and waste more on the diagonal, which weighs most in short sequences (CPU, jax 0.12).
-    fits = 512 if T_q >= 4096 else 128 if T_k <= 512 and (causal or window is not None) else 256
-    if jax.default_backend() == "gpu":  # a pair of chunks should fill it (H200: 4.6 ms of 1,024, 5.7 of 512 at 4,096)
-        fits = 1024
+    # A GPU takes as long for a small pair of chunks as for a larger one (H200, T = 1,024: 0.90 ms of 256, 0.55 of 512).
+    if T_q >= 4096 or (jax.default_backend() == "gpu" and window is None):
+        fits = 512
+    else:
+        fits = 128 if T_k <= 512 and (causal or window is not None) else 256
     chunk = fits if chunk is None else chunk
     expect(is_integer(chunk, 1), who, "chunk, a positive integer", repr(chunk))
     scale = 1 / (width // n_heads) ** 0.5 if scale is None else float(scale)

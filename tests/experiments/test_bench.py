@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ from experiments.__main__ import main
 from experiments.bench import (
     attention,
     command,
+    flax_networks,
     losses,
     measure,
     networks,
@@ -105,13 +107,21 @@ def test_steps_of_networks_for_text_run(name):
 def test_steps_in_bfloat16_keep_wide_parameters():
     *_, of_float32 = steps.text_step("character-lstm", batch=2, time=4)
     first, *peers, last = steps.text_step("character-lstm", batch=2, time=4, dtype="bfloat16")
-    want, *both = ([jax.tree.leaves(side.call()[0]) for _ in range(3)][-1] for side in (of_float32, first, last))
+    want, *both = (jax.tree.leaves(side.call()[0]) for side in (of_float32, first, last))
     for leaves in both:
         assert {leaf.dtype.name for leaf in leaves} == {"float32"}
-        distances = [float(np.abs(a - b).max()) for a, b in zip(leaves, want, strict=True)]
-        assert 0 < max(distances) < 3 * 2e-3  # at most what three steps of 1e-3 to either side make
+        apart = np.concatenate([np.ravel(np.abs(a - b)) for a, b in zip(leaves, want, strict=True)])
+        # Adam's first step is 1e-3 in the direction of the gradient's sign: a wrong gradient makes 2e-3.
+        assert apart.max() > 0 and np.mean(apart < 5e-4) > 0.98
     for peer in peers:
         peer.call()
+
+
+def test_flax_layers_compute_in_the_dtype():
+    nnx = pytest.importorskip("flax.nnx")
+    narrow = flax_networks._Computing(nnx, "bfloat16")
+    assert narrow.Linear(2, 3, rngs=nnx.Rngs(0))(np.ones((1, 2), np.float32)).dtype == "bfloat16"
+    assert narrow.Rngs is nnx.Rngs and all(hasattr(nnx, name) for name in narrow.LAYERS)
 
 
 @pytest.mark.parametrize(("precision", "products", "dtype"), [
@@ -132,14 +142,42 @@ def test_sides_are_made_and_called_in_the_precision(precision, products, dtype):
     assert jax.config.jax_default_matmul_precision is None
 
 
-def test_pytorch_stands_where_jax_computes_and_is_as_precise(torch):
-    for precision, rounded in (("highest", False), ("tensorfloat32", True), (None, True)):
-        with jax.default_matmul_precision(precision):
-            tensor = torch_device.on_device(np.ones(3, np.float32))
-        assert tensor.device.type == "cpu" and torch.backends.cuda.matmul.allow_tf32 is rounded
-    assert isinstance(torch_device.on_device(torch.nn.Linear(2, 2)), torch.nn.Linear)
-    array, = torch_device.as_result([tensor])
+@pytest.fixture
+def flags(torch):
+    """Those of PyTorch's that say whether products are rounded; afterwards as they were."""
+    flags = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [flag.allow_tf32 for flag in flags]
+    yield flags
+    for flag, value in zip(flags, before, strict=True):
+        flag.allow_tf32 = value
+
+
+@pytest.mark.parametrize(("precision", "rounded"), [("highest", False), ("tensorfloat32", True), (None, True)])
+def test_pytorch_is_as_precise_as_jax(torch, flags, precision, rounded):
+    with jax.default_matmul_precision(precision):
+        assert torch_device.pytorch() is torch
+    assert [flag.allow_tf32 for flag in flags] == [rounded, rounded]
+
+
+def test_pytorch_s_values_are_where_jax_computes(torch):
+    assert isinstance(torch_device.on_device(torch.nn.Linear(2, 2)), torch.nn.Module)
+    array, = torch_device.as_result([torch_device.on_device(np.ones(3, np.float32))])
     assert isinstance(array, np.ndarray) and array.tolist() == [1, 1, 1]
+
+
+def test_pytorch_is_left_out_without_the_gpu_that_jax_has(torch, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert torch_device.pytorch() is None
+
+
+def test_a_gpu_is_waited_for_at_the_end_of_a_round(torch, monkeypatch):
+    waits = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waits.append(1))
+    result = torch_device.as_result([SimpleNamespace(is_cuda=True)])
+    assert not waits
+    jax.block_until_ready(result)
+    assert waits
 
 
 @pytest.mark.exhaustive
@@ -241,6 +279,7 @@ def test_all_ops_have_a_row_each(tmp_path, capsys, monkeypatch):
     (["--op", "dense", "--batch", "0"], "--batch expects an integer at least 1; got '0'"),
     (["--all-ops", "--op", "dense"], "--all-ops expects no --op and no --sizes; got one"),
     (["ctc", "--precision", "float16"], "--precision expects one of float32, tf32, bfloat16; got 'float16'"),
+    (["ctc", "--precision", "tf32"], "--precision tf32 needs a GPU; got cpu; leave it out"),
     (["ctc", "lenet-5", "--precision", "bfloat16"], "--precision bfloat16 is for training steps: lenet-5, resnet-18, "),
     (["--op", "dense", "--precision", "bfloat16"], "--precision bfloat16 is for training steps: lenet-5, resnet-18, "),
     (["mlp", "--batch", "3"], "--sizes and --batch expect the ops that they are for; got none; add --op NAME"),
@@ -291,3 +330,10 @@ def test_word_vectors_have_their_rows_and_gensim_beside_them():
         gensim.call()
         first = float(ours.call())
         assert float(ours.call()) < first
+
+
+def test_memory_cannot_be_kept_everywhere(monkeypatch, capsys):
+    monkeypatch.setattr(command, "keep_memory", lambda: False)
+    with pytest.raises(SystemExit):
+        main(["bench", "ctc", "--keep-memory"])
+    assert "--keep-memory needs Linux with glibc; leave it out here" in capsys.readouterr().err

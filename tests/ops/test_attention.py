@@ -78,13 +78,14 @@ def test_the_chunk_does_not_matter():
         assert_close(other, of_one, threshold=64)
 
 
-@pytest.mark.parametrize(("backend", "n_pairs"), [("cpu", 9 * 10 // 2), ("gpu", 3 * 4 // 2)])
-def test_chunks_are_larger_on_a_gpu(monkeypatch, backend, n_pairs):
+@pytest.mark.parametrize(("backend", "window", "n_pairs"), [
+    ("cpu", None, 9 * 10 // 2), ("gpu", None, 5 * 6 // 2), ("gpu", (2200, 0), 9 * 10 // 2)])
+def test_chunks_are_larger_on_a_gpu(monkeypatch, backend, window, n_pairs):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     q = jnp.zeros((2200, 1))
-    traced = jax.make_jaxpr(lambda q: attention.forward(q, q, q, causal=True)[0])(q)
+    traced = jax.make_jaxpr(lambda q: attention.forward(q, q, q, causal=True, window=window)[0])(q)
     loop, = (equation for equation in equations(traced.jaxpr) if equation.primitive.name == "scan")
-    assert loop.params["length"] == n_pairs  # pairs of chunks of 256 or of 1,024 places
+    assert loop.params["length"] == n_pairs  # pairs of chunks of 256 or of 512 places
 
 
 @pytest.mark.usefixtures("x64")
