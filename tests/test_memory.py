@@ -48,6 +48,8 @@ def test_memory_that_was_freed_comes_without_new_pages():
         return said, *map(int, pages)
 
     said, first, second, *_ = run("not kept")
+    if first < 500:
+        pytest.skip("the system gives large pages, of which there are too few to count")
     assert said == "None" and second > first / 2
     said, first, second, *of_threads = run("kept")
     assert said == "True" and second < first / 10
