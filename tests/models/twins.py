@@ -1,7 +1,9 @@
 """The named networks in PyTorch, with the names of torchvision: written for the comparison, not taken from it."""
 
-import torch
-from torch import nn
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")  # pytest looks for doctests in this file too
+nn = torch.nn
 
 
 def features(*parts):
