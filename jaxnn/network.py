@@ -16,6 +16,7 @@ from jax.extend import core
 
 from jaxnn.axes import Axes, current_axes
 from jaxnn.checks import InputError, expect, expect_arrays, expect_like
+from jaxnn.config import config
 from jaxnn.cotangents import is_inexact
 from jaxnn.explicit.build import build
 from jaxnn.explicit.jaxprs import have_same_jaxpr, hoisted
@@ -114,7 +115,6 @@ class Network(Op):
         for name, arg in zip(self.arguments, args, strict=False):
             expect_arrays(self.name, name, arg)
         leaves, tree = jax.tree.flatten(args)
-        config: Any = jax.config
         settings = config.jax_enable_x64, config.jax_default_matmul_precision, config.jax_default_prng_impl
         choices = tuple(sorted((name, typed(value)) for name, value in static.items()))
         key = (references, watched, axes, tree, tuple(map(_aval, leaves)), choices, current_axes(), settings)

@@ -5,6 +5,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxnn.config import config
+
 __all__ = ["as_result", "on_device", "pytorch"]
 
 
@@ -17,7 +19,6 @@ def pytorch() -> Any:
     if jax.default_backend() == "gpu" and not torch.cuda.is_available():
         return None
     # JAX rounds to TF32 unless it is told otherwise, PyTorch in convolutions alone.
-    config: Any = jax.config
     rounded = config.jax_default_matmul_precision not in ("highest", "float32")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = rounded
     return torch

@@ -16,6 +16,7 @@ from jax.extend import core
 from jax.interpreters import ad, batching, mlir
 
 from jaxnn.axes import Axes, current_axes
+from jaxnn.config import config
 from jaxnn.explicit.call import Call, call_of, over_level
 from jaxnn.explicit.recorder import recording
 from jaxnn.varying import agree_on_varying_axes
@@ -47,7 +48,6 @@ def _bind(op: Any, args: tuple, static: dict[str, Any]) -> Any:
     leaves, tree = jax.tree.flatten(agree_on_varying_axes(args))
     avals = tuple(map(jax.typeof, leaves))
     choices = tuple(sorted((name, typed(value)) for name, value in static.items()))
-    config: Any = jax.config
     surroundings = current_axes(), choices, config.jax_enable_x64
     call = call_of(op, tuple(sorted(static.items())), tree, avals, surroundings)
     out = op_primitive.bind(*leaves, call=call, line=_line())

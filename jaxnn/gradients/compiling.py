@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 
+from jaxnn.config import config
 from jaxnn.gradients.convolutions import with_products
 from jaxnn.gradients.timing import note
 
@@ -55,7 +56,7 @@ class Program:
             self._prepare(_kind(args), args)
 
     def _prepare(self, key: Any, args: Any) -> None:
-        if key not in self._compiled and not jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+        if key not in self._compiled and not config.jax_disable_jit:
             begin = time.perf_counter()
             lowered = compiled_quickly(with_products(self.function)).lower(*args)
             self._compiled[key] = _THREADS.submit(lowered.compile)
@@ -63,7 +64,7 @@ class Program:
 
     def __call__(self, *args: Any) -> Any:
         with unrounded_products():
-            if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+            if config.jax_disable_jit:
                 return self.function(*args)
             key = _kind(args)
             self._prepare(key, args)
@@ -76,7 +77,6 @@ class Program:
 def _kind(args: Any) -> Any:
     """What a program is compiled for."""
     leaves, tree = jax.tree.flatten(args)
-    config: Any = jax.config
     # The type of an array is at hand; a tree may have hundreds, and be asked for thousands of times.
     return config.jax_enable_x64, config.jax_default_matmul_precision, tree, tuple(
         (jax.typeof(x), _place(x)) for x in leaves)

@@ -19,6 +19,7 @@ import numpy as np
 from jax import lax
 from jax.extend import core
 
+from jaxnn.config import config
 from jaxnn.linearity import equations
 
 __all__ = ["with_products"]
@@ -31,7 +32,7 @@ def with_products(f: Callable) -> Callable:
     """f, with products in the place of its convolutions in float64. Not to be differentiated: that is done before."""
     @functools.wraps(f)
     def rewritten(*args: Any) -> Any:
-        if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+        if not config.jax_enable_x64:
             return f(*args)
         # One equation calls all of f: what is rewritten inside of that is not traced again.
         call, shapes = jax.make_jaxpr(jax.jit(f), return_shape=True)(*args)

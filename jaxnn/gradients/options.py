@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from jaxnn.checks import InputError
+from jaxnn.config import config
 from jaxnn.gradients.compare import compare_at
 from jaxnn.gradients.conditions import CONDITIONS, DTYPES
 from jaxnn.gradients.problem import Problem
@@ -104,7 +105,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def make_devices() -> None:
     """Makes several devices of the CPU, unless the user has set their number, or JAX has already started."""
-    n_devices: int = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
+    n_devices: int = config.jax_num_cpu_devices
     if n_devices == -1 and "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         with contextlib.suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", DEVICES)

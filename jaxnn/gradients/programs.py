@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 from jax.extend import core
 
+from jaxnn.config import config
 from jaxnn.gradients.compiling import Program, unrounded_products
 from jaxnn.gradients.leaf import as_wide
 from jaxnn.gradients.timing import note
@@ -63,7 +64,7 @@ class Programs:
 
     def traced(self, moving: list[Any]) -> list[Any]:
         """The value, by the function's trace: Python runs once, and then JAX has all that it differentiates."""
-        if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+        if config.jax_disable_jit:
             return self.outputs(moving)
         return core.jaxpr_as_fun(self.trace(moving))(*moving)
 
@@ -79,7 +80,7 @@ class Programs:
     def has_late_rules(self, moving: list[Any]) -> bool:
         """Whether Python, or what JAX does not see into, runs when a pull-back is used, and not before: the backward
         pass of a `jax.custom_vjp`."""
-        return bool(jax.config.jax_disable_jit) or any(  # type: ignore[attr-defined]
+        return bool(config.jax_disable_jit) or any(
             eqn.primitive.name.startswith("custom_vjp") or eqn.primitive.name in _LATE
             for eqn in equations(self.trace(moving).jaxpr))
 
@@ -119,7 +120,7 @@ class Programs:
 
     def prepare(self, parts: Sequence[str], moving: list[Any], dy: list[Any], tangents: list[Any]) -> None:
         """Has one program made of these parts, those that cannot be traced left out: `run` raises their errors."""
-        if not jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+        if not config.jax_disable_jit:
             begin = time.perf_counter()
             args = moving, dy, tangents
             together = tuple(part for part in parts if part in self.parts and self._is_traced(part, *args))
@@ -268,4 +269,4 @@ def _in_dtypes_of(moving: list[Any], tangents: list[Any]) -> list[Any]:
 
 
 def _is_float64() -> bool:
-    return bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
+    return bool(config.jax_enable_x64)

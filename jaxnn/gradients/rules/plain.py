@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+from jaxnn.config import config
 from jaxnn.explicit.program import evaluate
 from jaxnn.explicit.recording import is_users, op_primitive
 from jaxnn.linearity import equations, opened
@@ -49,7 +50,7 @@ def line_of(eqn: Any) -> str:
 def plain_of(eqn: Any) -> Any:
     """The closed jaxpr of the plain function: of an op its reference, of a hijax primitive what it expands to."""
     if kind_of(eqn) == "op":
-        return _plain_of_op(eqn.params["call"], jax.config.jax_enable_x64)  # type: ignore[attr-defined]
+        return _plain_of_op(eqn.params["call"], config.jax_enable_x64)
     if kind_of(eqn) == "hijax":
         return _expanded(eqn)
     return eqn.params.get("call_jaxpr") or eqn.params["fun_jaxpr"]
